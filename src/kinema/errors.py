@@ -1,0 +1,233 @@
+"""Every error that kinema raises on purpose.
+
+    KinemaError
+    ├── UsageError            the call itself is wrong                     exit 2
+    │   └── UnknownName       a name that no table holds (near match given)
+    ├── MediaError            the file, URL or bytes cannot be used        exit 1
+    │   ├── MediaNotFound     not_found
+    │   ├── NotAFile          not_a_file
+    │   ├── NotMedia          not_media
+    │   ├── NoVideoStream     no_video_stream
+    │   ├── Truncated         truncated
+    │   ├── NoFrames          no_frames
+    │   ├── EmptyRange        empty_range
+    │   ├── TooLarge          too_large
+    │   ├── DecodeFailed      decode_failed
+    │   ├── DecodeDeadline    decode_deadline
+    │   ├── DecoderCrashed    decoder_crashed
+    │   ├── PathNotAllowed    path_not_allowed
+    │   └── UrlNotAllowed     url_not_allowed
+    ├── ModelError            a checkpoint cannot be used                  exit 1
+    │   ├── ModelNotFound     model_not_found
+    │   ├── UnsafeModel       unsafe_model
+    │   ├── MissingPackage    missing_package
+    │   ├── MissingCapability missing_capability
+    │   ├── ContextTooLong    context_too_long
+    │   └── OutOfMemory       out_of_memory
+    └── PartialFailure        finished, and some items failed              exit 3
+
+``str(error)`` is one plain sentence; ``error.hint`` says what to do next; ``error.code`` never
+changes between releases. Messages hold no native pointers, URL queries or credentials.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class KinemaError(Exception):
+    """Base of the tree: a sentence, a hint, a stable code and an exit status."""
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross the border of worker processes, so the hint has to survive pickling.
+        return (_rebuild, (type(self), str(self), dict(self.__dict__)))
+
+
+def _rebuild(kind: type[KinemaError], message: str, state: dict[str, object]) -> KinemaError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, message)
+    error.__dict__.update(state)
+    return error
+
+
+class UsageError(KinemaError):
+    """The caller asked for something that no input could satisfy."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """A model, engine, formula or setting that does not exist; suggests the nearest one."""
+
+    code = "unknown_name"
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str = "") -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        suggestion = f"Did you mean {near[0]!r}? " if near else ""
+        listing = f"Known: {', '.join(known)}." if known else "None is installed."
+        super().__init__(f"There is no {kind} {name!r}.", hint=hint or suggestion + listing)
+        self.name = name
+
+
+class MediaError(KinemaError):
+    """The media cannot be used as it is."""
+
+    code = "media"
+
+
+class MediaNotFound(MediaError):
+    """Nothing exists at the given path or address."""
+
+    code = "not_found"
+
+
+class NotAFile(MediaError):
+    """A directory, device or pipe stands where a file was expected, or it cannot be read."""
+
+    code = "not_a_file"
+
+
+class NotMedia(MediaError):
+    """The bytes are no container that the decoder knows."""
+
+    code = "not_media"
+
+
+class NoVideoStream(MediaError):
+    """The container is fine and holds no moving or still picture."""
+
+    code = "no_video_stream"
+
+
+class Truncated(MediaError):
+    """The file ends before its own index says it should."""
+
+    code = "truncated"
+
+
+class NoFrames(MediaError):
+    """A video stream exists and not one picture could be decoded."""
+
+    code = "no_frames"
+
+
+class EmptyRange(MediaError):
+    """No frame lies between the asked start and end."""
+
+    code = "empty_range"
+
+
+class TooLarge(MediaError):
+    """A byte, pixel, frame or packet budget would be exceeded."""
+
+    code = "too_large"
+
+
+class DecodeFailed(MediaError):
+    """The decoder reported an error that none of the narrower classes describes."""
+
+    code = "decode_failed"
+
+
+class DecodeDeadline(MediaError):
+    """Decoding took longer than its deadline and was stopped."""
+
+    code = "decode_deadline"
+
+
+class DecoderCrashed(MediaError):
+    """The decoder's process died."""
+
+    code = "decoder_crashed"
+
+
+class PathNotAllowed(MediaError):
+    """The path lies outside the folders that may be read."""
+
+    code = "path_not_allowed"
+
+
+class UrlNotAllowed(MediaError):
+    """The address is private, of a forbidden scheme, or redirects to one that is."""
+
+    code = "url_not_allowed"
+
+
+class ModelError(KinemaError):
+    """A checkpoint or engine cannot do what was asked."""
+
+    code = "model"
+
+
+class ModelNotFound(ModelError):
+    """No such folder, and no such model on a hub that can be reached."""
+
+    code = "model_not_found"
+
+
+class UnsafeModel(ModelError):
+    """Loading would run code or unpickle objects from the checkpoint."""
+
+    code = "unsafe_model"
+
+
+class MissingPackage(ModelError):
+    """An optional package is not installed; the hint holds the command that installs it."""
+
+    code = "missing_package"
+
+
+class MissingCapability(ModelError):
+    """This family or engine cannot do this; the hint names the ones that can."""
+
+    code = "missing_capability"
+
+
+class ContextTooLong(ModelError):
+    """Prompt, frames and answer do not fit the model's context.
+
+    Attributes:
+        needed: tokens that prompt and answer would take.
+        available: tokens that the model has.
+        largest_num_frames: the most frames that fit, or None when even one does not.
+    """
+
+    code = "context_too_long"
+
+    def __init__(self, *, needed: int, available: int, largest_num_frames: int | None) -> None:
+        if largest_num_frames is None:
+            hint = "Even one frame does not fit: shorten the prompt or lower --max-new-tokens."
+        else:
+            hint = (
+                f"Use --num-frames {largest_num_frames} or less, or --fit to reduce them for you."
+            )
+        super().__init__(
+            f"The request needs {needed} tokens and the model has {available}.", hint=hint
+        )
+        self.needed = needed
+        self.available = available
+        self.largest_num_frames = largest_num_frames
+
+
+class OutOfMemory(ModelError):
+    """The device ran out of memory, also after one retry with less."""
+
+    code = "out_of_memory"
+
+
+class PartialFailure(KinemaError):
+    """A job ran to its end and some of its items failed."""
+
+    code = "partial"
+    exit_code = 3

@@ -1,0 +1,212 @@
+"""What is said: conversations, the requests made of them, and what engines answer.
+
+A :class:`Conversation` is what a person means, a :class:`Request` is what an engine gets, a
+:class:`Completion` is what it gives back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from kinema.errors import UsageError
+from kinema.types import Frames, FrameSampling, Source
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "error"]
+
+
+@dataclass(frozen=True)
+class TextPart:
+    """Words. Always words: placeholders and control tokens inside stay text."""
+
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePart:
+    """One still picture."""
+
+    source: Source
+
+
+@dataclass(frozen=True, eq=False)
+class VideoPart:
+    """One video, or one range of it."""
+
+    source: Source
+    sampling: FrameSampling = FrameSampling()
+
+
+@dataclass(frozen=True)
+class FeaturesPart:
+    """Features of one video that an encoder wrote to a file earlier."""
+
+    path: Path
+
+
+Part = TextPart | ImagePart | VideoPart | FeaturesPart
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """The words of this turn, media left out."""
+        return "\n".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Turns in order."""
+
+    messages: tuple[Message, ...] = ()
+
+    def __add__(self, message: Message) -> Conversation:
+        return Conversation((*self.messages, message))
+
+    @property
+    def media(self) -> tuple[ImagePart | VideoPart | FeaturesPart, ...]:
+        """Every part that is not words, in order."""
+        parts = (part for message in self.messages for part in message.parts)
+        return tuple(part for part in parts if not isinstance(part, TextPart))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """How the model picks its words.
+
+    Raises:
+        UsageError: a value outside the stated range.
+    """
+
+    temperature: float = 0.0
+    """Randomness; 0 always takes the likeliest token (greedy)."""
+    top_p: float = 1.0
+    """Keep the likeliest tokens up to this probability, above 0 and at most 1."""
+    top_k: int = 0
+    """Keep this many likeliest tokens; 0 keeps all."""
+    repetition_penalty: float = 1.0
+    """Above 1 discourages tokens already said."""
+    max_new_tokens: int = 256
+    """Stop after this many tokens."""
+    min_new_tokens: int = 0
+    """Do not stop before this many tokens."""
+    stop: tuple[str, ...] = ()
+    """Stop before any of these strings."""
+    seed: int | None = None
+    """Makes a random answer repeatable."""
+    logprobs: int | None = None
+    """Report the log-probability of each token and of this many alternatives."""
+
+    def __post_init__(self) -> None:
+        _require(self.temperature >= 0, "temperature", self.temperature, "0 or more")
+        _require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
+        _require(self.top_k >= 0, "top_k", self.top_k, "0 or more")
+        _require(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "> 0")
+        _require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
+        _require(
+            0 <= self.min_new_tokens <= self.max_new_tokens,
+            "min_new_tokens",
+            self.min_new_tokens,
+            f"0 to max_new_tokens ({self.max_new_tokens})",
+        )
+        _require(
+            self.logprobs is None or self.logprobs >= 0, "logprobs", self.logprobs, "0 or more"
+        )
+        _require(all(self.stop), "stop", list(self.stop), "strings that are not empty")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values, ready for JSON."""
+        return asdict(self) | {"stop": list(self.stop)}
+
+
+def _require(holds: bool, name: str, value: object, allowed: str) -> None:
+    if not holds:
+        flag = "--" + name.replace("_", "-")
+        raise UsageError(f"{flag} is {value}; it must be {allowed}.", hint="See --help.")
+
+
+@dataclass(frozen=True, eq=False)
+class Media:
+    """One decoded medium of a request, in prompt order."""
+
+    kind: Literal["video", "image"]
+    frames: Frames
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A rendered prompt: one placeholder a medium, one guard a literal.
+
+    Text of the user that would read as a placeholder or control token is cut out of ``text``,
+    a guard character stands in its place, and ``literals`` holds it, in order.
+    """
+
+    text: str
+    literals: tuple[str, ...] = ()
+
+    GUARD: ClassVar[str] = "\uf8ff"
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """All that an engine needs: nothing to open, no time to choose, no template to know."""
+
+    id: str
+    prompt: Prompt
+    media: tuple[Media, ...] = ()
+    params: SamplingParams = SamplingParams()
+    conversation: Conversation = Conversation()
+    """The same request unrendered, for servers that write their own prompt."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a completion cost, in tokens."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    visual_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """One generated token, how likely it was, and the likeliest alternatives."""
+
+    token: str
+    logprob: float
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What an engine answered to one request."""
+
+    request_id: str
+    text: str
+    finish_reason: FinishReason = "stop"
+    usage: Usage = Usage()
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    seconds: float = 0.0
+    """Time the engine spent on this request."""
+    first_token_seconds: float | None = None
+    """Time until the first token, where it was watched."""
+    error: str | None = None
+    """Why ``finish_reason`` is "error"."""
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of a streamed answer; the last one carries the whole completion."""
+
+    request_id: str
+    text: str
+    completion: Completion | None = None
