@@ -1,0 +1,46 @@
+"""The ``kinema`` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status.
+
+    The overview and the version are printed here, before anything else is imported.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        return _overview()
+    if words == ["--version"]:
+        return _version()
+    from kinema.cli.app import run  # noqa: PLC0415  the overview above stays instant
+
+    return run(words)
+
+
+def _overview() -> int:
+    from kinema.cli import COMMANDS  # noqa: PLC0415
+
+    rows = "\n".join(f"  {name:<9}{row.summary}" for name, row in COMMANDS.items())
+    print(
+        "Usage: kinema COMMAND ...\n\n"
+        "Language models that watch video.\n\n"
+        f"Commands:\n{rows}\n\n"
+        "`kinema COMMAND --help` shows a command's flags.\n"
+        'Start with: kinema chat clip.mp4 "What happens in this video?"'
+    )
+    return 0
+
+
+def _version() -> int:
+    from kinema import __version__  # noqa: PLC0415
+
+    print(f"kinema {__version__}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

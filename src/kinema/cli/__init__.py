@@ -1,0 +1,14 @@
+"""The command line: flags in, results on stdout, everything else on stderr."""
+
+from kinema.lazy import Row, Table
+
+COMMANDS = Table(
+    "command",
+    {
+        "chat": Row("kinema.cli.chat:chat", summary="Ask about videos and images."),
+        "probe": Row("kinema.cli.probe:probe", summary="Show what is in a media file."),
+        "models": Row("kinema.cli.models:models", summary="List model families and engines."),
+        "doctor": Row("kinema.cli.doctor:doctor", summary="Check what is installed and reachable."),
+    },
+)
+"""Every command; its module is imported when the command is called."""

@@ -1,0 +1,168 @@
+"""``kinema chat``: one question, or a conversation."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kinema.cli.output import STDIN, plain, put, put_record, read_stdin, say
+from kinema.engines import EngineSettings
+from kinema.errors import KinemaError, UsageError
+from kinema.messages import ImagePart, Part, SamplingParams, VideoPart
+from kinema.tasks.chat import Answer, Chat, as_part
+from kinema.tasks.models import DEFAULT_MODEL
+from kinema.types import FrameSampling
+
+_HELP = "/add FILE brings another video or image, /reset starts over, /quit or Ctrl-D ends."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatOptions:
+    """Which model answers, and how the answer is shown."""
+
+    model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
+    """tiny, a checkpoint folder, family:FOLDER, or a name on a model hub."""
+    engine: str | None = None
+    """The backend, instead of the family's first: see `kinema models`."""
+    system: str | None = None
+    """System prompt, instead of the family's own."""
+    video: tuple[Path | str, ...] = ()
+    """Another video of the same conversation; may be repeated."""
+    image: tuple[Path | str, ...] = ()
+    """A still image of the same conversation; may be repeated."""
+    fit: bool = False
+    """Take frames away when they do not fit the model's context, and say so."""
+    json: bool = False
+    """Print one JSON record per answer: text, usage, timings, frames seen."""
+    quiet: Annotated[bool, Parameter(alias="-q")] = False
+    """Leave out the line about the frames that were seen."""
+
+
+def chat(
+    source: str | None = None,
+    prompt: str | None = None,
+    /,
+    *,
+    options: Annotated[ChatOptions, Parameter(name="*")] = ChatOptions(),
+    sampling: Annotated[FrameSampling, Parameter(name="*")] = FrameSampling(),
+    params: Annotated[SamplingParams, Parameter(name="*")] = SamplingParams(),
+    settings: Annotated[EngineSettings, Parameter(name="*")] = EngineSettings(),
+) -> int:
+    """Ask about videos and images.
+
+    Without a prompt a conversation begins; follow-up questions see the same frames.
+
+    Examples:
+      kinema chat clip.mp4 "What happens in this video?"
+      kinema chat clip.mp4 "And then?" --start 1:20 --end 1:50 --num-frames 16 --json
+      echo "Is there a dog?" | kinema chat clip.mp4 -
+
+    Args:
+        source: A video or image: path or URL.
+        prompt: The question; - reads it from stdin.
+    """
+    media = _media(source, options, sampling)
+    question = read_stdin() if prompt == STDIN else prompt
+    with Chat(
+        options.model,
+        engine=options.engine,
+        system=options.system,
+        params=params,
+        settings=settings,
+        fit=options.fit,
+    ) as session:
+        if question is not None:
+            _answer(session, question, media, options)
+        else:
+            _converse(session, media, options, sampling)
+    return 0
+
+
+def _media(source: str | None, options: ChatOptions, sampling: FrameSampling) -> list[Part]:
+    if source == STDIN:
+        raise UsageError("A video cannot be read from '-' here.", hint="Give a path or URL.")
+    sources = [source] if source is not None else []
+    parts = [as_part(s, sampling) for s in sources]
+    parts += [VideoPart(v, sampling) for v in options.video]
+    return parts + [ImagePart(i) for i in options.image]
+
+
+def _answer(session: Chat, question: str, media: list[Part], options: ChatOptions) -> None:
+    if options.json:
+        answer = session.ask(question, *media)
+        put_record(answer.to_dict())
+    elif sys.stdout.isatty():
+        answer = _stream(session, question, media)
+    else:
+        answer = session.ask(question, *media)
+        put(answer.text)
+    if not options.quiet:
+        _explain(answer, options)
+
+
+def _stream(session: Chat, question: str, media: list[Part]) -> Answer:
+    for piece in session.stream(question, *media):
+        if isinstance(piece, Answer):
+            put("")
+            return piece
+        put(piece, end="")
+    raise AssertionError("a stream ends with its answer")
+
+
+def _explain(answer: Answer, options: ChatOptions) -> None:
+    """Who answered and from what, for people; records carry the same."""
+    for warning in answer.warnings:
+        say(f"note: {warning}")
+    if options.json:
+        return
+    for frames in answer.frames:
+        say(f"[{answer.model}] {frames.seen}" + (f" of {frames.source}" if frames.source else ""))
+    if answer.model == DEFAULT_MODEL and sys.stderr.isatty():
+        say("tiny is small; a better one: --model Qwen/Qwen2.5-VL-3B-Instruct")
+
+
+def _converse(
+    session: Chat, media: list[Part], options: ChatOptions, sampling: FrameSampling
+) -> None:
+    """Turns until the input ends; an error ends one turn, not the conversation."""
+    media = session.look(*media)
+    if sys.stdin.isatty():
+        say(_HELP)
+    while (line := _read_line()) is not None:
+        if line in ("/quit", "/exit"):
+            return
+        try:
+            media = _turn(session, line, media, options, sampling)
+        except KinemaError as error:
+            say(f"kinema: {error}\n  {error.hint}")
+
+
+def _turn(
+    session: Chat, line: str, media: list[Part], options: ChatOptions, sampling: FrameSampling
+) -> list[Part]:
+    """One line of a conversation; returns the media that still wait for a question."""
+    command, _, argument = line.partition(" ")
+    if command == "/add":
+        return [*media, *session.look(as_part(argument.strip(), sampling))]
+    if command == "/reset":
+        session.reset()
+        return media
+    if command.startswith("/"):
+        say(_HELP)
+        return media
+    if line:
+        _answer(session, line, media, options)
+        return []
+    return media
+
+
+def _read_line() -> str | None:
+    if sys.stdin.isatty():
+        sys.stderr.write("> ")
+        sys.stderr.flush()
+    line = sys.stdin.readline()
+    return plain(line).strip() if line else None

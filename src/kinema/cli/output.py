@@ -1,0 +1,60 @@
+"""What people and pipes get to read: records, sentences, escapes."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+from kinema.errors import KinemaError, UsageError
+
+STDIN = "\0stdin"
+"""Stands for a lone ``-`` among the words; no shell can pass a NUL."""
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: str) -> str:
+    """``text`` without terminal escapes, control characters and direction overrides."""
+    return _CONTROL.sub("", _ESCAPES.sub("", text))
+
+
+def put(text: str, *, end: str = "\n") -> None:
+    """Print a result; cleaned where a terminal would obey what is in it."""
+    sys.stdout.write((plain(text) if sys.stdout.isatty() else text) + end)
+    sys.stdout.flush()
+
+
+def put_record(record: Any) -> None:
+    """Print one JSON record on one line."""
+    put(json.dumps(record, ensure_ascii=False))
+
+
+def say(text: str) -> None:
+    """Tell the person something that is no result."""
+    sys.stderr.write(plain(text) + "\n")
+    sys.stderr.flush()
+
+
+def complain(error: KinemaError) -> None:
+    """Tell what went wrong and what to do next."""
+    say(f"kinema: {error}")
+    if error.hint:
+        say(f"  {error.hint}")
+
+
+def read_stdin() -> str:
+    """All of stdin as text.
+
+    Raises:
+        UsageError: nothing is piped in, or it is not UTF-8.
+    """
+    try:
+        text = sys.stdin.read().strip()
+    except UnicodeDecodeError as problem:
+        raise UsageError("stdin is not UTF-8 text.", hint="A prompt is text.") from problem
+    if not text:
+        raise UsageError("'-' reads the prompt from stdin, which is empty.", hint="Pipe a prompt.")
+    return text

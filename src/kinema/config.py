@@ -1,0 +1,46 @@
+"""Settings: where they live on disk, how they are checked, and how they are fingerprinted.
+
+Every setting of kinema is a field of a frozen dataclass; flags, YAML keys and documentation are
+derived from it. This file holds what all of them share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kinema.errors import UnknownName
+
+T = TypeVar("T")
+
+
+def cache_dir() -> Path:
+    """Where kinema keeps what it can make again: ``KINEMA_CACHE``, or the user's cache folder."""
+    if chosen := os.environ.get("KINEMA_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "kinema"
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Make the dataclass ``cls`` from a mapping, refusing keys that it does not have.
+
+    Raises:
+        UnknownName: a key is no field of ``cls``; the nearest field is suggested.
+    """
+    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]  # T is a dataclass
+    for key in values:
+        if key not in known:
+            raise UnknownName("setting", key, known)
+    return cls(**values)
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """Sixteen hex digits that change exactly when a value of ``settings`` changes."""
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,74 @@
+"""Engines: the backends that run a model, each reached by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kinema.engines.base import Engine, EngineSettings, Generates, Streams
+from kinema.errors import MissingCapability
+from kinema.families import Family
+from kinema.lazy import Row, Table
+
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineSettings",
+    "Generates",
+    "Streams",
+    "open_engine",
+    "require",
+]
+
+ENGINES = Table(
+    "engine",
+    {
+        "hf": Row(
+            "kinema.engines.hf:HFEngine",
+            needs=("torch", "transformers"),
+            install="pip install kinema",
+            summary="transformers, on a CPU or GPU of this machine",
+        ),
+        "echo": Row(
+            "kinema.engines.echo:EchoEngine",
+            summary="no model: repeats the question and names the frames it got",
+        ),
+    },
+)
+
+P = TypeVar("P")
+
+
+def open_engine(
+    name: str, folder: Path | None, *, family: Family, settings: EngineSettings
+) -> Generates:
+    """Load the engine called ``name`` with the weights in ``folder``.
+
+    Raises:
+        UnknownName: no such engine.
+        MissingPackage: it is not installed.
+    """
+    engine: Generates = ENGINES.load(name)(folder, family=family, settings=settings)
+    return engine
+
+
+def require(engine: Engine, protocol: type[P]) -> P:
+    """The engine, seen as ``protocol``.
+
+    Raises:
+        MissingCapability: it cannot do that; the hint names the engines that can.
+    """
+    if isinstance(engine, protocol):
+        return engine
+    able = ", ".join(name for name in ENGINES if _can(name, protocol))
+    raise MissingCapability(
+        f"The engine {engine.name!r} does not do this ({protocol.__name__}).",
+        hint=f"Engines that do: {able or 'none that is installed'}.",
+    )
+
+
+def _can(name: str, protocol: type[Any]) -> bool:
+    if ENGINES[name].missing:
+        return False
+    members = [m for m in vars(protocol) if not m.startswith("_")]
+    return all(hasattr(ENGINES.load(name), member) for member in members)

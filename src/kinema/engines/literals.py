@@ -1,0 +1,62 @@
+"""User text that looks like a control token, kept as text through any processor.
+
+A prompt holds a guard character where the user wrote something like ``<video>`` or
+``<|im_end|>``. Processors expand placeholders by searching the text, and tokenizers turn control
+strings into control tokens, so both must never see the user's string. The guard becomes one
+reserved token; after processing, that token is replaced by the string's plain tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from kinema.messages import Prompt
+
+_RESERVED = "<kinema-literal-\uf8ff>"
+
+
+class LiteralTokens:
+    """Reserves one token of a tokenizer and swaps it for literals afterwards."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._reserved_id: int | None = None
+
+    def reserve(self, prompt: Prompt) -> str:
+        """The prompt's text with its guards written as the reserved token."""
+        if prompt.literals and self._reserved_id is None:
+            # The id lies behind the vocabulary and never reaches the model.
+            self._tokenizer.add_tokens([_RESERVED], special_tokens=True)
+            self._reserved_id = self._tokenizer.convert_tokens_to_ids(_RESERVED)
+        return prompt.text.replace(Prompt.GUARD, _RESERVED)
+
+    def fill(self, inputs: dict[str, Any], literals: tuple[str, ...]) -> dict[str, Any]:
+        """Replace each reserved token of ``int64[1, L]`` inputs by its literal's tokens."""
+        if not literals:
+            return inputs
+        ids = inputs["input_ids"][0]
+        pieces = [self._plain(literal) for literal in literals]
+        guards = (ids == self._reserved_id).nonzero().flatten().tolist()
+        for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+            if name in inputs:
+                fillers = pieces if name == "input_ids" else [_like(name, p) for p in pieces]
+                inputs[name] = _splice(inputs[name][0], guards, fillers)[None]
+        return inputs
+
+    def _plain(self, literal: str) -> torch.Tensor:
+        ids = self._tokenizer(literal, add_special_tokens=False, split_special_tokens=True)
+        return torch.tensor(ids["input_ids"], dtype=torch.long)
+
+
+def _like(name: str, piece: torch.Tensor) -> torch.Tensor:
+    return torch.ones_like(piece) if name == "attention_mask" else torch.zeros_like(piece)
+
+
+def _splice(row: torch.Tensor, guards: list[int], pieces: list[torch.Tensor]) -> torch.Tensor:
+    parts, last = [], 0
+    for at, piece in zip(guards, pieces, strict=True):
+        parts += [row[last:at], piece.to(row.dtype)]
+        last = at + 1
+    return torch.cat([*parts, row[last:]])

@@ -1,0 +1,53 @@
+"""Model families: what each one is, how to recognise it, how to speak to it."""
+
+from __future__ import annotations
+
+from kinema.errors import ModelError, UnknownName
+from kinema.families.base import DEFAULT_SAMPLING, Family
+from kinema.families.checkpoint import Checkpoint, read_checkpoint
+from kinema.families.echo import ECHO
+from kinema.families.generic import GENERIC
+from kinema.families.llava import LLAVA, VIDEO_LLAVA
+from kinema.families.tiny import TINY
+
+__all__ = [
+    "DEFAULT_SAMPLING",
+    "FAMILIES",
+    "Checkpoint",
+    "Family",
+    "family_named",
+    "read_checkpoint",
+    "recognise",
+]
+
+FAMILIES = {f.name: f for f in (TINY, LLAVA, VIDEO_LLAVA, GENERIC, ECHO)}
+
+_BY_MODEL_TYPE = {t: family for family in FAMILIES.values() for t in family.model_types}
+
+
+def family_named(name: str) -> Family:
+    """The family called ``name``.
+
+    Raises:
+        UnknownName: there is none; the nearest is suggested.
+    """
+    if name not in FAMILIES:
+        raise UnknownName("model family", name, FAMILIES)
+    return FAMILIES[name]
+
+
+def recognise(checkpoint: Checkpoint) -> Family:
+    """The family that a checkpoint belongs to, by its ``model_type``.
+
+    Raises:
+        ModelError: it is no model that reads pictures, as far as its files tell.
+    """
+    model_type = checkpoint.config.get("model_type", "")
+    if family := _BY_MODEL_TYPE.get(model_type):
+        return family
+    if "vision_config" in checkpoint.config and checkpoint.chat_template:
+        return GENERIC
+    raise ModelError(
+        f"{checkpoint.name} (model_type {model_type!r}) does not read pictures.",
+        hint="Pick a checkpoint of one of the families that `kinema models` lists.",
+    )

@@ -1,0 +1,60 @@
+"""What kinema knows about a model family: plain facts, no framework."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kinema.types import FrameSampling
+
+DEFAULT_SAMPLING = FrameSampling(num_frames=8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One row of the family table.
+
+    A checkpoint's own chat template wins over ``template``; its own sizes win over anything
+    written here. A field holds what engines and prompts cannot read from the checkpoint.
+    """
+
+    name: str
+    """How users and records call the family."""
+    title: str
+    """How its makers call it."""
+    example: str
+    """A checkpoint people know."""
+    model_types: tuple[str, ...] = ()
+    """``model_type`` values of config.json that belong to the family."""
+    engines: tuple[str, ...] = ("hf",)
+    """Engines that run it, the best default first."""
+    takes_video: bool = True
+    """False: frames go as images, each behind its time."""
+    takes_image: bool = True
+    """Still pictures are understood."""
+    image_and_video_in_one_call: bool = True
+    """An image and a video may stand in one prompt."""
+    needs_metadata: bool = False
+    """The processor wants indices and rate of the sampled frames."""
+    ragged_batch_ok: bool = False
+    """Clips with different numbers of frames may share a batch."""
+    min_frames: int = 1
+    """Fewer are refused by the model; the last one is then shown twice, and that is said."""
+    exact_frames: int | None = None
+    """The one count that the model was trained on, where there is only one."""
+    default_sampling: FrameSampling = DEFAULT_SAMPLING
+    """What to take when the user does not say."""
+    video_placeholder: str = "<video>"
+    """Stands for one video in the rendered prompt."""
+    image_placeholder: str = "<image>"
+    """Stands for one image in the rendered prompt."""
+    content: Literal["parts", "text"] = "parts"
+    """Whether the chat template takes typed parts, or text with placeholders in it."""
+    template: str = ""
+    """Chat template (Jinja) for checkpoints that ship none."""
+    system: str = ""
+    """System prompt when the user gives none."""
+    builder: str = ""
+    """``module:function`` that makes the family's built-in checkpoint and returns its folder."""
+    classes: str = ""
+    """Module to import before loading: it registers our own classes with transformers."""

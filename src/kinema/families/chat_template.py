@@ -1,0 +1,54 @@
+"""Rendering of chat templates the way transformers does it, in a sandbox and without it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NoReturn
+
+from jinja2 import Template, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from kinema.errors import ModelError
+
+
+def render(
+    template: str,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    special_tokens: Mapping[str, str],
+) -> str:
+    """The prompt for ``messages``, ending where the assistant begins to speak.
+
+    Raises:
+        ModelError: the template does not compile, or refuses these messages.
+    """
+    try:
+        return _compile(template).render(
+            messages=messages, add_generation_prompt=True, **special_tokens
+        )
+    except TemplateError as problem:
+        raise ModelError(
+            f"The checkpoint's chat template failed: {problem}.",
+            hint="The template decides which roles may follow each other; see its model card.",
+        ) from problem
+
+
+@lru_cache(maxsize=16)
+def _compile(template: str) -> Template:
+    # The same switches as transformers' own environment, so that the same bytes come out.
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise
+    return environment.from_string(template)
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _raise(message: str) -> NoReturn:
+    raise TemplateError(message)

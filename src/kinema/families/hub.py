@@ -1,0 +1,40 @@
+"""Checkpoints by name: from the local hub cache, or downloaded into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+
+from kinema.errors import ModelNotFound
+
+_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors")
+"""Weights as safetensors only: a pickle can run code when it is read."""
+
+
+def download(name: str) -> Path:
+    """The folder of the hub model ``name``; fetched when it is not in the cache.
+
+    Raises:
+        ModelNotFound: the hub does not have it, or cannot be reached.
+    """
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_PATTERNS)))
+    except RepositoryNotFoundError as problem:
+        raise ModelNotFound(
+            f"The hub has no model {name!r}, or it is private.",
+            hint="Check the spelling; for a private one set HF_TOKEN.",
+        ) from problem
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as problem:
+        raise ModelNotFound(
+            f"{name!r} is not in the local cache and the model hub cannot be reached.",
+            hint="Use a folder with --model PATH, the built-in --model tiny, or go online once.",
+        ) from problem
+    except ValueError as problem:
+        raise ModelNotFound(f"{name!r} is no model name.", hint="Write owner/name.") from problem

