@@ -1,0 +1,39 @@
+"""Video in, :class:`~kinema.types.Frames` out.
+
+Nothing heavy is imported before one of these names is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kinema.lazy import load
+
+if TYPE_CHECKING:
+    from kinema.video.info import VideoInfo as VideoInfo
+    from kinema.video.info import plan as plan
+    from kinema.video.info import probe as probe
+    from kinema.video.reading import load_frames as load_frames
+    from kinema.video.reading import load_image as load_image
+    from kinema.video.sheet import contact_sheet as contact_sheet
+
+_PUBLIC = {
+    "VideoInfo": "kinema.video.info:VideoInfo",
+    "contact_sheet": "kinema.video.sheet:contact_sheet",
+    "load_frames": "kinema.video.reading:load_frames",
+    "load_image": "kinema.video.reading:load_image",
+    "plan": "kinema.video.info:plan",
+    "probe": "kinema.video.info:probe",
+}
+
+__all__ = sorted(_PUBLIC)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'kinema.video' has no attribute {name!r}")
+    return load(_PUBLIC[name])
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,92 @@
+"""Opening containers with FFmpeg; the place where its errors become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import av
+from av.error import FFmpegError
+
+from kinema.errors import DecodeFailed, MediaError, NotMedia, NoVideoStream, Truncated
+from kinema.video.media import Media
+
+
+@contextmanager
+def open_container(media: Media) -> Iterator[Any]:
+    """An ``av.container.InputContainer``, closed on the way out.
+
+    Raises:
+        NotMedia: no demuxer knows the bytes.
+        Truncated: an MP4 whose table of contents is missing.
+        DecodeFailed: FFmpeg gave up while the block ran.
+    """
+    # FFmpeg gets a handle and no name: no demuxer can open a neighbour of the file.
+    with (
+        translated(media),
+        media.open() as file,
+        av.open(file, metadata_errors="ignore") as container,
+    ):
+        yield container
+
+
+@contextmanager
+def translated(media: Media) -> Iterator[None]:
+    """Turn FFmpeg's errors into ours; its texts hold pointers and stay out."""
+    try:
+        yield
+    except MediaError:
+        raise
+    except (FFmpegError, ValueError, IndexError) as error:
+        raise _as_media_error(media, error) from None
+
+
+def _as_media_error(media: Media, error: Exception) -> MediaError:
+    if media.head[4:8] == b"ftyp" and not _has_moov(media):
+        return Truncated(
+            f"{media.name} has no table of contents ('moov'): the recording was interrupted.",
+            hint="Repair it with a remuxing tool such as untrunc.",
+        )
+    if isinstance(error, av.error.InvalidDataError):
+        return NotMedia(
+            f"{media.name} is no video that can be read.", hint="Play it in a player to check it."
+        )
+    return DecodeFailed(
+        f"{media.name} could not be decoded ({type(error).__name__}).",
+        hint="Convert it to MP4 and try again.",
+    )
+
+
+def _has_moov(media: Media) -> bool:
+    """Walk the top-level boxes of an MP4 for its table of contents."""
+    with media.open() as file:
+        position = 0
+        while position + 8 <= media.size_bytes:
+            file.seek(position)
+            header = file.read(16)
+            size, kind = int.from_bytes(header[:4], "big"), header[4:8]
+            if kind == b"moov":
+                return position + size <= media.size_bytes
+            size = int.from_bytes(header[8:16], "big") if size == 1 else size
+            if size < 8:
+                return False
+            position += size
+    return False
+
+
+def video_stream(container: Any, media: Media) -> Any:
+    """The first moving picture of the container; cover art does not count.
+
+    Raises:
+        NoVideoStream: there is none.
+    """
+    streams = [s for s in container.streams.video if not _is_cover(s)]
+    if streams:
+        return streams[0]
+    what = "only audio" if container.streams.audio else "no picture"
+    raise NoVideoStream(f"{media.name} holds {what}.", hint="Give a file that has a video track.")
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)

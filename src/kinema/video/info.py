@@ -1,0 +1,229 @@
+"""What is in a file, and which frames a sampling would take, measured and not believed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+
+from kinema.types import FrameSampling, Source
+from kinema.video.container import open_container, video_stream
+from kinema.video.index import VideoIndex, index_video
+from kinema.video.media import Media, open_media
+from kinema.video.picture import orientation_of, target_size
+from kinema.video.reading import DEFAULT_SAMPLING
+from kinema.video.sampling import select
+from kinema.video.stills import is_image, read_image
+
+Hdr = Literal["pq", "hlg", "none"]
+# ITU-T H.273 code points.
+_TRANSFERS = {1: "bt709", 4: "gamma22", 6: "smpte170m", 13: "srgb", 16: "pq", 18: "hlg"}
+_PRIMARIES = {1: "bt709", 5: "bt470bg", 6: "smpte170m", 9: "bt2020", 12: "display-p3"}
+_MATRICES = {0: "rgb", 1: "bt709", 5: "bt470bg", 6: "smpte170m", 9: "bt2020nc"}
+_RANGES = {1: "limited", 2: "full"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """Facts about one file; counts, times and rates come from its packets."""
+
+    source: str
+    container: str
+    codec: str
+    pixel_format: str
+    bit_depth: int
+    coded_width: int
+    coded_height: int
+    width: int
+    """Of the upright picture with square pixels."""
+    height: int
+    rotation_degrees: int
+    """Clockwise turn that was needed."""
+    mirrored: bool
+    sample_aspect_ratio: str
+    interlaced: bool
+    fps_mode: Literal["constant", "variable"]
+    fps: float | None
+    """Average."""
+    duration_seconds: float
+    num_frames: int
+    num_keyframes: int
+    keyframe_seconds: tuple[float, ...]
+    has_audio: bool
+    audio_codec: str | None
+    hdr: Hdr
+    color_transfer: str
+    color_primaries: str
+    color_matrix: str
+    color_range: str
+    size_bytes: int
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        values = asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SamplingPlan:
+    """The frames that a sampling would take."""
+
+    indices: tuple[int, ...]
+    seconds: tuple[float, ...]
+    total_frames: int
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def probe(source: Source) -> VideoInfo:
+    """Describe a video or image; one pass over its packets and one decoded frame.
+
+    Raises:
+        MediaError: the source cannot be used.
+    """
+    media = open_media(source)
+    if is_image(media):
+        return _probe_image(media)
+    index = index_video(media)
+    with open_container(media) as container:
+        stream = video_stream(container, media)
+        facts = (
+            _container_facts(container) | _stream_facts(stream) | _picture_facts(container, stream)
+        )
+    return VideoInfo(
+        source=media.name,
+        size_bytes=media.size_bytes,
+        **_clock_facts(index),
+        **facts,
+    )
+
+
+def plan(source: Source, sampling: FrameSampling = DEFAULT_SAMPLING) -> SamplingPlan:
+    """Which frames a sampling takes, found without decoding.
+
+    Raises:
+        MediaError: the source cannot be used.
+    """
+    media = open_media(source)
+    if is_image(media):
+        return SamplingPlan(indices=(0,), seconds=(0.0,), total_frames=1)
+    timeline = index_video(media).timeline
+    selection = select(timeline, sampling.or_default(DEFAULT_SAMPLING))
+    return SamplingPlan(
+        indices=tuple(selection.indices.tolist()),
+        seconds=tuple(np.round(timeline.seconds[selection.indices], 6).tolist()),
+        total_frames=len(timeline),
+        warnings=selection.warnings,
+    )
+
+
+def _clock_facts(index: VideoIndex) -> dict[str, Any]:
+    timeline = index.timeline
+    keyframe_seconds = np.round(timeline.seconds[timeline.keyframes], 6)
+    return {
+        "fps_mode": "constant" if timeline.is_constant else "variable",
+        "fps": None if timeline.fps is None else round(timeline.fps, 6),
+        "duration_seconds": round(timeline.duration_seconds, 6),
+        "num_frames": len(timeline),
+        "num_keyframes": len(keyframe_seconds),
+        "keyframe_seconds": tuple(keyframe_seconds.tolist()),
+    }
+
+
+def _container_facts(container: Any) -> dict[str, Any]:
+    audio = [
+        s.codec_context.name if s.codec_context else "unknown" for s in container.streams.audio
+    ]
+    kinds = Counter(s.type for s in container.streams)
+    several = kinds["video"] > 1
+    return {
+        "container": container.format.name,
+        "has_audio": bool(audio),
+        "audio_codec": audio[0] if audio else None,
+        "warnings": (f"{kinds['video']} video tracks; the first one is read.",) if several else (),
+    }
+
+
+def _stream_facts(stream: Any) -> dict[str, Any]:
+    context = stream.codec_context
+    transfer = int(context.color_trc)
+    components = context.format.components if context.format else ()
+    return {
+        "codec": context.codec.canonical_name,
+        "pixel_format": context.pix_fmt or "unknown",
+        "bit_depth": max((c.bits for c in components), default=8),
+        "coded_width": context.width,
+        "coded_height": context.height,
+        "sample_aspect_ratio": _ratio(stream.sample_aspect_ratio),
+        "hdr": {16: "pq", 18: "hlg"}.get(transfer, "none"),
+        "color_transfer": _TRANSFERS.get(transfer, "unspecified"),
+        "color_primaries": _PRIMARIES.get(int(context.color_primaries), "unspecified"),
+        "color_matrix": _MATRICES.get(int(context.colorspace), "unspecified"),
+        "color_range": _RANGES.get(int(context.color_range), "unspecified"),
+    }
+
+
+def _ratio(value: Fraction | None) -> str:
+    return f"{value.numerator}:{value.denominator}" if value else "1:1"
+
+
+def _picture_facts(container: Any, stream: Any) -> dict[str, Any]:
+    frame = next(container.decode(stream))
+    orientation = orientation_of(frame)
+    height, width = target_size(
+        frame.height,
+        frame.width,
+        pixel_aspect=float(stream.sample_aspect_ratio or 1),
+        turned=orientation.transpose,
+        size=None,
+    )
+    if orientation.transpose:
+        height, width = width, height
+    return {
+        "width": width,
+        "height": height,
+        "rotation_degrees": orientation.rotation_degrees,
+        "mirrored": orientation.is_mirrored,
+        "interlaced": bool(frame.interlaced_frame),
+    }
+
+
+def _probe_image(media: Media) -> VideoInfo:
+    frames = read_image(media)
+    count, height, width, _ = frames.pixels.shape
+    return VideoInfo(
+        source=media.name,
+        container="image",
+        codec="image",
+        pixel_format="rgb24",
+        bit_depth=8,
+        coded_width=width,
+        coded_height=height,
+        width=width,
+        height=height,
+        rotation_degrees=0,
+        mirrored=False,
+        sample_aspect_ratio="1:1",
+        interlaced=False,
+        fps_mode="constant",
+        fps=frames.source_fps,
+        duration_seconds=frames.duration_seconds or 0.0,
+        num_frames=count,
+        num_keyframes=count,
+        keyframe_seconds=tuple(frames.seconds.tolist()),
+        has_audio=False,
+        audio_codec=None,
+        hdr="none",
+        color_transfer="srgb",
+        color_primaries="bt709",
+        color_matrix="rgb",
+        color_range="full",
+        size_bytes=media.size_bytes,
+    )

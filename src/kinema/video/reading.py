@@ -1,0 +1,162 @@
+"""``load_frames`` and ``load_image``: the front door of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinema.errors import NoFrames, UsageError
+from kinema.types import Formula, Frames, FrameSampling, Single, Source
+from kinema.video.decoder import DECODERS, DecoderName, Decodes, Size
+from kinema.video.index import index_video
+from kinema.video.media import Media, open_media
+from kinema.video.sampling import Selection, select
+from kinema.video.stills import is_image, read_image, single_frame, upright_rgb
+from kinema.video.timeline import Timeline
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+DEFAULT_SAMPLING = FrameSampling(num_frames=8)
+
+
+def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the point
+    source: Source,
+    *,
+    sampling: FrameSampling | None = None,
+    num_frames: int | None = None,
+    fps: float | None = None,
+    at: Sequence[float | str] | None = None,
+    keyframes: bool = False,
+    single: Single | None = None,
+    max_frames: int | None = None,
+    min_frames: int | None = None,
+    start: float | str | None = None,
+    end: float | str | None = None,
+    formula: Formula = "slices",
+    decoder: DecoderName = "pyav",
+    size: Size | None = None,
+) -> Frames:
+    """Read some frames of a video, with the times they are shown at.
+
+    What to take is either ``sampling`` or the keywords of :class:`~kinema.types.FrameSampling`;
+    8 frames when neither says.
+
+    Args:
+        source: path, ``file://`` address, bytes, Frames, or uint8[T, H, W, 3].
+        size: length of the shorter side in pixels (never enlarged), or (height, width).
+
+    Raises:
+        UsageError: contradictory choices.
+        MediaError: the source cannot be used.
+    """
+    spec = FrameSampling(
+        num_frames=num_frames,
+        fps=fps,
+        at=None if at is None else tuple(at),
+        keyframes=keyframes,
+        single=single,
+        max_frames=max_frames,
+        min_frames=min_frames,
+        start=start,
+        end=end,
+        formula=formula,
+    )
+    sampling = _one_of(sampling, spec).or_default(DEFAULT_SAMPLING)
+    if isinstance(source, np.ndarray):
+        source = frames_from_array(source)
+    if isinstance(source, Frames):
+        return _sample_frames(source, sampling)
+    media = open_media(source)
+    if is_image(media):
+        return _sample_frames(read_image(media), sampling)
+    return _read_video(media, sampling, decoder=DECODERS.load(decoder), size=size)
+
+
+def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSampling:
+    if sampling is None:
+        return keywords
+    if keywords != FrameSampling():
+        raise UsageError(
+            "load_frames was given both sampling= and its single keywords.",
+            hint="Put everything into the FrameSampling.",
+        )
+    return sampling
+
+
+def _read_video(
+    media: Media, sampling: FrameSampling, *, decoder: Decodes, size: Size | None
+) -> Frames:
+    index = index_video(media)
+    timeline = index.timeline
+    selection = select(timeline, sampling)
+    decoded = decoder(media, index, selection.indices, size=size)
+    got = np.array([i for i in selection.indices.tolist() if i in decoded.pictures], dtype=np.int64)
+    if not len(got):
+        raise NoFrames(
+            f"{media.name}: none of {len(selection.indices)} frames could be decoded.",
+            hint="The file is damaged; fetch it again or take another part of it.",
+        )
+    missing = len(selection.indices) - len(got)
+    short = (f"Decoded {len(got)} of {len(selection.indices)} frames.",) if missing else ()
+    return Frames(
+        pixels=np.stack([decoded.pictures[i] for i in got.tolist()]),
+        seconds=timeline.seconds[got],
+        indices=got,
+        source=media.name,
+        total_frames=len(timeline),
+        duration_seconds=timeline.duration_seconds,
+        source_fps=timeline.fps,
+        warnings=(*selection.warnings, *decoded.warnings, *short),
+    )
+
+
+def frames_from_array(pixels: NDArray[np.uint8]) -> Frames:
+    """uint8[T, H, W, 3] as Frames; an array has no clock, so one frame a second is assumed."""
+    count = len(pixels)
+    return Frames(
+        pixels=pixels,
+        seconds=np.arange(count, dtype=np.float64),
+        indices=np.arange(count, dtype=np.int64),
+        source="<array>",
+        total_frames=count,
+        duration_seconds=float(count),
+        source_fps=1.0,
+        warnings=("An array has no clock; one frame a second was assumed.",),
+    )
+
+
+def _sample_frames(frames: Frames, sampling: FrameSampling) -> Frames:
+    timeline = _timeline_of(frames)
+    selection: Selection = select(timeline, sampling)
+    taken = frames[selection.indices]
+    return replace(taken, warnings=(*frames.warnings, *selection.warnings))
+
+
+def _timeline_of(frames: Frames) -> Timeline:
+    seconds = frames.seconds - frames.seconds[0]
+    step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.0
+    return Timeline(seconds, np.ones(len(seconds), dtype=bool), float(seconds[-1]) + step)
+
+
+def load_image(source: Source | Image) -> Frames:
+    """Read one picture, upright, as Frames of length 1.
+
+    Args:
+        source: path, bytes, Pillow image, uint8[H, W, 3] or Frames; of a video the first frame.
+
+    Raises:
+        MediaError: the source cannot be used.
+    """
+    if isinstance(source, np.ndarray):
+        return single_frame(source if source.ndim == 3 else source[0], "<array>")
+    if isinstance(source, Frames):
+        return source[:1]
+    if isinstance(source, str | bytes | Path):
+        return load_frames(source, single="first")
+    return single_frame(upright_rgb(source), "<image>")

@@ -1,0 +1,81 @@
+"""Still and animated images that Pillow reads, turned upright by their EXIF orientation."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+
+from kinema.errors import DecodeFailed, NotMedia
+from kinema.types import Frames
+from kinema.video.media import Media
+
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
+_DEFAULT_FRAME_MILLISECONDS = 100.0
+
+
+def is_image(media: Media) -> bool:
+    """True for JPEG, PNG, BMP, TIFF, WebP and AVIF; GIF is a video to us."""
+    head = media.head
+    if head.startswith(_SIGNATURES):
+        return b"acTL" not in head
+    return (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or head[4:12] == b"ftypavif"
+
+
+def read_image(media: Media) -> Frames:
+    """All pictures of an image file with their times; a still image is one picture at 0 s.
+
+    Raises:
+        NotMedia: Pillow does not know the format.
+        DecodeFailed: the file is damaged.
+    """
+    try:
+        with media.open() as file, Image.open(file) as image:
+            pictures = [
+                (upright_rgb(page), _shown_for(page)) for page in ImageSequence.Iterator(image)
+            ]
+    except UnidentifiedImageError:
+        raise NotMedia(f"{media.name} is no image that can be read.", hint="Check it.") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise DecodeFailed(f"{media.name} is damaged.", hint="Save it again.") from None
+    return _as_frames(media.name, pictures)
+
+
+def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """uint8[H, W, 3]; EXIF orientation applied, transparency laid on white."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.has_transparency_data:
+        rgba = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.asarray(upright.convert("RGB"))
+
+
+def _shown_for(page: Image.Image) -> float:
+    return float(page.info.get("duration") or _DEFAULT_FRAME_MILLISECONDS) / 1000
+
+
+def _as_frames(name: str, pictures: list[tuple[NDArray[np.uint8], float]]) -> Frames:
+    pages = [page for page, _ in pictures if page.shape == pictures[0][0].shape]
+    if len(pages) == 1:
+        return single_frame(pages[0], name)
+    ends = np.cumsum([seconds for _, seconds in pictures[: len(pages)]])
+    return Frames(
+        pixels=np.stack(pages),
+        seconds=np.concatenate([[0.0], ends[:-1]]),
+        indices=np.arange(len(pages)),
+        source=name,
+        total_frames=len(pages),
+        duration_seconds=float(ends[-1]),
+        source_fps=len(pages) / float(ends[-1]),
+    )
+
+
+def single_frame(pixels: NDArray[np.uint8], name: str) -> Frames:
+    """One picture at 0 s."""
+    return Frames(
+        pixels=pixels[None],
+        seconds=np.zeros(1),
+        indices=np.zeros(1, dtype=np.int64),
+        source=name,
+        total_frames=1,
+    )
