@@ -11,11 +11,15 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Answer": "kinema.tasks.chat:Answer",
+    "Chat": "kinema.tasks.chat:Chat",
     "Frames": "kinema.types:Frames",
     "FrameSampling": "kinema.types:FrameSampling",
     "SamplingParams": "kinema.messages:SamplingParams",
     "KinemaError": "kinema.errors:KinemaError",
+    "chat": "kinema.tasks.chat:chat",
     "load_frames": "kinema.video:load_frames",
+    "probe": "kinema.video:probe",
 }
 """Every public name and where it lives; nothing of it is imported before it is used."""
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from kinema.engines import EngineSettings
 from kinema.messages import (
     Completion,
     Conversation,
@@ -17,7 +18,6 @@ from kinema.messages import (
 )
 from kinema.prompt import decode, prepare
 from kinema.tasks.models import find_model
-from kinema.engines import EngineSettings
 
 NEW_TOKENS = 12
 QUESTION = "what do you see in this video?"

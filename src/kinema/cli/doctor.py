@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from rich.console import Console
-from rich.table import Table
-
-from kinema.cli.output import put_record
+from kinema.cli.output import put_record, put_table
 from kinema.tasks.doctor import Finding, examine
 
 
@@ -21,14 +18,10 @@ def doctor(*, json: bool = False) -> None:
     if json:
         for finding in findings:
             put_record(asdict(finding))
-        return
-    Console().print(_table(findings))
+    else:
+        put_table([line for finding in findings for line in _lines(finding)])
 
 
-def _table(findings: list[Finding]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for finding in findings:
-        mark = "[green]ok[/]" if finding.fine else "[red]--[/]"
-        remedy = f"\n[bold]{finding.remedy}[/]" if finding.remedy else ""
-        table.add_row(mark, finding.subject, finding.found + remedy)
-    return table
+def _lines(finding: Finding) -> list[list[str]]:
+    line = ["ok" if finding.fine else "--", finding.subject, finding.found]
+    return [line, ["", "", finding.remedy]] if finding.remedy else [line]

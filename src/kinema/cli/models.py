@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from kinema.cli.output import put_record
+from kinema.cli.output import put_record, put_table
 from kinema.tasks.models import model_table
 
 
@@ -21,18 +18,16 @@ def models(*, json: bool = False) -> None:
     if json:
         for row in rows:
             put_record(row)
-        return
-    Console().print(_table(rows))
+    else:
+        put_table([["FAMILY", "VIDEO", "IMAGE", "ENGINES", "EXAMPLE"], *map(_cells, rows)])
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("family", "takes", "engines", "example"):
-        table.add_column(heading)
-    for row in rows:
-        takes = [kind for kind in ("video", "image") if row[kind]]
-        if not row["video"]:
-            takes.insert(0, "video as timed images")
-        engines = [f"{name} ({state})" for name, state in row["engines"].items()]
-        table.add_row(row["family"], ", ".join(takes), ", ".join(engines), row["example"])
-    return table
+def _cells(row: dict[str, Any]) -> list[str]:
+    engines = [f"{name} ({state})" for name, state in row["engines"].items()]
+    return [
+        row["family"],
+        "yes" if row["video"] else "as timed images",
+        "yes" if row["image"] else "no",
+        ", ".join(engines),
+        row["example"],
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from kinema.errors import KinemaError, UsageError
@@ -30,6 +31,14 @@ def put(text: str, *, end: str = "\n") -> None:
 def put_record(record: Any) -> None:
     """Print one JSON record on one line."""
     put(json.dumps(record, ensure_ascii=False))
+
+
+def put_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns as wide as their longest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (plain(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
+        put("  ".join(cells).rstrip())
 
 
 def say(text: str) -> None:

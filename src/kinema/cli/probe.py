@@ -1,0 +1,90 @@
+"""``kinema probe``: what is in a file, and what a model would see of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kinema.cli.output import put_record, put_table, say
+from kinema.tasks.probe import examine, write_contact_sheet
+from kinema.types import FrameSampling
+from kinema.video import VideoInfo
+from kinema.video.info import SamplingPlan
+
+
+def probe(
+    source: str,
+    /,
+    *,
+    sampling: Annotated[FrameSampling, Parameter(name="*")] = FrameSampling(),
+    contact_sheet: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Show what is in a media file, and which frames a sampling takes.
+
+    Counts, times and rates come from the packets of the file, not from its header.
+
+    Examples:
+      kinema probe clip.mp4 --fps 1 --end 1:00
+      kinema probe clip.mp4 --num-frames 12 --contact-sheet seen.png
+
+    Args:
+        source: A video or image: path or URL.
+        contact_sheet: Write exactly those frames as one picture.
+        json: Print one JSON record.
+    """
+    report = examine(source, sampling)
+    if json:
+        put_record(report.to_dict())
+    else:
+        facts = _facts(report.info) | _taken(report.plan)
+        put_table([[name, value] for name, value in facts.items()])
+        for warning in (*report.info.warnings, *report.plan.warnings):
+            say(f"note: {warning}")
+    if contact_sheet is not None:
+        write_contact_sheet(source, contact_sheet, sampling)
+        say(f"wrote {contact_sheet}")
+
+
+def _facts(info: VideoInfo) -> dict[str, str]:
+    return {
+        "source": info.source,
+        "container": f"{info.container}, {info.size_bytes:,} bytes",
+        "video": f"{info.codec}, {info.pixel_format}, {info.bit_depth} bit",
+        "size": _size(info),
+        "rate": "one picture"
+        if info.num_frames == 1
+        else f"{info.fps:.3f} frames a second on average, {info.fps_mode}",
+        "duration": f"{info.duration_seconds:.3f} s",
+        "frames": f"{info.num_frames}, of which {info.num_keyframes} key frames",
+        "colour": f"{info.color_matrix}, {info.color_transfer}, {info.color_range} range",
+        "HDR": "no" if info.hdr == "none" else info.hdr.upper(),
+        "audio": info.audio_codec or "none",
+    }
+
+
+def _size(info: VideoInfo) -> str:
+    notes = [f"{info.width}×{info.height}"]
+    if (info.coded_width, info.coded_height) != (info.width, info.height):
+        notes.append(f"stored as {info.coded_width}×{info.coded_height}")
+    if info.rotation_degrees:
+        notes.append(f"turned by {info.rotation_degrees}°")
+    if info.mirrored:
+        notes.append("mirrored")
+    if info.sample_aspect_ratio not in ("1:1", "0:1"):
+        notes.append(f"pixel aspect {info.sample_aspect_ratio}")
+    if info.interlaced:
+        notes.append("interlaced")
+    return ", ".join(notes)
+
+
+def _taken(plan: SamplingPlan) -> dict[str, str]:
+    pairs = zip(plan.indices, plan.seconds, strict=True)
+    frames = [f"#{index} {seconds:.2f}s" for index, seconds in pairs]
+    shown = frames if len(frames) <= 16 else [*frames[:8], "…", *frames[-7:]]
+    return {
+        "would take": f"{len(frames)} of {plan.total_frames} frames",
+        "": "  ".join(shown),
+    }
