@@ -11,7 +11,6 @@ from typing import Any
 from kinema.engines import ENGINES, EngineSettings, Generates, open_engine
 from kinema.errors import MissingCapability, ModelNotFound, UnknownName
 from kinema.families import FAMILIES, Checkpoint, Family, read_checkpoint, recognise
-from kinema.families.hub import download
 from kinema.lazy import load
 
 DEFAULT_MODEL = "tiny"
@@ -68,7 +67,7 @@ def find_model(name: str = DEFAULT_MODEL, *, engine: str | None = None) -> Model
         )
     if "/" not in name:
         raise UnknownName("model", name, _built_in_names())
-    return _in_folder(name, download(name), None, engine)
+    return _in_folder(name, load("kinema.families.hub:download")(name), None, engine)
 
 
 def _built_in_names() -> list[str]:
