@@ -10,12 +10,13 @@ processes, in turn, after one run each that warms the file cache.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 
-from common import machine, median, timed, write_result
-
 from kinema.models.tiny.build import build
+
+from common import machine, median, timed, write_result
 
 CLIP = "examples/parade.mp4"
 QUESTION = "What do you see?"
@@ -64,8 +65,6 @@ def _run(command: list[str]) -> None:
 
 
 def _prompt_tokens(chat: list[str]) -> int:
-    import json
-
     done = subprocess.run(chat, check=True, capture_output=True, text=True)
     return int(json.loads(done.stdout)["usage"]["prompt_tokens"])
 

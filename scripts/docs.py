@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import io
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from kinema.__main__ import main as kinema
+from kinema.tasks.models import model_table
 
 ROOT = Path(__file__).parents[1]
 GENERATED = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -45,8 +47,30 @@ def help_page(command: str) -> str:
     return f"```text\n{_printed(command.split())}```"
 
 
-def families() -> str:
-    return f"```text\n{_printed(['models'])}```"
+def first_answer() -> str:
+    """What the second command of the README shows, word for word."""
+    command = shlex.split(SNIPPET.findall((ROOT / "README.md").read_text())[0][1].splitlines()[1])
+    words = [sys.executable, "-m", *command[2:]]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    return f"```text\n{done.stdout}{done.stderr}```"
+
+
+def family_table() -> str:
+    """The families, a row each."""
+    cells = (
+        (
+            f"`{row['family']}`",
+            _takes(row),
+            ", ".join(row["engines"]),
+            row["example"] or row["title"],
+        )
+        for row in model_table()
+    )
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def _takes(row: dict[str, Any]) -> str:
+    return "yes" if row["video"] else "as timed images"
 
 
 def _printed(words: list[str]) -> str:
@@ -58,7 +82,8 @@ def _printed(words: list[str]) -> str:
 
 GENERATORS: dict[str, Callable[[], str]] = {
     "tree": file_tree,
-    "families": families,
+    "first answer": first_answer,
+    "families": family_table,
     "help": lambda: help_page("--help"),
     **{
         f"help {name}": (lambda name=name: help_page(f"{name} --help"))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kinema.cli.output import STDIN, plain, put, put_record, read_stdin, say
+from kinema.cli.output import STDIN, Status, complain, put, put_record, read_stdin, say
 from kinema.engines import EngineSettings
 from kinema.errors import KinemaError, UsageError
 from kinema.messages import ImagePart, Part, SamplingParams, VideoPart
@@ -17,6 +17,11 @@ from kinema.tasks.chat import Answer, Chat, as_part
 from kinema.tasks.models import DEFAULT_MODEL
 from kinema.types import FrameSampling
 
+_STAGES = {
+    "reading": "reading …",
+    "loading": "loading {model} …",
+    "answering": "thinking …",
+}
 _HELP = "/add FILE brings another video or image, /reset starts over, /quit or Ctrl-D ends."
 
 
@@ -67,6 +72,7 @@ def chat(
     """
     media = _media(source, options, sampling)
     question = read_stdin() if prompt == STDIN else prompt
+    status = Status()
     with Chat(
         options.model,
         engine=options.engine,
@@ -74,11 +80,16 @@ def chat(
         params=params,
         settings=settings,
         fit=options.fit,
+        on_stage=lambda stage: status(_STAGES[stage].format(model=options.model)),
     ) as session:
-        if question is not None:
-            _answer(session, question, media, options)
-        else:
-            _converse(session, media, options, sampling)
+        talk = _Talk(session, options, sampling, status)
+        try:
+            if question is not None:
+                talk.answer(question, media)
+            else:
+                talk.converse(media)
+        finally:
+            status.clear()
     return 0
 
 
@@ -91,78 +102,82 @@ def _media(source: str | None, options: ChatOptions, sampling: FrameSampling) ->
     return parts + [ImagePart(i) for i in options.image]
 
 
-def _answer(session: Chat, question: str, media: list[Part], options: ChatOptions) -> None:
-    if options.json:
-        answer = session.ask(question, *media)
-        put_record(answer.to_dict())
-    elif sys.stdout.isatty():
-        answer = _stream(session, question, media)
-    else:
-        answer = session.ask(question, *media)
-        put(answer.text)
-    if not options.quiet:
-        _explain(answer, options)
+@dataclass(frozen=True)
+class _Talk:
+    """A session, and how its answers are shown."""
 
+    session: Chat
+    options: ChatOptions
+    sampling: FrameSampling
+    status: Status
 
-def _stream(session: Chat, question: str, media: list[Part]) -> Answer:
-    for piece in session.stream(question, *media):
-        if isinstance(piece, Answer):
-            put("")
-            return piece
-        put(piece, end="")
-    raise AssertionError("a stream ends with its answer")
+    def answer(self, question: str, media: list[Part]) -> None:
+        """Ask, and print what comes back."""
+        if sys.stdout.isatty() and not self.options.json:
+            answer = self._stream(question, media)
+        else:
+            answer = self.session.ask(question, *media)
+            self.status.clear()
+            put_record(answer.to_dict()) if self.options.json else put(answer.text)
+        if not self.options.quiet:
+            self._explain(answer)
 
+    def converse(self, media: list[Part]) -> None:
+        """Turns until the input ends; an error ends one turn, not the conversation."""
+        media = self.session.look(*media)
+        if sys.stdin.isatty():
+            say(_HELP)
+        while (line := _read_line()) not in (None, "/quit", "/exit"):
+            try:
+                media = self._turn(str(line), media)
+            except KinemaError as error:
+                self.status.clear()
+                complain(error)
 
-def _explain(answer: Answer, options: ChatOptions) -> None:
-    """Who answered and from what, for people; records carry the same."""
-    for warning in answer.warnings:
-        say(f"note: {warning}")
-    if options.json:
-        return
-    for frames in answer.frames:
-        say(f"[{answer.model}] {frames.seen}" + (f" of {frames.source}" if frames.source else ""))
-    if answer.model == DEFAULT_MODEL and sys.stderr.isatty():
-        say("tiny is small; a better one: --model Qwen/Qwen2.5-VL-3B-Instruct")
+    def _stream(self, question: str, media: list[Part]) -> Answer:
+        for piece in self.session.stream(question, *media):
+            self.status.clear()
+            if isinstance(piece, Answer):
+                put("")
+                return piece
+            put(piece, end="")
+        raise AssertionError("a stream ends with its answer")
 
-
-def _converse(
-    session: Chat, media: list[Part], options: ChatOptions, sampling: FrameSampling
-) -> None:
-    """Turns until the input ends; an error ends one turn, not the conversation."""
-    media = session.look(*media)
-    if sys.stdin.isatty():
-        say(_HELP)
-    while (line := _read_line()) is not None:
-        if line in ("/quit", "/exit"):
+    def _explain(self, answer: Answer) -> None:
+        """Who answered and from what, for people; records carry the same."""
+        for warning in answer.warnings:
+            say(f"note: {warning}")
+        if self.options.json:
             return
-        try:
-            media = _turn(session, line, media, options, sampling)
-        except KinemaError as error:
-            say(f"kinema: {error}\n  {error.hint}")
+        for frames in answer.frames:
+            origin = f" of {frames.source}" if frames.source else ""
+            say(f"[{answer.model}] {frames.seen}{origin}")
+        if answer.model == DEFAULT_MODEL and sys.stderr.isatty():
+            say("tiny is small; a better one: --model Qwen/Qwen2.5-VL-3B-Instruct")
 
-
-def _turn(
-    session: Chat, line: str, media: list[Part], options: ChatOptions, sampling: FrameSampling
-) -> list[Part]:
-    """One line of a conversation; returns the media that still wait for a question."""
-    command, _, argument = line.partition(" ")
-    if command == "/add":
-        return [*media, *session.look(as_part(argument.strip(), sampling))]
-    if command == "/reset":
-        session.reset()
+    def _turn(self, line: str, media: list[Part]) -> list[Part]:
+        """One line of a conversation; returns the media that still wait for a question."""
+        command, _, argument = line.partition(" ")
+        if command == "/add":
+            return [*media, *self.session.look(as_part(argument.strip(), self.sampling))]
+        if command == "/reset":
+            self.session.reset()
+        elif command.startswith("/"):
+            say(_HELP)
+        elif line:
+            self.answer(line, media)
+            return []
         return media
-    if command.startswith("/"):
-        say(_HELP)
-        return media
-    if line:
-        _answer(session, line, media, options)
-        return []
-    return media
 
 
 def _read_line() -> str | None:
-    if sys.stdin.isatty():
-        sys.stderr.write("> ")
-        sys.stderr.flush()
-    line = sys.stdin.readline()
-    return plain(line).strip() if line else None
+    """The next line, without its end; None when there is no more."""
+    if not sys.stdin.isatty():
+        line = sys.stdin.readline()
+        return line.strip() if line else None
+    import readline  # noqa: F401, PLC0415  importing it gives input() history and editing
+
+    try:
+        return input("> ").strip()
+    except EOFError:
+        return None

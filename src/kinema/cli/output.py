@@ -47,6 +47,28 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+class Status:
+    """What is going on, on the last line of a terminal; silent everywhere else."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+
+    def __call__(self, text: str) -> None:
+        """Show ``text`` in place of what stood there."""
+        if sys.stderr.isatty():
+            self.clear()
+            self._shown = plain(text)
+            sys.stderr.write(self._shown)
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Take the line away before something else is written."""
+        if self._shown:
+            sys.stderr.write("\r" + " " * len(self._shown) + "\r")
+            sys.stderr.flush()
+            self._shown = ""
+
+
 def complain(error: KinemaError) -> None:
     """Tell what went wrong and what to do next."""
     say(f"kinema: {error}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,7 @@ class Chat:
         params: how words are picked.
         settings: how weights are loaded.
         fit: take frames away when they do not fit the context, instead of refusing.
+        on_stage: told what begins: "reading", "loading", "answering".
 
     Raises:
         UnknownName: no such model or engine.
@@ -95,12 +96,14 @@ class Chat:
         params: SamplingParams = SamplingParams(),
         settings: EngineSettings | None = None,
         fit: bool = False,
+        on_stage: Callable[[str], None] = lambda stage: None,
     ) -> None:
         self.model: Model = find_model(model, engine=engine)
         self.params = params
         self.conversation = Conversation()
         self._settings = settings or EngineSettings()
         self._fit = fit
+        self._on_stage = on_stage
         self._engine: Generates | None = None
         if system is not None:
             self.conversation += Message("system", (TextPart(system),))
@@ -161,6 +164,7 @@ class Chat:
         self, prompt: str, media: tuple[Source | Part, ...], sampling: dict[str, Any]
     ) -> _Turn:
         clock = _Clock()
+        self._on_stage("reading")
         said = Message("user", (*self.look(*media, **sampling), TextPart(prompt)))
         clock.lap("decode")
         return _Turn(prompt, self.conversation + said, clock)
@@ -168,6 +172,7 @@ class Chat:
     def _open(self, turn: _Turn) -> Generates:
         """The engine, with the turn's request prepared and known to fit it."""
         if self._engine is None:
+            self._on_stage("loading")
             self._engine = self.model.open(self._settings)
         turn.clock.lap("load")
         turn.request, note = prompts.fit(
@@ -179,6 +184,7 @@ class Chat:
         )
         turn.notes += [note] if note else []
         turn.clock.lap("prepare")
+        self._on_stage("answering")
         return self._engine
 
     def _prepare(self, conversation: Conversation) -> Request:
