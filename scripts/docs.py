@@ -57,20 +57,12 @@ def first_answer() -> str:
 
 def family_table() -> str:
     """The families, a row each."""
-    cells = (
-        (
-            f"`{row['family']}`",
-            _takes(row),
-            ", ".join(row["engines"]),
-            row["example"] or row["title"],
-        )
-        for row in model_table()
-    )
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
-
-
-def _takes(row: dict[str, Any]) -> str:
-    return "yes" if row["video"] else "as timed images"
+    rows = ["| family | video | engines | example |", "|---|---|---|---|"]
+    for row in model_table():
+        takes = "yes" if row["video"] else "as timed images"
+        example = row["example"] or row["title"]
+        rows.append(f"| `{row['family']}` | {takes} | {', '.join(row['engines'])} | {example} |")
+    return "\n".join(rows)
 
 
 def _printed(words: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -175,8 +176,8 @@ def _read_line() -> str | None:
     if not sys.stdin.isatty():
         line = sys.stdin.readline()
         return line.strip() if line else None
-    import readline  # noqa: F401, PLC0415  importing it gives input() history and editing
-
+    with suppress(ImportError):  # not on Windows; importing it gives input() history and editing
+        import readline  # noqa: F401, PLC0415
     try:
         return input("> ").strip()
     except EOFError:
