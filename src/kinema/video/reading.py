@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from kinema.errors import UsageError
 from kinema.types import Formula, Frames, FrameSampling, Single, Source
+from kinema.video.cache import cached_index
 from kinema.video.decoder import DECODERS, DecoderName, Decodes, Size
-from kinema.video.index import index_video
 from kinema.video.media import Media, open_media
 from kinema.video.sampling import Selection, select
 from kinema.video.stills import is_image, read_image, single_frame, upright_rgb
@@ -92,7 +92,7 @@ def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSam
 def _read_video(
     media: Media, sampling: FrameSampling, *, decoder: Decodes, size: Size | None
 ) -> Frames:
-    index = index_video(media)
+    index = cached_index(media)
     timeline = index.timeline
     selection = select(timeline, sampling)
     decoded = decoder(media, index, selection.indices, size=size)
