@@ -4,13 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 from av.error import FFmpegError
 
 from kinema.errors import DecodeFailed, MediaError, NotMedia, NoVideoStream, Truncated
 from kinema.video.media import Media
+
+_DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2",
+    "matroska,webm",
+    "avi",
+    "mpegts",
+    "mpeg",
+    "mpegvideo",
+    "flv",
+    "asf",
+    "ogg",
+    "gif",
+    "apng",
+    "mxf",
+    "ivf",
+    "h264",
+    "hevc",
+    "m4v",
+    "obu",
+    "rm",
+    "wtv",
+    "nut",
+    "y4m",
+    "yuv4mpegpipe",
+    "mjpeg",
+)
+_OPTIONS = {"format_whitelist": ",".join(_DEMUXERS), "protocol_whitelist": "file"}
+"""No playlist, concatenation, device or network: a file can only lead to itself."""
 
 
 @contextmanager
@@ -22,13 +50,22 @@ def open_container(media: Media) -> Iterator[Any]:
         Truncated: an MP4 whose table of contents is missing.
         DecodeFailed: FFmpeg gave up while the block ran.
     """
-    # FFmpeg gets a handle and no name: no demuxer can open a neighbour of the file.
     with (
         translated(media),
-        media.open() as file,
-        av.open(file, metadata_errors="ignore") as container,
+        _handle(media) as file,
+        av.open(file, metadata_errors="ignore", options=_OPTIONS) as container,
     ):
         yield container
+
+
+@contextmanager
+def _handle(media: Media) -> Iterator[str | BinaryIO]:
+    """What FFmpeg reads from: a path by itself, which is quicker than through Python."""
+    if media.path is not None:
+        yield f"file:{media.path.absolute()}"
+        return
+    with media.open() as file:
+        yield file
 
 
 @contextmanager

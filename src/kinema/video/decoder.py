@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -21,10 +20,12 @@ Size = int | tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Pictures by frame index; a frame that could not be decoded is missing from the mapping."""
+    """Pictures in the order they were asked for, and which of them could be decoded."""
 
-    pictures: Mapping[int, NDArray[np.uint8]]
-    """frame index to uint8[H, W, 3], upright RGB with square pixels."""
+    pixels: NDArray[np.uint8]
+    """uint8[K, H, W, 3], upright RGB with square pixels."""
+    found: NDArray[np.bool_]
+    """bool[K]; where False the pixels mean nothing."""
     warnings: tuple[str, ...] = ()
 
 
@@ -34,7 +35,11 @@ class Decodes(Protocol):
     def __call__(
         self, media: Media, index: VideoIndex, wanted: NDArray[np.int64], *, size: Size | None
     ) -> Decoded:
-        """Decode the frames ``wanted`` (increasing); see :class:`Decoded`."""
+        """Decode the frames ``wanted`` (int64[K], increasing).
+
+        Raises:
+            MediaError: the file cannot be opened, or not one frame decoded.
+        """
         ...
 
 

@@ -14,24 +14,9 @@ from numpy.typing import NDArray
 from kinema.errors import NoFrames
 from kinema.video.container import open_container, video_stream
 from kinema.video.media import Media
+from kinema.video.mp4 import read_sample_tables
+from kinema.video.packets import MISSING, Packets
 from kinema.video.timeline import Timeline
-
-_MISSING = np.iinfo(np.int64).min
-
-
-@dataclass(frozen=True, eq=False)
-class Packets:
-    """The packets of one stream in decoding order, as arrays of one length."""
-
-    pts: NDArray[np.int64]
-    dts: NDArray[np.int64]
-    duration: NDArray[np.int64]
-    keyframe: NDArray[np.bool_]
-    discard: NDArray[np.bool_]
-    seconds_per_tick: float
-
-    def __len__(self) -> int:
-        return len(self.pts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +38,16 @@ class VideoIndex:
 
 
 def index_video(media: Media) -> VideoIndex:
-    """Read all packets of the video stream once.
+    """Find every frame of the video stream, from sample tables or else from all its packets.
 
     Raises:
         MediaError: the file cannot be used; see :mod:`kinema.video.container`.
         NoFrames: a video stream without one packet.
     """
-    with open_container(media) as container:
-        stream = video_stream(container, media)
-        packets = _read_packets(container, stream)
+    packets = read_sample_tables(media)
+    if packets is None:
+        with open_container(media) as container:
+            packets = _read_packets(container, video_stream(container, media))
     if not len(packets) or bool(packets.discard.all()):
         raise NoFrames(f"{media.name} has a video track without a frame.", hint="Record it again.")
     return build_index(packets)
@@ -70,8 +56,8 @@ def index_video(media: Media) -> VideoIndex:
 def _read_packets(container: Any, stream: Any) -> Packets:
     rows = [
         (
-            _MISSING if p.pts is None else p.pts,
-            _MISSING if p.dts is None else p.dts,
+            MISSING if p.pts is None else p.pts,
+            MISSING if p.dts is None else p.dts,
             p.duration or 0,
             p.is_keyframe,
             p.is_discard,
@@ -93,7 +79,7 @@ def _read_packets(container: Any, stream: Any) -> Packets:
 def build_index(packets: Packets) -> VideoIndex:
     """Put packets into presentation order and find where each must be decoded from."""
     shown = np.flatnonzero(~packets.discard)
-    by_order = bool((packets.pts[shown] == _MISSING).any())
+    by_order = bool((packets.pts[shown] == MISSING).any())
     ticks = _decode_clock(packets)[shown] if by_order else packets.pts[shown]
     order = np.argsort(ticks, kind="stable")
     shown, ticks = shown[order], ticks[order]
@@ -108,7 +94,7 @@ def build_index(packets: Packets) -> VideoIndex:
 
 def _decode_clock(packets: Packets) -> NDArray[np.int64]:
     """Times of the n-th packet where presentation times are missing: frames leave in this order."""
-    known = packets.dts != _MISSING
+    known = packets.dts != MISSING
     if known.all() and (np.diff(packets.dts) > 0).all():
         return packets.dts
     step = int(np.median(packets.duration)) or round(1 / 25 / packets.seconds_per_tick) or 1

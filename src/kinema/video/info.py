@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from kinema.types import FrameSampling, Source
+from kinema.video.cache import cached_index
 from kinema.video.container import open_container, video_stream
-from kinema.video.index import VideoIndex, index_video
+from kinema.video.index import VideoIndex
 from kinema.video.media import Media, open_media
 from kinema.video.picture import orientation_of, target_size
 from kinema.video.reading import DEFAULT_SAMPLING
@@ -91,7 +92,7 @@ def probe(source: Source) -> VideoInfo:
     media = open_media(source)
     if is_image(media):
         return _probe_image(media)
-    index = index_video(media)
+    index = cached_index(media)
     with open_container(media) as container:
         stream = video_stream(container, media)
         facts = (
@@ -114,7 +115,7 @@ def plan(source: Source, sampling: FrameSampling = DEFAULT_SAMPLING) -> Sampling
     media = open_media(source)
     if is_image(media):
         return SamplingPlan(indices=(0,), seconds=(0.0,), total_frames=1)
-    timeline = index_video(media).timeline
+    timeline = cached_index(media).timeline
     selection = select(timeline, sampling.or_default(DEFAULT_SAMPLING))
     return SamplingPlan(
         indices=tuple(selection.indices.tolist()),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from kinema.video.decoder import Size
@@ -79,15 +81,60 @@ def _fit(shown: tuple[int, int], size: Size | None) -> tuple[int, int]:
     return height, width
 
 
-def to_rgb(frame: Any, *, pixel_aspect: float, size: Size | None) -> NDArray[np.uint8]:
-    """uint8[H, W, 3] of an ``av.VideoFrame``, scaled by the converter that also makes it RGB."""
-    orientation = orientation_of(frame)
-    height, width = target_size(
-        frame.height,
-        frame.width,
-        pixel_aspect=pixel_aspect,
-        turned=orientation.transpose,
-        size=size,
-    )
-    rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC")
-    return np.ascontiguousarray(orientation.apply(rgb.to_ndarray()))
+class Converter:
+    """Scales and makes RGB in one step; one for each thread, as it keeps its tables."""
+
+    def __init__(self, pixel_aspect: float, size: Size | None) -> None:
+        self._pixel_aspect = pixel_aspect
+        self._size = size
+        self._reformatter = VideoReformatter()
+
+    def shape(self, frame: Any) -> tuple[int, int]:
+        """Height and width of the upright result."""
+        height, width = self._stored_size(frame)
+        return (width, height) if orientation_of(frame).transpose else (height, width)
+
+    def _stored_size(self, frame: Any) -> tuple[int, int]:
+        return target_size(
+            frame.height,
+            frame.width,
+            pixel_aspect=self._pixel_aspect,
+            turned=orientation_of(frame).transpose,
+            size=self._size,
+        )
+
+    def into(self, target: NDArray[np.uint8], frame: Any) -> None:
+        """Write an ``av.VideoFrame`` upright into uint8[H, W, 3]."""
+        orientation = orientation_of(frame)
+        height, width = target.shape[1::-1] if orientation.transpose else target.shape[:2]
+        rgb = self._reformatter.reformat(
+            frame, width=width, height=height, format="rgb24", interpolation="BICUBIC", threads=1
+        )
+        target[:] = orientation.apply(_view(rgb))
+
+
+def _view(rgb: Any) -> NDArray[np.uint8]:
+    """uint8[H, W, 3] on the memory of an rgb24 frame."""
+    plane = rgb.planes[0]
+    rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)
+    return rows[: rgb.height, : rgb.width * 3].reshape(rgb.height, rgb.width, 3)
+
+
+class Canvas:
+    """The pictures of one reading, filled by several threads in any order."""
+
+    def __init__(self, wanted: NDArray[np.int64]) -> None:
+        self._place = {frame_index: place for place, frame_index in enumerate(wanted.tolist())}
+        self._lock = threading.Lock()
+        self.pixels: NDArray[np.uint8] | None = None
+        """uint8[K, H, W, 3] once the first frame has come; its size holds for all."""
+        self.found = np.zeros(len(wanted), dtype=np.bool_)
+
+    def put(self, frame_index: int, converter: Converter, frame: Any) -> None:
+        """Convert a frame into its place."""
+        with self._lock:
+            if self.pixels is None:
+                self.pixels = np.empty((len(self.found), *converter.shape(frame), 3), np.uint8)
+        place = self._place[frame_index]
+        converter.into(self.pixels[place], frame)
+        self.found[place] = True

@@ -1,103 +1,159 @@
-"""Decoding with PyAV: only from the key frame before each wanted frame, only to that frame."""
+"""Decoding with PyAV: only from the key frame before each wanted frame, only to that frame.
+
+Groups of pictures do not need each other, so each core decodes its own; packets that nothing refers
+to are skipped unless they are wanted; scaling and RGB happen in one conversion.
+"""
 
 from __future__ import annotations
 
+import os
+import queue
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from kinema.errors import NoFrames
 from kinema.video.container import open_container, video_stream
 from kinema.video.decoder import Decoded, Size
+from kinema.video.disposable import may_skip
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
-from kinema.video.picture import to_rgb
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """Packets to decode in one go, and the frames to keep of them."""
-
-    entry: int
-    """Packet to begin at."""
-    stop: int
-    """One past the last packet that a kept frame comes from."""
-    frames: dict[int, int]
-    """Packet to frame index."""
-
-
-def plan_runs(index: VideoIndex, wanted: NDArray[np.int64]) -> list[Run]:
-    """Group wanted frames by the key frame they are decoded from, in decoding order."""
-    runs: list[Run] = []
-    for frame in sorted(wanted.tolist(), key=lambda f: int(index.packet[f])):
-        packet, entry = int(index.packet[frame]), int(index.entry[frame])
-        if runs and entry <= runs[-1].stop:
-            last = runs.pop()
-            runs.append(Run(last.entry, packet + 1, last.frames | {packet: frame}))
-        else:
-            runs.append(Run(entry, packet + 1, {packet: frame}))
-    return runs
+from kinema.video.picture import Canvas, Converter
+from kinema.video.runs import Run, earlier, plan_runs
 
 
 def decode(
-    media: Media, index: VideoIndex, wanted: NDArray[np.int64], *, size: Size | None = None
+    media: Media,
+    index: VideoIndex,
+    wanted: NDArray[np.int64],
+    *,
+    size: Size | None = None,
+    num_threads: int | None = None,
 ) -> Decoded:
-    """Decode the wanted frames; the decoder protocol of :mod:`kinema.video.decoder`.
+    """Decode the wanted frames; the protocol of :class:`kinema.video.decoder.Decodes`."""
+    runs = plan_runs(index, wanted)
+    canvas = Canvas(wanted)
+    num_threads = num_threads or usable_cores()
+    workers = min(num_threads, len(runs))
+    work: queue.SimpleQueue[Run] = queue.SimpleQueue()
+    for run in sorted(runs, key=len, reverse=True):
+        work.put(run)
+    crew = [
+        Crew(media, index, canvas, size=size, num_threads=num_threads // workers)
+        for _ in range(workers)
+    ]
+    if workers == 1:
+        damaged = crew[0].work_off(work)
+    else:
+        with ThreadPoolExecutor(workers, thread_name_prefix="kinema-decode") as pool:
+            damaged = sum(pool.map(lambda member: member.work_off(work), crew))
+    if canvas.pixels is None:
+        raise NoFrames(
+            f"{media.name}: none of {len(wanted)} frames could be decoded.",
+            hint="The file is damaged; fetch it again or take another part of it.",
+        )
+    said = (f"The decoder reported {damaged} damaged packets.",) if damaged else ()
+    return Decoded(canvas.pixels, canvas.found, said)
 
-    Raises:
-        MediaError: the file cannot be opened at all.
-    """
-    pictures: dict[int, NDArray[np.uint8]] = {}
-    damaged = 0
-    with open_container(media) as container:
-        stream = video_stream(container, media)
-        reader = Reader(container, stream, index)
-        aspect = float(stream.sample_aspect_ratio or 1)
-        for run in plan_runs(index, wanted):
-            for frame_index, frame in reader.read(run):
-                pictures[frame_index] = to_rgb(frame, pixel_aspect=aspect, size=size)
-        damaged = reader.num_errors
-    said = f"The decoder reported {damaged} damaged packets." if damaged else ""
-    return Decoded(pictures, (said,) if said else ())
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Crew:
+    """One thread's share: its own container and decoder, fed with runs until none is left."""
+
+    def __init__(
+        self,
+        media: Media,
+        index: VideoIndex,
+        canvas: Canvas,
+        *,
+        size: Size | None,
+        num_threads: int,
+    ) -> None:
+        self._media = media
+        self._index = index
+        self._canvas = canvas
+        self._size = size
+        self._num_threads = num_threads
+
+    def work_off(self, work: queue.SimpleQueue[Run]) -> int:
+        """Decode runs until the queue is empty; the number of packets that failed."""
+        try:
+            run = work.get_nowait()
+        except queue.Empty:
+            return 0
+        with open_container(self._media) as container:
+            stream = video_stream(container, self._media)
+            reader = Reader(container, stream, self._index, num_threads=self._num_threads)
+            converter = Converter(float(stream.sample_aspect_ratio or 1), self._size)
+            while True:
+                self._do(run, reader, converter)
+                try:
+                    run = work.get_nowait()
+                except queue.Empty:
+                    return reader.num_errors
+
+    def _do(self, run: Run, reader: Reader, converter: Converter) -> None:
+        missing = self._keep(reader.read(run), run, converter)
+        if missing and run.entry:
+            again = earlier(self._index, run, missing)
+            self._keep(reader.read(again), again, converter)
+
+    def _keep(self, frames: Iterator[tuple[int, Any]], run: Run, converter: Converter) -> set[int]:
+        missing = set(run.frames.values())
+        for frame_index, frame in frames:
+            self._canvas.put(frame_index, converter, frame)
+            missing.discard(frame_index)
+        return missing
 
 
 class Reader:
     """One open decoder that can be sent from run to run."""
 
-    def __init__(self, container: Any, stream: Any, index: VideoIndex) -> None:
+    def __init__(
+        self, container: Any, stream: Any, index: VideoIndex, *, num_threads: int = 1
+    ) -> None:
         self._container = container
         self._stream = stream
         self._index = index
         self._context = stream.codec_context
-        self._context.thread_type = "AUTO"
+        self._context.thread_count = num_threads
+        self._context.thread_type = "AUTO" if num_threads > 1 else "SLICE"
         self._context.copy_opaque = True
+        self._skips = may_skip(self._context)
+        self._next = 0
         self.num_errors = 0
 
     def read(self, run: Run) -> Iterator[tuple[int, Any]]:
-        """Yield (frame index, ``av.VideoFrame``) of a run's frames, in decoding order."""
+        """Yield (frame index, ``av.VideoFrame``) of a run's frames, in presentation order."""
         left = dict(run.frames)
         for frame in self._frames(run):
-            frame_index = left.pop(self._packet_of(frame), None)
+            frame_index = left.pop(frame.opaque, None)
             if frame_index is not None:
                 yield frame_index, frame
             if not left:
-                return
-
-    def _packet_of(self, frame: Any) -> int:
-        position: int = frame.opaque
-        return position
+                break
+        self._context.flush_buffers()
 
     def _frames(self, run: Run) -> Iterator[Any]:
         for position, packet in self._packets_from(run.entry):
             packet.opaque = position
+            if self._skips:
+                self._context.skip_frame = "DEFAULT" if position in run.frames else "NONREF"
             yield from self._decode(packet)
             if position + 1 >= run.stop:
                 break
         yield from self._decode(None)
-        self._context.flush_buffers()
 
     def _decode(self, packet: Any) -> list[Any]:
         try:
@@ -109,30 +165,43 @@ class Reader:
 
     def _packets_from(self, entry: int) -> Iterator[tuple[int, Any]]:
         """(decoding-order position, packet) from packet ``entry`` on."""
-        for seek_to in self._seek_candidates(entry):
-            if seek_to is None:
-                self._container.seek(0, backward=True, any_frame=False)
-            else:
-                self._container.seek(seek_to, stream=self._stream, backward=True)
-            packets = (p for p in self._container.demux(self._stream) if p.size)
-            position = -1
-            for packet in packets:
-                position = position + 1 if position >= 0 else self._locate(packet)
-                if position < 0:
-                    continue
-                if position > entry:
-                    break
-                if position == entry:
-                    yield position, packet
-                    yield from enumerate(packets, start=position + 1)
-                    return
+        numbered = self._onward(self._next) if self._next == entry else self._seek(entry)
+        for position, packet in numbered:
+            self._next = position + 1
+            yield position, packet
 
-    def _seek_candidates(self, entry: int) -> Iterator[int | None]:
+    def _onward(self, position: int) -> Iterator[tuple[int, Any]]:
+        return enumerate((p for p in self._container.demux(self._stream) if p.size), position)
+
+    def _seek(self, entry: int) -> Iterator[tuple[int, Any]]:
+        for seek_to in self._seek_candidates(entry):
+            try:
+                self._container.seek(seek_to, stream=self._stream, backward=True)
+            except FFmpegError:
+                continue
+            landed = self._land(entry)
+            if landed is not None:
+                return landed
+        return iter(())
+
+    def _land(self, entry: int) -> Iterator[tuple[int, Any]] | None:
+        """Packets from ``entry`` on, None when the seek went past it."""
+        position = -1
+        for _, packet in self._onward(0):
+            position = position + 1 if position >= 0 else self._locate(packet)
+            if position > entry:
+                return None
+            if position == entry:
+                return chain([(entry, packet)], self._onward(entry + 1))
+        return None
+
+    def _seek_candidates(self, entry: int) -> Iterator[int]:
+        """Times to seek to, the likeliest first; the last is before everything."""
         packets = self._index.packets
         if not self._index.by_order and entry > 0:
             yield int(packets.pts[entry])
             yield int(packets.dts[entry])
-        yield None
+        yield -(1 << 40)
 
     def _locate(self, packet: Any) -> int:
         """Position of the first packet after a seek, -1 while it is unknown."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kinema.errors import NoFrames, UsageError
+from kinema.errors import UsageError
 from kinema.types import Formula, Frames, FrameSampling, Single, Source
+from kinema.video.cache import cached_index
 from kinema.video.decoder import DECODERS, DecoderName, Decodes, Size
-from kinema.video.index import index_video
 from kinema.video.media import Media, open_media
 from kinema.video.sampling import Selection, select
 from kinema.video.stills import is_image, read_image, single_frame, upright_rgb
@@ -92,20 +92,16 @@ def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSam
 def _read_video(
     media: Media, sampling: FrameSampling, *, decoder: Decodes, size: Size | None
 ) -> Frames:
-    index = index_video(media)
+    index = cached_index(media)
     timeline = index.timeline
     selection = select(timeline, sampling)
     decoded = decoder(media, index, selection.indices, size=size)
-    got = np.array([i for i in selection.indices.tolist() if i in decoded.pictures], dtype=np.int64)
-    if not len(got):
-        raise NoFrames(
-            f"{media.name}: none of {len(selection.indices)} frames could be decoded.",
-            hint="The file is damaged; fetch it again or take another part of it.",
-        )
+    found = decoded.found
+    got = selection.indices[found]
     missing = len(selection.indices) - len(got)
     short = (f"Decoded {len(got)} of {len(selection.indices)} frames.",) if missing else ()
     return Frames(
-        pixels=np.stack([decoded.pictures[i] for i in got.tolist()]),
+        pixels=decoded.pixels if found.all() else decoded.pixels[found],
         seconds=timeline.seconds[got],
         indices=got,
         source=media.name,

@@ -1,0 +1,53 @@
+"""Indexes of the files read last, so that a second question costs no second scan."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+
+from kinema.video.index import VideoIndex, index_video
+from kinema.video.media import Media
+
+_MOST_INDEXES = 64
+_SAMPLE_BYTES = 1 << 16
+_SAMPLES = 16
+
+_indexes: OrderedDict[str, VideoIndex] = OrderedDict()
+_lock = threading.Lock()
+
+
+def cached_index(media: Media) -> VideoIndex:
+    """The index of a file, scanned once for as long as its content stays the same.
+
+    Raises:
+        MediaError: see :func:`kinema.video.index.index_video`.
+    """
+    key = fingerprint(media)
+    with _lock:
+        if key in _indexes:
+            _indexes.move_to_end(key)
+            return _indexes[key]
+    index = index_video(media)
+    with _lock:
+        _indexes[key] = index
+        while len(_indexes) > _MOST_INDEXES:
+            _indexes.popitem(last=False)
+    return index
+
+
+def fingerprint(media: Media) -> str:
+    """Hash of size, time of change and evenly spread pieces of the content.
+
+    A film of gigabytes costs one megabyte of reading.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(str(media.size_bytes).encode())
+    if media.path is not None:
+        digest.update(str(media.path.stat().st_mtime_ns).encode())
+    span = max(1, media.size_bytes - _SAMPLE_BYTES)
+    with media.open() as file:
+        for piece in range(_SAMPLES):
+            file.seek(span * piece // (_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()

@@ -1,0 +1,196 @@
+"""The sample tables of an MP4 or MOV, read without touching the pictures.
+
+ISO/IEC 14496-12. A two-hour film is indexed in milliseconds, not by walking through its bytes.
+Anything but a plain file (fragments, several edits, unusual tables) is left to the packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinema.video.media import Media
+from kinema.video.packets import Packets
+
+_LARGEST_MOOV_BYTES = 256 << 20
+_MOST_SAMPLES = 50_000_000
+
+
+class _NotPlain(Exception):
+    """The file is left to the demuxer."""
+
+
+def read_sample_tables(media: Media) -> Packets | None:
+    """Packets of the first video track in decoding order, None where the tables are not plain."""
+    if media.head[4:8] != b"ftyp":
+        return None
+    try:
+        with media.open() as file:
+            moov = _read_moov(file, media.size_bytes)
+        return _packets_of_movie(moov)
+    except (_NotPlain, ValueError, IndexError, OverflowError):
+        return None
+
+
+def _read_moov(file: BinaryIO, size_bytes: int) -> bytes:
+    position = 0
+    while position + 8 <= size_bytes:
+        file.seek(position)
+        header = file.read(16)
+        size, kind = int.from_bytes(header[:4], "big"), header[4:8]
+        if size == 1:
+            size = int.from_bytes(header[8:16], "big")
+        if kind == b"moof" or size < 8:
+            raise _NotPlain
+        if kind == b"moov":
+            if size > _LARGEST_MOOV_BYTES:
+                raise _NotPlain
+            file.seek(position + 8)
+            return file.read(size - 8)
+        position += size
+    raise _NotPlain
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    position = 0
+    while position + 8 <= len(data):
+        size = int.from_bytes(data[position : position + 4], "big")
+        if size < 8 or position + size > len(data):
+            raise _NotPlain
+        yield data[position + 4 : position + 8], data[position + 8 : position + size]
+        position += size
+
+
+def _only(data: bytes, *path: bytes) -> bytes:
+    for kind in path:
+        found = [body for name, body in _boxes(data) if name == kind]
+        if len(found) != 1:
+            raise _NotPlain
+        data = found[0]
+    return data
+
+
+def _maybe(data: bytes, kind: bytes) -> bytes | None:
+    found = [body for name, body in _boxes(data) if name == kind]
+    if len(found) > 1:
+        raise _NotPlain
+    return found[0] if found else None
+
+
+def _packets_of_movie(moov: bytes) -> Packets:
+    if _maybe(moov, b"mvex") is not None:
+        raise _NotPlain
+    movie_timescale = _timescale(_only(moov, b"mvhd"))
+    for name, trak in _boxes(moov):
+        if name == b"trak" and _only(trak, b"mdia", b"hdlr")[8:12] == b"vide":
+            return _packets_of_track(trak, movie_timescale)
+    raise _NotPlain
+
+
+def _timescale(header: bytes) -> int:
+    at = 20 if header[0] == 1 else 12
+    scale = int.from_bytes(header[at : at + 4], "big")
+    if scale <= 0:
+        raise _NotPlain
+    return scale
+
+
+def _packets_of_track(trak: bytes, movie_timescale: int) -> Packets:
+    media_timescale = _timescale(_only(trak, b"mdia", b"mdhd"))
+    table = _only(trak, b"mdia", b"minf", b"stbl")
+    count = _num_samples(_only(table, b"stsz"))
+    duration = _runs(_only(table, b"stts"), count)
+    dts = np.concatenate([[0], np.cumsum(duration)[:-1]])
+    pts = dts + _composition_offsets(_maybe(table, b"ctts"), count)
+    edit = _edit(_maybe(trak, b"edts"), movie_timescale, media_timescale)
+    if edit.end is not None and pts.max() >= edit.end:
+        raise _NotPlain
+    shift = edit.delay - edit.begin
+    return Packets(
+        pts=pts + shift,
+        dts=dts + shift,
+        duration=duration,
+        keyframe=_keyframes(_maybe(table, b"stss"), count),
+        discard=pts < edit.begin,
+        seconds_per_tick=1 / media_timescale,
+    )
+
+
+def _num_samples(stsz: bytes) -> int:
+    count = int.from_bytes(stsz[8:12], "big")
+    if not 0 < count <= _MOST_SAMPLES:
+        raise _NotPlain
+    sizes = np.frombuffer(stsz, ">u4", offset=12)
+    # Empty samples never become packets, which would shift every later position.
+    if not int.from_bytes(stsz[4:8], "big") and (len(sizes) < count or not sizes[:count].all()):
+        raise _NotPlain
+    return count
+
+
+def _runs(table: bytes, count: int, dtype: str = ">u4") -> NDArray[np.int64]:
+    """Expand (count, value) rows to int64[count]."""
+    rows = int.from_bytes(table[4:8], "big")
+    counts = np.frombuffer(table, ">u4", count=2 * rows, offset=8)[0::2].astype(np.int64)
+    values = np.frombuffer(table, dtype, count=2 * rows, offset=8)[1::2].astype(np.int64)
+    if int(counts.sum()) != count:
+        raise _NotPlain
+    return np.repeat(values, counts)
+
+
+def _composition_offsets(ctts: bytes | None, count: int) -> NDArray[np.int64]:
+    return np.zeros(count, dtype=np.int64) if ctts is None else _runs(ctts, count, ">i4")
+
+
+def _keyframes(stss: bytes | None, count: int) -> NDArray[np.bool_]:
+    """bool[count]; without the table every sample is a key frame."""
+    if stss is None:
+        return np.ones(count, dtype=np.bool_)
+    flags = np.zeros(count, dtype=np.bool_)
+    numbers = np.frombuffer(stss, ">u4", count=int.from_bytes(stss[4:8], "big"), offset=8)
+    flags[numbers.astype(np.int64) - 1] = True
+    if not flags[0]:
+        raise _NotPlain
+    return flags
+
+
+@dataclass(frozen=True)
+class _Edit:
+    """The part of the track that is shown, in media ticks."""
+
+    begin: int = 0
+    end: int | None = None
+    delay: int = 0
+
+
+def _edit(edts: bytes | None, movie_timescale: int, media_timescale: int) -> _Edit:
+    if edts is None:
+        return _Edit()
+    delay = 0
+    shown: _Edit | None = None
+    for duration, media_time in _edit_rows(_only(edts, b"elst")):
+        ticks = duration * media_timescale // movie_timescale
+        if shown is not None:
+            raise _NotPlain
+        if media_time == -1:
+            delay += ticks
+        else:
+            shown = _Edit(media_time, media_time + ticks if duration else None, delay)
+    if shown is None:
+        raise _NotPlain
+    return shown
+
+
+def _edit_rows(elst: bytes) -> Iterator[tuple[int, int]]:
+    wide = 8 if elst[0] == 1 else 4
+    for row in range(int.from_bytes(elst[4:8], "big")):
+        at = 8 + row * (2 * wide + 4)
+        if elst[at + 2 * wide : at + 2 * wide + 4] != b"\0\1\0\0":
+            raise _NotPlain
+        yield (
+            int.from_bytes(elst[at : at + wide], "big"),
+            int.from_bytes(elst[at + wide : at + 2 * wide], "big", signed=True),
+        )

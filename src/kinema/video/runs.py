@@ -1,0 +1,47 @@
+"""Which packets must be decoded for which frames, cut into pieces that do not need each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinema.video.index import VideoIndex
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Packets to decode in one go, and the frames to keep of them."""
+
+    entry: int
+    """Packet to begin at, a key frame."""
+    stop: int
+    """One past the last packet that a kept frame comes from."""
+    frames: Mapping[int, int] = field(repr=False)
+    """Packet to frame index."""
+
+    def __len__(self) -> int:
+        return self.stop - self.entry
+
+
+def plan_runs(index: VideoIndex, wanted: NDArray[np.int64]) -> list[Run]:
+    """Group frames by the key frame they are decoded from, in decoding order."""
+    runs: list[Run] = []
+    for frame in sorted(wanted.tolist(), key=lambda f: int(index.packet[f])):
+        packet, entry = int(index.packet[frame]), int(index.entry[frame])
+        if runs and entry < runs[-1].stop:
+            last = runs.pop()
+            runs.append(Run(last.entry, packet + 1, {**last.frames, packet: frame}))
+        else:
+            runs.append(Run(entry, packet + 1, {packet: frame}))
+    return runs
+
+
+def earlier(index: VideoIndex, run: Run, missing: set[int]) -> Run:
+    """The run of a second attempt for frames that did not come: one key frame further back."""
+    keys = np.flatnonzero(index.packets.keyframe[: run.entry])
+    entry = int(keys[-1]) if len(keys) else 0
+    frames = {packet: frame for packet, frame in run.frames.items() if frame in missing}
+    return Run(entry, max(frames) + 1, frames)
