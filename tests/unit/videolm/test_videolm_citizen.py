@@ -109,3 +109,21 @@ def test_tied_embeddings_stay_tied_after_loading(build_config, tmp_path):
     VideoLMForConditionalGeneration(config).save_pretrained(tmp_path)
     loaded = AutoModelForImageTextToText.from_pretrained(tmp_path)
     assert loaded.get_input_embeddings().weight is loaded.get_output_embeddings().weight
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_adapters_train_with_the_connector_and_merge(model, inputs):
+    peft = pytest.importorskip("peft")
+    whole = ["projector", *(["fusion"] if model.fusion is not None else [])]
+    settings = peft.LoraConfig(target_modules=r"language_model\..*q_proj", modules_to_save=whole)
+    adapted = peft.get_peft_model(model, settings).train()
+    adapted(**inputs, labels=inputs["input_ids"]).loss.backward()
+    trained = {name: p for name, p in adapted.named_parameters() if p.requires_grad}
+    assert any(".fusion." in name for name in trained) == (model.fusion is not None)
+    assert all(p.grad is not None for p in trained.values())
+    with torch.no_grad():
+        for parameter in trained.values():
+            parameter += 0.01
+        expected = adapted.eval()(**inputs).logits
+        merged = adapted.merge_and_unload()
+        torch.testing.assert_close(merged(**inputs).logits, expected, atol=1e-5, rtol=0)

@@ -81,7 +81,7 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.fusion = build_fusion(config, config.text_config.num_hidden_layers)
         if self.fusion is not None:
-            self._attach_fusion(cast("LayerFusion", self.fusion))
+            self._attach_fusion()
         self.post_init()
 
     def forward(  # noqa: PLR0913, PLR0917 (the argument list is transformers' own)
@@ -288,9 +288,9 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
         layers = len(config.select_layers)
         return LearnedPositions(config.max_frames, layers, config.vision_hidden_size)
 
-    def _attach_fusion(self, fusion: LayerFusion) -> None:
+    def _attach_fusion(self) -> None:
         for index, layer in enumerate(self.get_decoder().layers):  # type: ignore[arg-type]
-            layer.register_forward_hook(partial(_after_layer, fusion, index), with_kwargs=True)
+            layer.register_forward_hook(partial(_after_layer, self, index), with_kwargs=True)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -300,7 +300,7 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
 
 
 def _after_layer(
-    fusion: LayerFusion,
+    model: VideoLMForConditionalGeneration,
     index: int,
     _layer: nn.Module,
     _args: tuple[Any, ...],
@@ -310,6 +310,7 @@ def _after_layer(
     context = kwargs.get("visual_context")
     if context is None:
         return output
+    fusion = cast("LayerFusion", model.fusion)  # asked for now: PEFT may have put a copy there
     if isinstance(output, tuple):
         return (fusion.after_layer(index, output[0], context), *output[1:])
     return fusion.after_layer(index, output, context)
