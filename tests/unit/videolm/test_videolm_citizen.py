@@ -123,7 +123,7 @@ def test_adapters_train_with_the_connector_and_merge(model, inputs):
     assert all(p.grad is not None for p in trained.values())
     with torch.no_grad():
         for parameter in trained.values():
-            parameter += 0.01
+            parameter.add_(0.01)
         expected = adapted.eval()(**inputs).logits
         merged = adapted.merge_and_unload()
         torch.testing.assert_close(merged(**inputs).logits, expected, atol=1e-5, rtol=0)
