@@ -18,15 +18,20 @@ def render(
     messages: Sequence[Mapping[str, Any]],
     *,
     special_tokens: Mapping[str, str],
+    add_generation_prompt: bool = True,
 ) -> str:
     """The prompt for ``messages``, ending where the assistant begins to speak.
+
+    Without ``add_generation_prompt`` it is the finished conversation, as training sees it.
 
     Raises:
         ModelError: the template does not compile, or refuses these messages.
     """
     try:
         return _compile(template).render(
-            messages=messages, add_generation_prompt=True, **special_tokens
+            messages=messages,
+            add_generation_prompt=add_generation_prompt,
+            **special_tokens,
         )
     except TemplateError as problem:
         raise ModelError(

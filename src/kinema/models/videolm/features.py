@@ -1,0 +1,121 @@
+"""Features files: what a tower saw in one video, and everything needed to trust it later.
+
+A file is safetensors with one tensor ``features`` float[N, L, D] and, in the header's metadata,
+the JSON of a :class:`FeaturesHeader` under ``kinema``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kinema.errors import MediaNotFound, NotMedia, UsageError
+
+if TYPE_CHECKING:
+    from kinema.models.videolm.config import VideoLMConfig
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesHeader:
+    """How features came about."""
+
+    tower: str
+    """Kind and shape of the tower, see :func:`tower_name`."""
+    select_layers: tuple[int, ...]
+    select_feature: str
+    post_layernorm: bool
+    pooling: str
+    num_frames: int
+    seconds: tuple[float, ...] = ()
+    """Presentation times of the frames."""
+    sampling: dict[str, Any] | None = None
+    """The sampling that chose them."""
+    source: str = ""
+    source_sha256: str = ""
+    format: int = FORMAT
+
+    @classmethod
+    def for_config(
+        cls, config: VideoLMConfig, *, num_frames: int, **details: Any
+    ) -> FeaturesHeader:
+        """The header of features that a model with this configuration makes."""
+        return cls(
+            tower=tower_name(config),
+            select_layers=tuple(config.select_layers),
+            select_feature=config.select_feature,
+            post_layernorm=config.post_layernorm,
+            pooling=config.pooling,
+            num_frames=num_frames,
+            **details,
+        )
+
+    def check(self, config: VideoLMConfig) -> None:
+        """Refuse features that another tower, layer or pooling made.
+
+        Raises:
+            UsageError: names the first difference.
+        """
+        expected = FeaturesHeader.for_config(config, num_frames=self.num_frames)
+        for name in ("tower", "select_layers", "select_feature", "post_layernorm", "pooling"):
+            found, wanted = getattr(self, name), getattr(expected, name)
+            if found != wanted:
+                raise UsageError(
+                    f"The features were made with {name} {found}; the model has {wanted}.",
+                    hint="Extract the features again with this model.",
+                )
+
+
+def tower_name(config: VideoLMConfig) -> str:
+    """Kind, width and grid of a tower: ``clip_vision_model 1024 16x16``."""
+    rows, columns = config.vision_grid
+    tower = config.vision_config
+    kind = getattr(tower, "architecture", tower.model_type)
+    return f"{kind} {config.vision_hidden_size} {rows}x{columns}"
+
+
+def save_features(path: Path | str, features: Tensor, header: FeaturesHeader) -> None:
+    """Write a features file in one step, so that no half-written one is ever read."""
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        metadata = {"kinema": json.dumps(asdict(header))}
+        save_file({"features": features.contiguous().cpu()}, temporary, metadata=metadata)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_features(path: Path | str) -> tuple[Tensor, FeaturesHeader]:
+    """Read a features file: float[N, L, D] and its header.
+
+    Raises:
+        MediaNotFound: there is no such file.
+        NotMedia: it is no features file.
+    """
+    if not Path(path).is_file():
+        raise MediaNotFound(f"There is no features file {path}.", hint="Check the path.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor("features"), _header((file.metadata() or {})["kinema"])
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise NotMedia(
+            f"{path} is no features file of kinema.", hint="Write one with: kinema features"
+        ) from error
+
+
+def _header(text: str) -> FeaturesHeader:
+    values = json.loads(text)
+    tuples = {name: tuple(values[name]) for name in ("select_layers", "seconds")}
+    return FeaturesHeader(**values | tuples)

@@ -1,0 +1,316 @@
+"""The model: tower, connector and causal language model as one Hugging Face class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import initialization as init
+from transformers.generation import GenerationMixin
+from transformers.utils import ModelOutput
+
+from kinema.errors import UsageError
+from kinema.models.videolm.batch import media_rows, repeat_media, splice
+from kinema.models.videolm.config import VideoLMConfig
+from kinema.models.videolm.fusion import (
+    CrossAttentionBlock,
+    LayerFusion,
+    Medium,
+    VisualContext,
+    build_fusion,
+)
+from kinema.models.videolm.pooling import pool
+from kinema.models.videolm.positions import LearnedPositions
+from kinema.models.videolm.projector import build_projector
+from kinema.models.videolm.tower import build_tower, tower_states
+
+FRAMES_PER_FORWARD = 64
+"""Frames that go through the tower together, which bounds its memory on long videos."""
+
+_MEDIA_INPUTS = ("pixel_values", "features", "num_frames")
+
+
+@dataclass
+class VideoLMOutput(ModelOutput):  # type: ignore[misc]
+    """What a forward pass gives.
+
+    ``visual_context`` goes into the next decoding step, so that the media are encoded once.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    past_key_values: Any = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    visual_context: VisualContext | None = None
+
+
+class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
+    """Any vision tower, a connector and any causal language model.
+
+    Media come as ``pixel_values`` float[sum(T), 3, H, W], the frames of all media of the batch in
+    prompt order, or as ``features`` float[sum(N), L, D] of :meth:`encode`; ``num_frames`` int[M]
+    tells them apart. An image is a medium of one frame.
+    """
+
+    config_class = VideoLMConfig
+    main_input_name = "input_ids"
+    input_modalities = ("image", "video", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["CrossAttentionBlock"]  # noqa: RUF012 (transformers wants a plain list)
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: VideoLMConfig) -> None:
+        super().__init__(config)
+        self.vision_tower = build_tower(config)
+        self.positions = self._build_positions() if config.time == "learned" else None
+        self.projector = build_projector(
+            config.projector,
+            in_size=config.vision_hidden_size,
+            out_size=config.text_config.hidden_size,
+            grid=config.layout.frame_grid,
+        )
+        self.language_model = AutoModelForCausalLM.from_config(config.text_config)
+        self.fusion = build_fusion(config, config.text_config.num_hidden_layers)
+        if self.fusion is not None:
+            self._attach_fusion()
+        self.post_init()
+
+    def forward(  # noqa: PLR0913, PLR0917 (the argument list is transformers' own)
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        features: Tensor | None = None,
+        num_frames: Tensor | None = None,
+        visual_context: VisualContext | None = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> VideoLMOutput:
+        """Logits of every position, and the loss where ``labels`` (-100: ignored) are given.
+
+        Raises:
+            UsageError: visual tokens in ``input_ids`` and media do not match.
+        """
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        if pixel_values is not None or features is not None:
+            media = self._media(input_ids, pixel_values, features, num_frames)
+            inputs_embeds = splice(inputs_embeds, self._visual(input_ids), media)
+            visual_context = self._context(media, len(inputs_embeds))
+        elif self.training:
+            inputs_embeds = inputs_embeds + self._touch_connector()
+        if visual_context is not None:
+            kwargs["visual_context"] = visual_context
+        outputs = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            logits_to_keep=logits_to_keep,
+            **kwargs,
+        )
+        return VideoLMOutput(
+            loss=None if labels is None else self._loss(outputs.logits, labels, **kwargs),
+            logits=outputs.logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            visual_context=visual_context,
+        )
+
+    def encode(self, pixel_values: Tensor, num_frames: Tensor | None = None) -> Tensor:
+        """Pooled features of all media, what a features file stores.
+
+        float[sum(T), 3, H, W] and int[M] (default: one frame each) to float[sum(N), L, D]; media
+        in order, N rows each (see ``config.layout.feature_tokens``).
+        """
+        counts = self._counts(num_frames, len(pixel_values))
+        if sum(counts) != len(pixel_values):
+            raise UsageError(
+                f"num_frames sums to {sum(counts)} and pixel_values holds {len(pixel_values)}.",
+                hint="Give the frames of each medium, in prompt order.",
+            )
+        chunks = torch.split(pixel_values, FRAMES_PER_FORWARD)
+        states = torch.cat([tower_states(self.vision_tower, c, self.config) for c in chunks])
+        layout = self.config.layout
+        return torch.cat([pool(medium, layout) for medium in torch.split(states, counts)])
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The language model's token embeddings."""
+        return cast(nn.Module, self.language_model.get_input_embeddings())
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the language model's token embeddings."""
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language model's head."""
+        return cast(nn.Module, self.language_model.get_output_embeddings())
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the language model's head."""
+        self.language_model.set_output_embeddings(new_embeddings)
+
+    def get_decoder(self) -> nn.Module:
+        """The language model without its head."""
+        return cast(nn.Module, self.language_model.get_decoder())
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, *, is_first_iteration: bool = False, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Hand over media once: later steps find them in the cache and in the context."""
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(
+            input_ids, is_first_iteration=is_first_iteration, **kwargs
+        )
+        if not is_first_iteration and kwargs.get("use_cache", True):
+            inputs |= dict.fromkeys(_MEDIA_INPUTS)
+        return inputs
+
+    def _update_model_kwargs_for_generation(
+        self, outputs: VideoLMOutput, model_kwargs: dict[str, Any], **kwargs: Any
+    ) -> dict[str, Any]:
+        updated: dict[str, Any] = super()._update_model_kwargs_for_generation(
+            outputs, model_kwargs, **kwargs
+        )
+        return updated | {"visual_context": outputs.visual_context}
+
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, input_ids: Tensor | None = None, **kwargs: Any
+    ) -> tuple[Tensor | None, dict[str, Any]]:
+        media = {name: kwargs.pop(name, None) for name in _MEDIA_INPUTS}
+        if expand_size > 1 and (media["pixel_values"] is not None or media["features"] is not None):
+            media = self._expanded_media(media, input_ids, expand_size)
+        expanded, others = super()._expand_inputs_for_generation(
+            expand_size=expand_size, input_ids=input_ids, **kwargs
+        )
+        return expanded, others | media
+
+    def _expanded_media(
+        self, media: dict[str, Any], input_ids: Tensor | None, expand_size: int
+    ) -> dict[str, Any]:
+        layout = self.config.layout
+        frames = media["pixel_values"]
+        total = len(frames) if frames is not None else 0
+        counts = self._counts(media["num_frames"], total)
+        tokens = [layout.prompt_tokens(count) for count in counts]
+        rows = media_rows(self._visual(input_ids), tokens)
+        stored = counts if frames is not None else [layout.feature_tokens(c) for c in counts]
+        name = "pixel_values" if frames is not None else "features"
+        repeated, order = repeat_media(torch.split(media[name], stored), rows, expand_size)
+        return media | {name: repeated, "num_frames": torch.tensor([counts[i] for i in order])}
+
+    def _media(
+        self,
+        input_ids: Tensor | None,
+        pixel_values: Tensor | None,
+        features: Tensor | None,
+        num_frames: Tensor | None,
+    ) -> list[Medium]:
+        if (pixel_values is None) == (features is None):
+            raise UsageError(
+                "Frames and features were both given.", hint="Give pixel_values or features."
+            )
+        total = 0 if pixel_values is None else len(pixel_values)
+        counts = self._counts(num_frames, total)
+        if pixel_values is not None:
+            features = self.encode(pixel_values, num_frames)
+        pooled = self._split_features(cast(Tensor, features), counts)
+        pairs = [self._project(f, count) for f, count in zip(pooled, counts, strict=True)]
+        rows = media_rows(self._visual(input_ids), [len(tokens) for _, tokens in pairs])
+        return [Medium(row, *pair) for row, pair in zip(rows, pairs, strict=True)]
+
+    def _split_features(self, features: Tensor, counts: list[int]) -> tuple[Tensor, ...]:
+        sizes = [self.config.layout.feature_tokens(count) for count in counts]
+        if features.ndim == 2:
+            features = features.unsqueeze(1)
+        wanted = [sum(sizes), len(self.config.select_layers), self.config.vision_hidden_size]
+        if list(features.shape) != wanted:
+            raise UsageError(
+                f"features has shape {list(features.shape)} and this model wants {wanted}.",
+                hint="Extract the features again with this model's tower and pooling.",
+            )
+        weight = next(self.projector.parameters(), self.get_input_embeddings().weight)
+        return torch.split(features.to(cast(Tensor, weight)), sizes)
+
+    def _project(self, features: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
+        if self.positions is not None:
+            frames = self.config.layout.frame_of_feature(num_frames)
+            features = self.positions(features, torch.tensor(frames, device=features.device))
+        return features, self.projector(features[:, -1])
+
+    def _context(self, media: list[Medium], batch_size: int) -> VisualContext | None:
+        if self.fusion is None:
+            return None
+        return cast("LayerFusion", self.fusion).context(media, batch_size)
+
+    def _visual(self, input_ids: Tensor | None) -> Tensor:
+        if input_ids is None:
+            raise UsageError(
+                "Media were given with inputs_embeds.", hint="Give input_ids: they say where."
+            )
+        ids = torch.tensor(self.config.visual_token_ids, device=input_ids.device)
+        return torch.isin(input_ids, ids)
+
+    def _counts(self, num_frames: Tensor | None, total: int) -> list[int]:
+        if num_frames is not None:
+            return [int(count) for count in num_frames]
+        if not total:
+            raise UsageError("features came without num_frames.", hint="Give num_frames int[M].")
+        return [1] * total
+
+    def _touch_connector(self) -> Tensor:
+        # Distributed training wants a gradient for every parameter, on text-only batches too.
+        parts = [part for part in (self.positions, self.projector, self.fusion) if part is not None]
+        zeros = [0.0 * p.sum() for part in parts for p in part.parameters()]
+        return torch.stack(zeros).sum() if zeros else torch.zeros(())
+
+    def _loss(self, logits: Tensor, labels: Tensor, **kwargs: Any) -> Tensor:
+        loss: Tensor = self.loss_function(
+            logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs
+        )
+        return loss
+
+    def _build_positions(self) -> LearnedPositions:
+        config = self.config
+        layers = len(config.select_layers)
+        return LearnedPositions(config.max_frames, layers, config.vision_hidden_size)
+
+    def _attach_fusion(self) -> None:
+        for index, layer in enumerate(self.get_decoder().layers):  # type: ignore[arg-type]
+            layer.register_forward_hook(partial(_after_layer, self, index), with_kwargs=True)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, CrossAttentionBlock):
+            init.zeros_(module.gate)
+
+
+def _after_layer(
+    model: VideoLMForConditionalGeneration,
+    index: int,
+    _layer: nn.Module,
+    _args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    output: Any,
+) -> Any:
+    context = kwargs.get("visual_context")
+    if context is None:
+        return output
+    fusion = cast("LayerFusion", model.fusion)  # asked for now: PEFT may have put a copy there
+    if isinstance(output, tuple):
+        return (fusion.after_layer(index, output[0], context), *output[1:])
+    return fusion.after_layer(index, output, context)

@@ -1,0 +1,204 @@
+"""The processor: prompts with placeholders and media to the model's inputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import BatchFeature, ProcessorMixin
+
+from kinema.errors import UsageError
+from kinema.models.videolm.config import VideoLMConfig
+from kinema.models.videolm.features import load_features
+from kinema.models.videolm.layout import TokenLayout, write_run
+
+
+class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
+    """Puts runs of media tokens where ``<image>`` and ``<video>`` stand, and prepares pixels.
+
+    Media are taken in the order of the placeholders, over all prompts of the batch.
+    """
+
+    def __init__(
+        self,
+        video_processor: Any = None,
+        tokenizer: Any = None,
+        chat_template: str | None = None,
+        layout: dict[str, Any] | None = None,
+        media_token: str = "<vid_patch>",
+        media_start_token: str = "<vid_start>",
+        media_end_token: str = "<vid_end>",
+    ) -> None:
+        # All arguments are positional: from_pretrained drops keyword-only ones.
+        super().__init__(video_processor, tokenizer, chat_template=chat_template)
+        self.layout = layout or asdict(VideoLMConfig().layout)
+        self.media_token = media_token
+        self.media_start_token = media_start_token
+        self.media_end_token = media_end_token
+        self.image_placeholder = "<image>"
+        self.video_placeholder = "<video>"
+
+    @classmethod
+    def for_config(
+        cls, config: VideoLMConfig, *, tokenizer: Any, video_processor: Any, **kwargs: Any
+    ) -> VideoLMProcessor:
+        """The processor whose token counts are those of a model's configuration."""
+        ids = (config.media_token_id, config.media_start_token_id, config.media_end_token_id)
+        names = ("media_token", "media_start_token", "media_end_token")
+        tokens = {
+            name: tokenizer.convert_ids_to_tokens(i)
+            for name, i in zip(names, ids, strict=True)
+            if i is not None
+        }
+        layout = asdict(config.layout)
+        return cls(video_processor, tokenizer, layout=layout, **tokens, **kwargs)
+
+    def __call__(
+        self,
+        images: Any = None,
+        text: str | Sequence[str] | None = None,
+        videos: Any = None,
+        *,
+        features: Sequence[Tensor | Path | str] | None = None,
+        seconds: Sequence[Sequence[float]] | None = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Tokens of the prompts and inputs of their media.
+
+        Args:
+            images: pictures, uint8[H, W, 3] or PIL.
+            text: one prompt or several.
+            videos: uint8[T, H, W, 3] each.
+            features: instead of images and videos, float[N, L, D] each or features files.
+            seconds: presentation times of each video's frames, for ``time=timestamps``.
+            kwargs: for the tokenizer (``padding``, ``return_tensors``, ...).
+
+        Raises:
+            UsageError: placeholders and media differ in number, or times are missing.
+        """
+        prompts = [text] if isinstance(text, str) else list(text or [])
+        wanted = [found for prompt in prompts for found in self._placeholders(prompt)]
+        if features is not None:
+            inputs = self._feature_inputs(features, wanted)
+        else:
+            inputs = self._pixel_inputs(_flat(images), _flat(videos), wanted)
+        runs = self._runs(wanted, inputs.get("num_frames", ()), seconds)
+        expanded = [self._expand(prompt, runs) for prompt in prompts]
+        for name in ("do_sample_frames", "video_metadata", "input_data_format", "device"):
+            kwargs.pop(name, None)
+        return BatchFeature(data={**self.tokenizer(expanded, **kwargs), **inputs})
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Names of what the model takes."""
+        return [*self.tokenizer.model_input_names, "pixel_values", "features", "num_frames"]
+
+    @property
+    def token_layout(self) -> TokenLayout:
+        """Token counts of media."""
+        return TokenLayout(**self.layout | {"grid": tuple(self.layout["grid"])})
+
+    def num_visual_tokens(self, num_frames: int) -> int:
+        """Prompt tokens of one medium, start and end included, timestamps left out."""
+        layout = self.token_layout
+        runs = num_frames if layout.timestamps else 1
+        wrap = 2 * runs if layout.wrap == "outside" else 0
+        return layout.prompt_tokens(num_frames) + wrap
+
+    def _placeholders(self, prompt: str) -> list[str]:
+        return self._pattern.findall(prompt)
+
+    @property
+    def _pattern(self) -> re.Pattern[str]:
+        either = f"{re.escape(self.image_placeholder)}|{re.escape(self.video_placeholder)}"
+        return re.compile(either)
+
+    def _pixel_inputs(
+        self, images: list[Any], videos: list[Any], wanted: list[str]
+    ) -> dict[str, Any]:
+        for placeholder, media in (
+            (self.image_placeholder, images),
+            (self.video_placeholder, videos),
+        ):
+            if wanted.count(placeholder) != len(media):
+                raise UsageError(
+                    f"The prompts hold {wanted.count(placeholder)} {placeholder} and "
+                    f"{len(media)} media of that kind were given.",
+                    hint="Give one medium for each placeholder.",
+                )
+        if not wanted:
+            return {}
+        queues = {self.image_placeholder: iter(images), self.video_placeholder: iter(videos)}
+        stacks = [_frames(next(queues[placeholder])) for placeholder in wanted]
+        return dict(self.video_processor(stacks, input_data_format="channels_last"))
+
+    def _feature_inputs(
+        self, features: Sequence[Tensor | Path | str], wanted: list[str]
+    ) -> dict[str, Any]:
+        if len(features) != len(wanted):
+            raise UsageError(
+                f"The prompts hold {len(wanted)} placeholders and {len(features)} features "
+                "were given.",
+                hint="Give one medium for each placeholder.",
+            )
+        loaded = [load_features(f)[0] if isinstance(f, Path | str) else f for f in features]
+        rows = [one if one.ndim == 3 else one.unsqueeze(1) for one in loaded]
+        counts = [self._count_frames(one) for one in rows]
+        return {"features": torch.cat(rows), "num_frames": torch.tensor(counts)}
+
+    def _count_frames(self, features: Tensor) -> int:
+        most = self.token_layout.num_frames_of(len(features))
+        if self.token_layout.pooling != "spatio_temporal":
+            return most
+        # Absent frames are zero rows at the end of the temporal ones.
+        return int(features[:most].flatten(1).any(dim=1).sum())
+
+    def _runs(
+        self, wanted: list[str], counts: Any, seconds: Sequence[Sequence[float]] | None
+    ) -> Any:
+        times = iter(seconds or ())
+        runs = []
+        for placeholder, count in zip(wanted, counts, strict=True):
+            timed = self.token_layout.timestamps and placeholder == self.video_placeholder
+            runs.append(self._run(int(count), next(times, None) if timed else None, timed=timed))
+        return iter(runs)
+
+    def _run(self, num_frames: int, seconds: Sequence[float] | None, *, timed: bool) -> str:
+        layout = self.token_layout
+        tokens = {
+            "patch": self.media_token,
+            "start": self.media_start_token,
+            "end": self.media_end_token,
+        }
+        if not timed:
+            return write_run(layout, layout.prompt_tokens(num_frames), **tokens)
+        if seconds is None or len(seconds) != num_frames:
+            raise UsageError(
+                f"time=timestamps needs the times of {num_frames} frames.",
+                hint="Give seconds=[[0.0, 0.5, ...]], one list a video.",
+            )
+        one = write_run(layout, layout.tokens_per_frame, **tokens)
+        return "".join(f"{at:.1f}s: {one}\n" for at in seconds)
+
+    def _expand(self, prompt: str, runs: Any) -> str:
+        return self._pattern.sub(lambda _: next(runs), prompt)
+
+
+def _flat(media: Any) -> list[Any]:
+    if media is None:
+        return []
+    if not isinstance(media, list | tuple):
+        return [media]
+    return [one for item in media for one in (item if isinstance(item, list) else [item])]
+
+
+def _frames(medium: Any) -> np.ndarray[Any, Any]:
+    """uint8[T, H, W, 3] of a video, a picture or a PIL image."""
+    array = np.asarray(medium.convert("RGB") if hasattr(medium, "convert") else medium)
+    return array if array.ndim == 4 else array[None]

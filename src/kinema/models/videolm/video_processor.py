@@ -1,0 +1,73 @@
+"""Pixels of videos and images as the tower wants them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import BatchFeature
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, PILImageResampling
+from transformers.processing_utils import VideosKwargs
+from transformers.video_processing_utils import BaseVideoProcessor
+
+
+class FitKwargs(VideosKwargs, total=False):  # type: ignore[misc, call-arg]
+    """Keyword arguments of the video processor."""
+
+    fit: Literal["crop", "pad", "stretch"]
+
+
+class VideoLMVideoProcessor(BaseVideoProcessor):  # type: ignore[misc]
+    """Frames of all media, one after another, normalised; an image is a video of one frame.
+
+    ``fit`` says what happens to a frame that is not square: ``crop`` resizes the short side and
+    cuts the middle out, ``pad`` first puts it on a square of the mean colour (NeVA), ``stretch``
+    first resizes it to the crop size with nearest neighbours (Video-ChatGPT).
+    """
+
+    resample = PILImageResampling.BICUBIC
+    image_mean = OPENAI_CLIP_MEAN
+    image_std = OPENAI_CLIP_STD
+    size = {"shortest_edge": 224}  # noqa: RUF012 (transformers wants plain dicts)
+    crop_size = {"height": 224, "width": 224}  # noqa: RUF012
+    default_to_square = False
+    do_resize = True
+    do_center_crop = True
+    do_rescale = True
+    rescale_factor = 1 / 255
+    do_normalize = True
+    do_convert_rgb = True
+    do_sample_frames = False
+    fit = "crop"
+    valid_kwargs = FitKwargs
+    model_input_names = ["pixel_values", "num_frames"]  # noqa: RUF012
+
+    def _preprocess(
+        self, videos: list[Tensor], *, fit: str = "crop", return_tensors: Any = None, **kwargs: Any
+    ) -> BatchFeature:
+        """uint8[T, 3, H, W] each to ``pixel_values`` float[sum(T), 3, H', W'], ``num_frames``."""
+        fitted = [self._fit(video, fit, kwargs["crop_size"]) for video in videos]
+        done = super()._preprocess(fitted, return_tensors=None, **kwargs)["pixel_values_videos"]
+        counts = torch.tensor([len(video) for video in done])
+        return BatchFeature(data={"pixel_values": torch.cat(list(done)), "num_frames": counts})
+
+    def _fit(self, video: Tensor, fit: str, crop: Any) -> Tensor:
+        if fit == "pad":
+            return pad_to_square(video, colour=[int(255 * mean) for mean in self.image_mean])
+        if fit == "stretch":
+            side = (crop.height, crop.width)
+            return functional.interpolate(video.float(), side, mode="nearest").to(torch.uint8)
+        return video
+
+
+def pad_to_square(video: Tensor, *, colour: list[int]) -> Tensor:
+    """Centre frames on a square of one colour: uint8[T, 3, H, W] to uint8[T, 3, S, S]."""
+    frames, _, height, width = video.shape
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    canvas = torch.tensor(colour, dtype=video.dtype, device=video.device)[None, :, None, None]
+    canvas = canvas.expand(frames, 3, side, side).clone()
+    canvas[:, :, top : top + height, left : left + width] = video
+    return canvas
