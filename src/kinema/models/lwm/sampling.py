@@ -41,15 +41,14 @@ def _draw(logits: Array, choice: Choice, step: Array) -> Array:
 def keep_likeliest(logits: Array, top_k: Array, top_p: Array) -> Array:
     """float32[B, V] with all tokens beyond top-k, then beyond top-p, at minus infinity.
 
-    A token stays when the probability of the likelier ones is below ``top_p``, so one always does.
+    A token stays when the probability of the likelier ones is below ``top_p``, so one always does;
+    equals of the last that stays, stay.
     """
-    order = jnp.argsort(-logits, axis=-1)
-    ranked = jnp.take_along_axis(logits, order, axis=-1)
-    rank = jnp.arange(logits.shape[-1])
+    ranked = -jnp.sort(-logits, axis=-1)
     limit = jnp.where(top_k > 0, top_k, logits.shape[-1])[:, None]
-    ranked = jnp.where(rank < limit, ranked, -jnp.inf)
-    probability = jax.nn.softmax(ranked, axis=-1)
+    in_top_k = jnp.arange(logits.shape[-1]) < limit
+    probability = jax.nn.softmax(ranked, axis=-1, where=in_top_k)
     before = jnp.cumsum(probability, axis=-1) - probability
-    ranked = jnp.where(before < top_p[:, None], ranked, -jnp.inf)
-    rows = jnp.arange(logits.shape[0])[:, None]
-    return jnp.zeros_like(logits).at[rows, order].set(ranked)
+    kept = in_top_k & ((before < top_p[:, None]) | (top_p[:, None] >= 1))
+    least = jnp.min(jnp.where(kept, ranked, jnp.inf), axis=-1, keepdims=True)
+    return jnp.where(logits < least, -jnp.inf, logits)
