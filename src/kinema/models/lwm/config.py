@@ -1,0 +1,257 @@
+"""Sizes of a Large World Model: by name, from JSON, or read off a checkpoint's shapes."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from kinema.errors import ModelError, UnknownName, UsageError
+
+VISION_THETA = 5e7
+"""Base of the rotary angles that every released vision checkpoint was trained with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LWMConfig:
+    """The decoder's shape and how its layers are run.
+
+    Raises:
+        UsageError: heads do not divide the hidden size, or a size is below 1.
+    """
+
+    vocab_size: int = 32000
+    """Text tokens: the LLaMA-2 vocabulary."""
+    vision_vocab_size: int = 8448
+    """Vision tokens: 8192 codes, two frame ends, the rest unused; 0 for a text-only model."""
+    hidden_size: int = 4096
+    intermediate_size: int = 11008
+    num_hidden_layers: int = 32
+    num_attention_heads: int = 32
+    max_sequence_length: int = 131072
+    """Longest prompt and answer together."""
+    theta: float = VISION_THETA
+    """Base of the rotary angles."""
+    rms_norm_eps: float = 1e-6
+    tie_vision_embeddings: bool = False
+    """Reuse the vision embedding as vision head."""
+    scan_query_chunk_size: int = 512
+    """Queries of one attention block."""
+    scan_key_chunk_size: int = 512
+    """Keys of one attention block."""
+    scan_mlp_chunk_size: int = 2048
+    """Positions that pass the feed-forward together."""
+    scan_layers: bool = True
+    """Compile one layer and scan it; False compiles every layer on its own."""
+
+    def __post_init__(self) -> None:
+        for name in _SIZES:
+            if getattr(self, name) < 1:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)}; it must be 1 or more.",
+                    hint="See --load_llama_config and --update_llama_config.",
+                )
+        if self.hidden_size % (2 * self.num_attention_heads):
+            raise UsageError(
+                f"hidden_size {self.hidden_size} does not split into "
+                f"{self.num_attention_heads} heads of even width.",
+                hint="Choose num_attention_heads so that hidden_size / heads is even.",
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def sees(self) -> bool:
+        """True when the model has vision tokens."""
+        return self.vision_vocab_size > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values, ready for JSON."""
+        return asdict(self)
+
+
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_sequence_length",
+    "scan_query_chunk_size",
+    "scan_key_chunk_size",
+    "scan_mlp_chunk_size",
+)
+
+
+def _size(hidden: int, intermediate: int, layers: int, heads: int, **more: Any) -> LWMConfig:
+    return LWMConfig(
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        **more,
+    )
+
+
+STANDARD: Mapping[str, LWMConfig] = {
+    "debug": _size(256, 256, 2, 2),
+    "200m": _size(1024, 2048, 14, 8),
+    "1b": _size(2048, 5504, 22, 16),
+    "3b": _size(3200, 8640, 26, 32),
+    "7b": _size(4096, 11008, 32, 32),
+    "13b": _size(5120, 13824, 40, 40),
+    "30b": _size(6656, 17920, 60, 52),
+    "65b": _size(8192, 22016, 80, 64, rms_norm_eps=1e-5),
+}
+"""The released sizes by name; all are LLaMA-1/2 shapes."""
+
+_IGNORED = frozenset({
+    "attn_pdrop", "base_model", "bos_token_id", "embd_pdrop", "eos_token_id", "initializer_range",
+    "mesh_dim", "model_type", "num_key_value_heads", "pad_token_id", "param_scan_axis",
+    "remat_attention", "remat_block", "remat_mlp", "resid_pdrop", "sample_mode", "scan_attention",
+    "scan_mlp", "tie_word_embeddings", "use_cache",
+})  # fmt: skip
+"""Settings of the original that change training, or that kinema decides by itself."""
+
+
+def load_config(source: str) -> LWMConfig:
+    """Read a configuration from a standard name, ``json::path`` or a path to a JSON file.
+
+    Raises:
+        UnknownName: neither a standard name nor a file.
+        UsageError: the JSON is no object, or holds an unknown setting.
+    """
+    if source in STANDARD:
+        return STANDARD[source]
+    kind, _, rest = source.rpartition("::")
+    if kind == "pickle":
+        raise UsageError(
+            f"{source!r} is a pickled configuration, which would run code when read.",
+            hint="Give a standard name (7b) or json::PATH.",
+        )
+    path = Path(rest)
+    if kind not in ("", "json") or not path.is_file():
+        raise UnknownName("LWM configuration", source, [*STANDARD, "json::PATH"])
+    return config_from_dict(_read_object(path))
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path} is no JSON: {error}.", hint="Write one JSON object.") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds no JSON object.", hint='Write {"hidden_size": 4096, ...}.')
+    return values
+
+
+def config_from_dict(values: Mapping[str, Any], base: LWMConfig | None = None) -> LWMConfig:
+    """Apply settings to a configuration; those that only train a model are left aside.
+
+    Raises:
+        UnknownName: a setting that neither we nor the original have.
+        UsageError: a value of the wrong type.
+    """
+    known = {field.name for field in fields(LWMConfig)}
+    given = {name: value for name, value in values.items() if name not in _IGNORED}
+    for name, value in given.items():
+        if name not in known:
+            raise UnknownName("LWM setting", name, known)
+        _check_type(name, value)
+    return replace(base or LWMConfig(), **given)
+
+
+def _check_type(name: str, value: Any) -> None:
+    wanted = type(getattr(LWMConfig(), name))
+    fits = isinstance(value, (int, float) if wanted is float else wanted)
+    if not fits or (isinstance(value, bool) and wanted is not bool):
+        raise UsageError(
+            f"{name} is {value!r}; it must be of type {wanted.__name__}.",
+            hint="Check --update_llama_config.",
+        )
+
+
+def update_config(config: LWMConfig, text: str) -> LWMConfig:
+    """Apply ``dict(theta=50000000, ...)`` or ``{"theta": 50000000}``, read as literals only.
+
+    Raises:
+        UsageError: the text is anything but a dict of literals.
+        UnknownName: a setting that does not exist.
+    """
+    return config_from_dict(parse_literals(text), config) if text.strip() else config
+
+
+def parse_literals(text: str) -> dict[str, Any]:
+    """Read ``dict(a=1)`` or ``{"a": 1}`` without evaluating anything.
+
+    Raises:
+        UsageError: the text is anything but a dict of literals.
+    """
+    try:
+        return _literal_dict(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError):
+        raise UsageError(
+            f"{text!r} is no dict of plain values; nothing in it is evaluated.",
+            hint="Write dict(theta=50000000, max_sequence_length=131072).",
+        ) from None
+
+
+def _literal_dict(node: ast.expr) -> dict[str, Any]:
+    match node:
+        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
+            named = {k.arg: ast.literal_eval(k.value) for k in keywords if k.arg is not None}
+            if len(named) == len(keywords):
+                return named
+        case ast.Dict():
+            pairs: dict[str, Any] = ast.literal_eval(node)
+            if all(isinstance(name, str) for name in pairs):
+                return pairs
+    raise ValueError
+
+
+def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> LWMConfig:
+    """Read the sizes off a checkpoint's tensor shapes (scanned or unscanned layers).
+
+    The number of heads and the rotary base leave no trace in the shapes: heads come from the
+    standard table, or are 128 wide; theta is the one of the vision checkpoints.
+
+    Raises:
+        ModelError: the tensors are not those of a Large World Model.
+    """
+    try:
+        vocab_size, hidden = shapes["transformer/wte/embedding"]
+        intermediate, layers = _layer_sizes(shapes)
+    except (KeyError, ValueError):
+        raise ModelError(
+            "The checkpoint holds no transformer/wte/embedding and feed_forward/w1/kernel.",
+            hint="Give the language model's params file here and the VQGAN separately.",
+        ) from None
+    vision = shapes.get("transformer/vte/embedding", (0, hidden))[0]
+    sizes = (hidden, intermediate, layers)
+    heads = _standard_heads().get(sizes, max(1, hidden // 128))
+    tied = bool(vision) and "vision_head/kernel" not in shapes
+    return _size(
+        *sizes, heads, vocab_size=vocab_size, vision_vocab_size=vision, tie_vision_embeddings=tied
+    )
+
+
+def _layer_sizes(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
+    scanned = shapes.get("transformer/h/scan_decoder/feed_forward/w1/kernel")
+    if scanned is not None:
+        layers, _, intermediate = scanned
+        return intermediate, layers
+    numbers = {name.split("/")[2] for name in shapes if name.startswith("transformer/h/")}
+    return shapes["transformer/h/0/feed_forward/w1/kernel"][1], len(numbers)
+
+
+def _standard_heads() -> dict[tuple[int, int, int], int]:
+    return {
+        (c.hidden_size, c.intermediate_size, c.num_hidden_layers): c.num_attention_heads
+        for c in STANDARD.values()
+    }
