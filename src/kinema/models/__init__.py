@@ -1,0 +1,1 @@
+"""Architectures of our own and the importers that fill them from other people's checkpoints."""
