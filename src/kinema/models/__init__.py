@@ -1,1 +1,1 @@
-"""Our own architectures: what the weights of a checkpoint become."""
+"""Architectures of our own, and the importers that fill them from other checkpoints."""

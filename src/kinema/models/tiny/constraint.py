@@ -1,0 +1,70 @@
+"""Decoding that can only write one of the sentences it was given.
+
+A :data:`Grammar` is a row of choices. The language model picks at each choice by its own
+likelihoods; everything else is impossible. So the wording is the model's and the content is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor
+
+Grammar = tuple[tuple[str, ...], ...]
+"""Choices in order. Within one, no alternative is the beginning of another."""
+
+Trie = dict[int, Any]
+
+
+def _trie(sequences: Sequence[Sequence[int]]) -> Trie:
+    root: Trie = {}
+    for sequence in sequences:
+        node = root
+        for token in sequence:
+            node = node.setdefault(token, {})
+    return root
+
+
+class OnlySentencesOf(LogitsProcessor):  # type: ignore[misc]
+    """Masks every token that does not continue the row's grammar.
+
+    Args:
+        grammars: one a batch row.
+        encode: text to token ids, no special tokens.
+        prompt_length: tokens before the first generated one.
+        eos_token_id: what must follow a finished sentence.
+    """
+
+    def __init__(
+        self,
+        grammars: Sequence[Grammar],
+        *,
+        encode: Callable[[str], list[int]],
+        prompt_length: int,
+        eos_token_id: int,
+    ) -> None:
+        self._tries = [[_trie([encode(s) for s in choice]) for choice in g] for g in grammars]
+        self._prompt_length = prompt_length
+        self._eos = eos_token_id
+
+    def allowed(self, row: int, generated: Sequence[int]) -> list[int]:
+        """The tokens that may follow ``generated`` in this row."""
+        choices = iter(self._tries[row])
+        node = next(choices, {})
+        for token in generated:
+            node = node.get(token) or next(choices, {})
+        return list(node) or [self._eos]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Mask float[B, vocab]; B may hold several beams or samples a row."""
+        copies = len(input_ids) // len(self._tries)
+        masked = torch.full_like(scores, -torch.inf)
+        for i, ids in enumerate(input_ids[:, self._prompt_length :].tolist()):
+            allowed = self.allowed(i // copies, ids)
+            # Other processors may have forbidden all that is true; truth goes first.
+            kept = scores[i, allowed]
+            masked[i, allowed] = kept.where(kept.isfinite(), torch.zeros_like(kept))
+        return masked

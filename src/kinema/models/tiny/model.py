@@ -1,0 +1,202 @@
+"""The built-in model: a vision tower that names, a language model that words it.
+
+The seam for a trained successor is :class:`LabelConnector`: frame features in, ``tokens_per_frame``
+embeddings a frame out. A connector that carries more than names needs no grammar in ``generate``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationMixin,
+    LogitsProcessorList,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from kinema.errors import ModelError, UsageError
+from kinema.models.tiny.answers import answer
+from kinema.models.tiny.config import TinyConfig
+from kinema.models.tiny.constraint import OnlySentencesOf
+from kinema.models.tiny.processor import UNKNOWN_TIME
+from kinema.models.tiny.sightings import Clip
+from kinema.models.tiny.vision import classify
+
+
+class LabelConnector(nn.Module):
+    """Each frame's likeliest labels as embeddings of their names, scaled by their probability."""
+
+    def __init__(self, num_labels: int, hidden_size: int, tokens_per_frame: int) -> None:
+        super().__init__()
+        self.label_embeddings = nn.Parameter(torch.empty(num_labels, hidden_size))
+        self.tokens_per_frame = tokens_per_frame
+
+    def forward(self, probabilities: Tensor) -> Tensor:
+        """float[T, num_labels] to float[T, tokens_per_frame, hidden_size]."""
+        likely = probabilities.topk(self.tokens_per_frame, dim=-1)
+        weights = likely.values.to(self.label_embeddings.dtype).unsqueeze(-1)
+        return weights * self.label_embeddings[likely.indices]
+
+
+class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
+    """EfficientNet-Lite0, label connector and SmolLM2, with answers bound to what is seen."""
+
+    config_class = TinyConfig
+    base_model_prefix = "model"
+    input_modalities = ("image", "video", "text")
+    main_input_name = "input_ids"
+    _no_split_modules = ("LlamaDecoderLayer",)
+    _supports_sdpa = True
+    _keep_in_fp32_modules_strict = ("vision",)
+
+    def __init__(self, config: TinyConfig) -> None:
+        super().__init__(config)
+        text = config.text_config
+        self.vision = timm.create_model(config.vision_model, pretrained=False)
+        self.connector = LabelConnector(
+            self.vision.num_classes, text.hidden_size, config.tokens_per_frame
+        )
+        self.language_model = AutoModelForCausalLM.from_config(text)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The language model's token embeddings."""
+        return self.language_model.get_input_embeddings()  # type: ignore[no-any-return]
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language model's head."""
+        return self.language_model.get_output_embeddings()  # type: ignore[no-any-return]
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, LabelConnector):
+            nn.init.normal_(module.label_embeddings, std=0.02)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        frame_counts: Tensor | None = None,
+        frame_milliseconds: Tensor | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits of the spliced prompt.
+
+        Args:
+            input_ids: int64[B, L], each clip as ``tokens_per_frame`` placeholders a frame.
+            pixel_values: float32[sum T, V, 3, 224, 224], clips in prompt order.
+            inputs_embeds: float[B, L, hidden], already spliced.
+            frame_counts: int64[clips], unused here; ``generate`` reads it.
+            frame_milliseconds: int64[sum T], unused here; ``generate`` reads it.
+            kwargs: for the language model (``attention_mask``, ``labels``, ...).
+        """
+        if inputs_embeds is None and pixel_values is not None:
+            inputs_embeds = self.splice(input_ids, classify(self.vision, pixel_values.float()))
+        if inputs_embeds is not None:
+            input_ids = None
+        return self.language_model(input_ids=input_ids, inputs_embeds=inputs_embeds, **kwargs)
+
+    def splice(self, input_ids: Tensor, probabilities: Tensor) -> Tensor:
+        """Embed a prompt with the frames at its placeholders, float[B, L, hidden].
+
+        Raises:
+            UsageError: the prompt has another number of places than the frames need.
+        """
+        embeds = self.get_input_embeddings()(input_ids)
+        places = self._places(input_ids)
+        visual = self.connector(probabilities).flatten(0, 1)
+        if int(places.sum()) != len(visual):
+            raise UsageError(
+                f"The prompt holds {int(places.sum())} visual tokens and the frames are"
+                f" {len(visual)}.",
+                hint="Let the processor expand the placeholders.",
+            )
+        return embeds.masked_scatter(places.unsqueeze(-1), visual.to(embeds.dtype))
+
+    def _places(self, input_ids: Tensor) -> Tensor:
+        config = self.config
+        return (input_ids == config.image_token_id) | (input_ids == config.video_token_id)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        frame_counts: Tensor | None = None,
+        frame_milliseconds: Tensor | None = None,
+        logits_processor: LogitsProcessorList | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """``GenerationMixin.generate``, held to the sentences that the frames support."""
+        if input_ids is None:
+            raise UsageError("generate() got no input_ids.", hint="Pass the processor's output.")
+        clips: list[Clip] = []
+        if pixel_values is not None:
+            probabilities = classify(self.vision, pixel_values.float())
+            kwargs["inputs_embeds"] = self.splice(input_ids, probabilities)
+            clips = _clips(probabilities, frame_counts, frame_milliseconds)
+        rows = self._split(input_ids, clips)
+        grammars = [answer(self._turns(ids), own) for ids, own in zip(input_ids, rows, strict=True)]
+        constraint = OnlySentencesOf(
+            grammars,
+            encode=lambda text: self._tokenizer.encode(text, add_special_tokens=False),
+            prompt_length=input_ids.shape[1],
+            eos_token_id=self._tokenizer.eos_token_id,
+        )
+        processors = LogitsProcessorList([*(logits_processor or []), constraint])
+        return super().generate(input_ids=input_ids, logits_processor=processors, **kwargs)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        folder = self.config.name_or_path
+        try:
+            return AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as problem:
+            raise ModelError(
+                f"There is no tokenizer in {folder!r}, and tiny reads questions through it.",
+                hint="Save the processor into the model's folder.",
+            ) from problem
+
+    def _split(self, input_ids: Tensor, clips: list[Clip]) -> list[list[Clip]]:
+        """The clips of each row, found by the places that they take; knows videos from images."""
+        remaining, rows = iter(clips), []
+        for ids in input_ids:
+            places = ids[self._places(ids)].tolist()
+            row: list[Clip] = []
+            while places:
+                clip = next(remaining)
+                if places[0] == self.config.image_token_id:
+                    clip = Clip("picture", clip.probabilities, clip.seconds)
+                row.append(clip)
+                places = places[len(clip.seconds) * self.config.tokens_per_frame :]
+            rows.append(row)
+        return rows
+
+    def _turns(self, ids: Tensor) -> list[str]:
+        """What user and model said, in order, without the placeholders."""
+        text = self._tokenizer.decode(ids[~self._places(ids)])
+        turns = [turn.partition("\n") for turn in text.split("<|im_start|>")[1:]]
+        said = [words for role, _, words in turns if role in ("user", "assistant")]
+        return [words.split("<|im_end|>")[0].strip() for words in said if words.strip()]
+
+
+def _clips(probabilities: Tensor, counts: Any, milliseconds: Any) -> list[Clip]:
+    if counts is None or milliseconds is None:
+        raise UsageError(
+            "pixel_values came without frame_counts and frame_milliseconds.",
+            hint="Pass the processor's whole output.",
+        )
+    seconds = milliseconds.double().where(milliseconds != UNKNOWN_TIME, torch.nan) / 1000
+    sizes = counts.tolist()
+    parts: Iterator[tuple[Tensor, Tensor]] = zip(
+        probabilities.split(sizes), seconds.split(sizes), strict=True
+    )
+    return [Clip("video", p.cpu().numpy(), s.cpu().numpy()) for p, s in parts]

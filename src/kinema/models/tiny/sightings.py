@@ -1,0 +1,85 @@
+"""From class probabilities to what may be said: which things are seen, how surely, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinema.models.tiny.labels import KINDS, LABELS, Concept
+
+SURE = 0.5
+"""Seen as likely as this in some frame, a thing is said to be there."""
+MAYBE = 0.2
+"""Above this it may be there; a sure thing is followed down to this in other frames."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """What the vision tower made of one video or picture."""
+
+    kind: str
+    """``video`` or ``picture``."""
+    probabilities: NDArray[np.float32]
+    """float32[T, 1000]."""
+    seconds: NDArray[np.float64]
+    """float64[T], NaN where unknown."""
+
+    def of(self, concept: Concept) -> NDArray[np.float32]:
+        """float32[T], how likely each frame shows one of the concept's classes."""
+        return self.probabilities[:, concept.classes].sum(1)
+
+    def look_for(self, concept: Concept) -> Sighting | None:
+        """Where the concept is seen, or None."""
+        likely = self.of(concept)
+        frames = tuple(np.flatnonzero(likely >= MAYBE).tolist())
+        return Sighting(concept, frames, bool(likely.max() >= SURE)) if frames else None
+
+    def times(self, frames: tuple[int, ...]) -> str:
+        """`` (0.2–1.4 s, 3.0 s)`` for these frames; empty where no time is known."""
+        if len(self.seconds) == 1 or np.isnan(self.seconds).any():
+            return ""
+        return f" ({', '.join(self._span(run) for run in _runs(frames))} s)"
+
+    def _span(self, run: tuple[int, ...]) -> str:
+        first, last = (f"{self.seconds[i]:.1f}" for i in (run[0], run[-1]))
+        return first if first == last else f"{first}–{last}"
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One thing in some frames of one clip."""
+
+    concept: Concept
+    frames: tuple[int, ...]
+    sure: bool
+
+
+def find_sightings(clip: Clip) -> list[Sighting]:
+    """Everything that one clip supports, sure things first, then in order of appearance.
+
+    A thing is named as exactly as the evidence allows: where no label reaches ``SURE`` and
+    the labels of one kind do together, the kind is named (a tie, a wheeled vehicle).
+    """
+    labels = [s for label in LABELS if (s := clip.look_for(label))]
+    seen = [s for s in labels if s.sure]
+    for kind in sorted(KINDS, key=lambda kind: len(kind.classes)):
+        likely = clip.of(kind)
+        explained = {f for s in seen if s.concept.is_a(kind) for f in s.frames}
+        frames = tuple(f for f in np.flatnonzero(likely >= SURE).tolist() if f not in explained)
+        if frames:
+            seen.append(Sighting(kind, frames, True))
+    seen += [s for s in labels if not s.sure and not _covered(s, seen)]
+    return sorted(seen, key=lambda s: (not s.sure, s.frames, s.concept.name))
+
+
+def _covered(sighting: Sighting, seen: list[Sighting]) -> bool:
+    wider = [s for s in seen if sighting.concept.is_a(s.concept)]
+    return any(set(sighting.frames) <= set(s.frames) for s in wider)
+
+
+def _runs(frames: tuple[int, ...]) -> list[tuple[int, ...]]:
+    array = np.asarray(frames)
+    parts = np.split(array, np.flatnonzero(np.diff(array) > 1) + 1)
+    return [tuple(part.tolist()) for part in parts]
