@@ -18,7 +18,7 @@ from kinema.models.tiny.build import build
 
 from common import machine, median, timed, write_result
 
-CLIP = "examples/parade.mp4"
+CLIP = "examples/four_things.mp4"
 QUESTION = "What do you see?"
 
 # The least that any program must do to answer with this model.

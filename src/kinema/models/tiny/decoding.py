@@ -17,7 +17,7 @@ from transformers.generation import GenerateDecoderOnlyOutput
 from kinema.models.tiny.constraint import OnlySentencesOf
 
 
-def write_ahead(  # noqa: PLR0913  the signature of a transformers decoding method
+def write_ahead(  # noqa: PLR0913  the signature transformers calls
     model: Any,
     input_ids: Tensor,
     logits_processor: Any,

@@ -26,9 +26,23 @@ from kinema.errors import ModelError, UsageError
 from kinema.models.tiny.answers import answer
 from kinema.models.tiny.config import TinyConfig
 from kinema.models.tiny.constraint import OnlySentencesOf
+from kinema.models.tiny.decoding import write_ahead
 from kinema.models.tiny.processor import UNKNOWN_TIME
 from kinema.models.tiny.sightings import Clip
 from kinema.models.tiny.vision import classify
+
+
+_PLAIN: dict[str, tuple[Any, ...]] = {
+    "output_logits": (False,),
+    "output_scores": (False,),
+    "output_attentions": (False,),
+    "output_hidden_states": (False,),
+    "num_beams": (1,),
+    "num_return_sequences": (1,),
+    "assistant_model": (),
+    "custom_generate": (),
+}
+"""Options of ``generate`` and the values under which forced tokens need no forward pass."""
 
 
 class LabelConnector(nn.Module):
@@ -152,6 +166,8 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             eos_token_id=self._tokenizer.eos_token_id,
         )
         processors = LogitsProcessorList([*(logits_processor or []), constraint])
+        if _may_write_ahead(input_ids, kwargs):
+            kwargs["custom_generate"] = write_ahead
         return super().generate(input_ids=input_ids, logits_processor=processors, **kwargs)
 
     @cached_property
@@ -186,6 +202,13 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         turns = [turn.partition("\n") for turn in text.split("<|im_start|>")[1:]]
         said = [words for role, _, words in turns if role in ("user", "assistant")]
         return [words.split("<|im_end|>")[0].strip() for words in said if words.strip()]
+
+
+def _may_write_ahead(input_ids: Tensor, options: dict[str, Any]) -> bool:
+    """One row, and nobody asks for logits, beams or several answers."""
+    config = options.get("generation_config")
+    wanted = {name: getattr(config, name, None) for name in _PLAIN} | options
+    return len(input_ids) == 1 and all(wanted.get(name) in (None, *_PLAIN[name]) for name in _PLAIN)
 
 
 def _clips(probabilities: Tensor, counts: Any, milliseconds: Any) -> list[Clip]:
