@@ -130,15 +130,15 @@ class Reader:
         self._context.thread_count = num_threads
         self._context.thread_type = "AUTO" if num_threads > 1 else "SLICE"
         self._context.copy_opaque = True
-        self._skips = may_skip(self._context)
+        self._skips = may_skip(self._context) and not index.by_order
         self._next = 0
         self.num_errors = 0
 
     def read(self, run: Run) -> Iterator[tuple[int, Any]]:
         """Yield (frame index, ``av.VideoFrame``) of a run's frames, in presentation order."""
         left = dict(run.frames)
-        for frame in self._frames(run):
-            frame_index = left.pop(frame.opaque, None)
+        for count, frame in enumerate(self._frames(run)):
+            frame_index = left.pop(count if self._index.by_order else frame.opaque, None)
             if frame_index is not None:
                 yield frame_index, frame
             if not left:

@@ -20,14 +20,21 @@ class Run:
     stop: int
     """One past the last packet that a kept frame comes from."""
     frames: Mapping[int, int] = field(repr=False)
-    """Packet to frame index."""
+    """Packet to frame index; where frames are counted, their number to frame index."""
 
     def __len__(self) -> int:
         return self.stop - self.entry
 
 
+_REORDER_DEPTH = 16
+"""No codec here shows a frame more than this many packets after it was decoded."""
+
+
 def plan_runs(index: VideoIndex, wanted: NDArray[np.int64]) -> list[Run]:
     """Group frames by the key frame they are decoded from, in decoding order."""
+    if index.by_order:
+        frames = {frame: frame for frame in wanted.tolist()}
+        return [Run(0, max(frames) + 1 + _REORDER_DEPTH, frames)]
     runs: list[Run] = []
     for frame in sorted(wanted.tolist(), key=lambda f: int(index.packet[f])):
         packet, entry = int(index.packet[frame]), int(index.entry[frame])

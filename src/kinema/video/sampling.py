@@ -86,7 +86,7 @@ def _slice_middles(
 ) -> Indices:
     begin, end = _bounds(timeline, sampling)
     middles = begin + (np.arange(count) + 0.5) * (end - begin) / count
-    shown = timeline.shown_at(middles)
+    shown = timeline.shown_at(middles, tolerance_seconds=1e-6)
     return np.unique(np.clip(shown, inside[0], inside[-1]))
 
 

@@ -38,12 +38,16 @@ class Timeline:
         steps = np.diff(self.seconds)
         return len(steps) < 2 or float(np.ptp(steps)) <= 2.1 * CLOCK_TOLERANCE_SECONDS
 
-    def shown_at(self, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
+    def shown_at(
+        self,
+        seconds: NDArray[np.float64],
+        *,
+        tolerance_seconds: float = CLOCK_TOLERANCE_SECONDS,
+    ) -> NDArray[np.int64]:
         """int64[K], the frame on screen at each time; the first and last reach to infinity."""
-        tolerance = CLOCK_TOLERANCE_SECONDS
         if len(self) > 1:
-            tolerance = min(tolerance, float(np.diff(self.seconds).min()) / 2)
-        found = np.searchsorted(self.seconds, seconds + tolerance, side="right") - 1
+            tolerance_seconds = min(tolerance_seconds, float(np.diff(self.seconds).min()) / 2)
+        found = np.searchsorted(self.seconds, seconds + tolerance_seconds, side="right") - 1
         return np.clip(found, 0, len(self) - 1).astype(np.int64)
 
     def inside(self, start_seconds: float, end_seconds: float) -> NDArray[np.int64]:

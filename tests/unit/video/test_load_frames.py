@@ -85,6 +85,14 @@ def test_every_container_and_codec_gives_the_named_frames(
     assert not frames.warnings
 
 
+def test_frames_without_presentation_times_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "b_frames.avi"
+    make_clip(path, num_frames=60, codec="mpeg4", options={"bf": "2", "g": "30"})
+    frames = load_frames(path, num_frames=9)
+    assert read_boards(frames.pixels) == frames.indices.tolist()
+    np.testing.assert_allclose(frames.seconds, frames.indices / 25, atol=1e-6)
+
+
 def test_variable_rate_is_sampled_by_time(tmp_path: Path) -> None:
     seconds = [i / 30 for i in range(30)] + [1 + i / 2 for i in range(30)]
     make_clip(tmp_path / "vfr.mp4", seconds=seconds)

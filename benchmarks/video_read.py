@@ -1,0 +1,212 @@
+"""Sampled frames of long videos: kinema against every other Python reader, in one run.
+
+    python benchmarks/video_read.py            all cases, on 1 and on all cores
+    python benchmarks/video_read.py --quick    three cases, two repeats
+
+Each number is the median over repeats in which all readers take turns. The limit is libavcodec's
+own rate, with all cores, over the frames that had to be decoded. Results go to
+``benchmarks/results/video_read.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import video_corpus as corpus
+from kinema.types import FrameSampling
+from kinema.video import cache, plan
+from kinema.video.media import open_media
+from kinema.video.runs import plan_runs
+from video_readers import READERS, versions
+
+HERE = Path(__file__).parent
+OURS = ("kinema", "kinema_224", "kinema_cached")
+
+
+@dataclass(frozen=True)
+class Case:
+    clip: str
+    num_frames: int
+
+
+CASES = [
+    Case("h264_5min", 8),
+    Case("h264_5min", 64),
+    Case("h264_5min", 300),
+    Case("h264_2h", 8),
+    Case("h264_2h", 64),
+    Case("h264_10s", 8),
+    Case("h264_10s", 64),
+    Case("h264_4k_20s", 8),
+    Case("hevc_1min", 8),
+    Case("hevc_1min", 64),
+    Case("vp9_1min", 8),
+    Case("vp9_1min", 64),
+    Case("av1_1min", 8),
+    Case("av1_1min", 64),
+]
+QUICK = [Case("h264_5min", 8), Case("h264_5min", 64), Case("h264_10s", 8)]
+
+
+class Child:
+    """One process per reader and number of cores, so that no library disturbs another."""
+
+    def __init__(self, cores: int) -> None:
+        usable = ",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:cores])
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(HERE / "video_readers.py"), usable],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else {"error": "the process died"}
+        return answer
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def fits(reader: str, case: Case) -> bool:
+    """Leave out what would take minutes and cannot win: whole films, hundreds of seeks."""
+    whole_film = reader in ("pyav_loop", "opencv_grab")
+    if case.clip == "h264_2h":
+        return not whole_film and not (reader == "opencv_seek" and case.num_frames > 8)
+    return not (reader == "opencv_seek" and case.num_frames > 8)
+
+
+def measure(case: Case, path: Path, cores: int, *, repeats: int) -> dict[str, Any]:
+    sampling = FrameSampling(num_frames=case.num_frames)
+    indices = list(plan(str(path), sampling).indices)
+    children = {name: Child(cores) for name in READERS if fits(name, case)}
+    limit = Child(cores)
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in children}
+    rates = []
+    first = list(plan(str(path), FrameSampling(num_frames=1)).indices)
+    for name, child in children.items():
+        child.ask(reader=name, path=str(path), indices=first)  # imports and warms up
+    for _ in range(repeats):
+        for name, child in children.items():
+            answers[name].append(child.ask(reader=name, path=str(path), indices=indices))
+        rates.append(limit.ask(rate=True, path=str(path), packets=500))
+    for child in (*children.values(), limit):
+        child.close()
+    return summary(case, path, cores, indices, answers, rates)
+
+
+def summary(
+    case: Case,
+    path: Path,
+    cores: int,
+    indices: list[int],
+    answers: dict[str, list[dict[str, Any]]],
+    rates: list[dict[str, float]],
+) -> dict[str, Any]:
+    skipped = {n: a[0]["error"] for n, a in answers.items() if "error" in a[0]}
+    fine = {n: a for n, a in answers.items() if n not in skipped}
+    seconds = {n: statistics.median(r["seconds"] for r in a) for n, a in fine.items()}
+    peers = {n: s for n, s in seconds.items() if n not in OURS}
+    best = min(peers, key=lambda n: peers[n])
+    same = {
+        n: a[0]["sums"] == fine["kinema"][0]["sums"]
+        for n, a in fine.items()
+        if a[0]["shape"] == fine["kinema"][0]["shape"]
+    }
+    limit = decode_limit(path, indices, rates)
+    return {
+        "clip": case.clip,
+        "num_frames": case.num_frames,
+        "cores": cores,
+        "seconds": {n: round(s, 4) for n, s in seconds.items()},
+        "fastest_peer": best,
+        "times_faster_than_fastest_peer": round(peers[best] / seconds["kinema"], 3),
+        "limit_seconds": round(limit, 4),
+        "over_limit": round(seconds["kinema"] / limit, 3),
+        "peak_mib": {
+            n: round(statistics.median(r["peak_mib"] for r in a), 1) for n, a in fine.items()
+        },
+        "same_pixels_as_kinema": same,
+        "skipped": skipped,
+    }
+
+
+def decode_limit(path: Path, indices: list[int], rates: list[dict[str, float]]) -> float:
+    """Seconds that libavcodec needs for the frames that the indices depend on."""
+    index = cache.cached_index(open_media(path))
+    packets = sum(len(run) for run in plan_runs(index, np.array(indices)))
+    rate = statistics.median(r["frames_per_second"] for r in rates)
+    kept = rates[0]["kept_share"]
+    return max(packets * kept, len(indices)) / rate
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    head = "clip          frames cores  kinema   limit  ratio  fastest peer                 gain"
+    rows = [
+        f"{r['clip']:13} {r['num_frames']:6} {r['cores']:5} {r['seconds']['kinema']:7.3f} "
+        f"{r['limit_seconds']:7.3f} {r['over_limit']:6.2f}  {r['fastest_peer']:20} "
+        f"{r['seconds'][r['fastest_peer']]:7.3f} {r['times_faster_than_fastest_peer']:5.2f}x"
+        for r in results
+    ]
+    return "\n".join([head, *rows])
+
+
+def machine() -> dict[str, Any]:
+    cpu = [x for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x]
+    return {
+        "cpu": cpu[0].split(":")[1].strip() if cpu else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "versions": versions(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--repeats", type=int)
+    parser.add_argument("--cores", type=int, nargs="*")
+    parser.add_argument("--clips", nargs="*", help="only these clips")
+    parser.add_argument("--corpus", type=Path, default=corpus.default_folder())
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "video_read.json")
+    flags = parser.parse_args()
+    usable = len(os.sched_getaffinity(0))
+    all_cores = flags.cores or ([usable] if flags.quick else sorted({1, usable}))
+    cases = [
+        c for c in (QUICK if flags.quick else CASES) if not flags.clips or c.clip in flags.clips
+    ]
+    results = []
+    for case in cases:
+        path = corpus.make(corpus.CLIPS[case.clip], flags.corpus)
+        for cores in all_cores:
+            repeats = flags.repeats or (2 if flags.quick else 5)
+            results.append(measure(case, path, cores, repeats=repeats))
+            print(table(results).splitlines()[-1], file=sys.stderr, flush=True)
+    flags.out.parent.mkdir(parents=True, exist_ok=True)
+    report = {"machine": machine(), "repeats": flags.repeats, "results": results}
+    flags.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
