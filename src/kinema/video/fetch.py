@@ -9,8 +9,8 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from urllib.parse import urljoin
 
 from kinema.errors import FetchFailed, MediaNotFound, Truncated
@@ -37,12 +37,13 @@ class _TryLater(Exception):
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Fetches under one set of rules; ``resolve`` and ``tls`` are what it trusts."""
+    """Fetches under one set of rules."""
 
     rules: UrlRules = UrlRules()
     budget: Budget = Budget()
     resolve: Resolve = system_resolver
-    tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
+    tls: ssl.SSLContext | None = None
+    """Whom to trust; what the operating system trusts when None."""
 
     def fetch(self, text: str) -> tuple[str, ByteRange]:
         """Download to a temporary file without a name.
@@ -87,7 +88,9 @@ class Fetcher:
         alarm.start()
         try:
             connection.request("GET", address.target, headers=_HEADERS)
-            yield self._checked(address, connection.getresponse())
+            # The response outlives its connection, so it is closed by itself.
+            with closing(connection.getresponse()) as response:
+                yield self._checked(address, response)
             _check_time(address, give_up_at)
         except (http.client.HTTPException, OSError, ValueError, Truncated) as problem:
             _check_time(address, give_up_at)
@@ -120,7 +123,8 @@ class Fetcher:
         if address.scheme == "http":
             return raw
         try:
-            return self.tls.wrap_socket(raw, server_hostname=address.host)
+            tls = self.tls or ssl.create_default_context()
+            return tls.wrap_socket(raw, server_hostname=address.host)
         except (ssl.SSLError, OSError):
             raw.close()
             raise FetchFailed(

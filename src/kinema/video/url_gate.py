@@ -130,9 +130,7 @@ def numbers_of(address: Address, rules: UrlRules, resolve: Resolve) -> list[str]
 def is_public(number: str) -> bool:
     """False for loopback, private, link-local, reserved and multicast addresses in any coat."""
     ip = ipaddress.ip_address(number.partition("%")[0])
-    inner = _embedded(ip)
-    if inner is not None and not is_public(str(inner)):
-        return False
+    ip = _embedded(ip) or ip
     site_local = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or site_local)
 
