@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from kinema.video.reading import load_frames as load_frames
     from kinema.video.reading import load_image as load_image
     from kinema.video.sheet import contact_sheet as contact_sheet
+    from kinema.video.worker import Workers as Workers
 
 _PUBLIC = {
+    "Workers": "kinema.video.worker:Workers",
     "Access": "kinema.video.access:Access",
     "Budget": "kinema.video.budget:Budget",
     "LOCAL": "kinema.video.access:LOCAL",

@@ -40,9 +40,13 @@ _DEMUXERS = (
 _OPTIONS = {"format_whitelist": ",".join(_DEMUXERS), "protocol_whitelist": "file"}
 """No playlist, concatenation, device or network: a file can only lead to itself."""
 _CODECS = frozenset(
-    "h264 hevc vp8 vp9 av1 mpeg4 mpeg1video mpeg2video mjpeg gif png apng webp prores dnxhd ffv1 "
-    "huffyuv ffvhuff utvideo qtrle theora rawvideo h263 flv1 vp6 vp6f msmpeg4v2 msmpeg4v3 wmv1 "
-    "wmv2 wmv3 vc1 dvvideo cinepak v210 jpeg2000 rv30 rv40".split()
+    (
+        *("h264", "hevc", "vp8", "vp9", "av1", "vc1", "mpeg4", "mpeg1video", "mpeg2video"),
+        *("mjpeg", "gif", "png", "apng", "webp", "jpeg2000", "rawvideo", "v210", "qtrle"),
+        *("prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "dvvideo", "cinepak"),
+        *("theora", "h263", "flv1", "vp6", "vp6f", "msmpeg4v2", "msmpeg4v3"),
+        *("wmv1", "wmv2", "wmv3", "rv30", "rv40"),
+    )
 )
 """What people's files hold; rarely used decoders are where overflows are found."""
 
