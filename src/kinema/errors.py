@@ -16,7 +16,8 @@
     │   ├── DecodeDeadline    decode_deadline
     │   ├── DecoderCrashed    decoder_crashed
     │   ├── PathNotAllowed    path_not_allowed
-    │   └── UrlNotAllowed     url_not_allowed
+    │   ├── UrlNotAllowed     url_not_allowed
+    │   └── FetchFailed       fetch_failed
     ├── ModelError            a checkpoint cannot be used                  exit 1
     │   ├── ModelNotFound     model_not_found
     │   ├── UnsafeModel       unsafe_model
@@ -162,6 +163,12 @@ class UrlNotAllowed(MediaError):
     """The address is private, of a forbidden scheme, or redirects to one that is."""
 
     code = "url_not_allowed"
+
+
+class FetchFailed(MediaError):
+    """The other server refused, answered nonsense, broke off or took too long."""
+
+    code = "fetch_failed"
 
 
 class ModelError(KinemaError):

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -258,5 +258,6 @@ def _check_clock(name: str, values: NDArray[Any], dtype: np.dtype[Any], count: i
         raise UsageError(f"{name} does not increase.", hint="Sort the frames and drop repeats.")
 
 
-Source = str | Path | bytes | Frames | NDArray[np.uint8]
-"""What a user may pass as a video or image: path, URL, bytes, frames or uint8[T, H, W, 3]."""
+Source = str | Path | bytes | BinaryIO | Frames | NDArray[np.uint8] | Sequence[Any]
+"""What a user may pass as a video or image: path, URL, bytes, open file, frames, uint8[T, H, W, 3]
+(a torch tensor as well), or a list of pictures; see :mod:`kinema.video.source`."""

@@ -10,14 +10,28 @@ from typing import TYPE_CHECKING, Any
 from kinema.lazy import load
 
 if TYPE_CHECKING:
+    from kinema.video.access import LOCAL as LOCAL
+    from kinema.video.access import Access as Access
+    from kinema.video.access import UrlRules as UrlRules
+    from kinema.video.access import server_access as server_access
+    from kinema.video.budget import Budget as Budget
     from kinema.video.info import VideoInfo as VideoInfo
     from kinema.video.info import plan as plan
     from kinema.video.info import probe as probe
+    from kinema.video.pictures import as_frames as as_frames
     from kinema.video.reading import load_frames as load_frames
     from kinema.video.reading import load_image as load_image
     from kinema.video.sheet import contact_sheet as contact_sheet
+    from kinema.video.worker import Workers as Workers
 
 _PUBLIC = {
+    "Workers": "kinema.video.worker:Workers",
+    "Access": "kinema.video.access:Access",
+    "Budget": "kinema.video.budget:Budget",
+    "LOCAL": "kinema.video.access:LOCAL",
+    "UrlRules": "kinema.video.access:UrlRules",
+    "as_frames": "kinema.video.pictures:as_frames",
+    "server_access": "kinema.video.access:server_access",
     "VideoInfo": "kinema.video.info:VideoInfo",
     "contact_sheet": "kinema.video.sheet:contact_sheet",
     "load_frames": "kinema.video.reading:load_frames",

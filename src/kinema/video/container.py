@@ -39,6 +39,16 @@ _DEMUXERS = (
 )
 _OPTIONS = {"format_whitelist": ",".join(_DEMUXERS), "protocol_whitelist": "file"}
 """No playlist, concatenation, device or network: a file can only lead to itself."""
+_CODECS = frozenset(
+    (
+        *("h264", "hevc", "vp8", "vp9", "av1", "vc1", "mpeg4", "mpeg1video", "mpeg2video"),
+        *("mjpeg", "gif", "png", "apng", "webp", "jpeg2000", "rawvideo", "v210", "qtrle"),
+        *("prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "dvvideo", "cinepak"),
+        *("theora", "h263", "flv1", "vp6", "vp6f", "msmpeg4v2", "msmpeg4v3"),
+        *("wmv1", "wmv2", "wmv3", "rv30", "rv40"),
+    )
+)
+"""What people's files hold; rarely used decoders are where overflows are found."""
 
 
 @contextmanager
@@ -120,9 +130,23 @@ def video_stream(container: Any, media: Media) -> Any:
     """
     streams = [s for s in container.streams.video if not _is_cover(s)]
     if streams:
-        return streams[0]
+        return _within_limits(streams[0], media)
     what = "only audio" if container.streams.audio else "no picture"
     raise NoVideoStream(f"{media.name} holds {what}.", hint="Give a file that has a video track.")
+
+
+def _within_limits(stream: Any, media: Media) -> Any:
+    context = stream.codec_context
+    name = context.codec.canonical_name if context else "unknown"
+    if name not in _CODECS:
+        raise DecodeFailed(
+            f"{media.name} is encoded as {name}, which is not decoded here.",
+            hint="Convert it to H.264.",
+        )
+    media.budget.check_pixels(media.name, context.height, context.width)
+    # The decoder itself refuses what grows beyond the limit later on.
+    context.options = {**context.options, "max_pixels": str(media.budget.pixels)}
+    return stream
 
 
 def _is_cover(stream: Any) -> bool:

@@ -45,15 +45,17 @@ def index_video(media: Media) -> VideoIndex:
         NoFrames: a video stream without one packet.
     """
     packets = read_sample_tables(media)
-    if packets is None:
+    if packets is not None:
+        media.budget.check_packets(media.name, len(packets))
+    else:
         with open_container(media) as container:
-            packets = _read_packets(container, video_stream(container, media))
+            packets = _read_packets(container, video_stream(container, media), media)
     if not len(packets) or bool(packets.discard.all()):
         raise NoFrames(f"{media.name} has a video track without a frame.", hint="Record it again.")
     return build_index(packets)
 
 
-def _read_packets(container: Any, stream: Any) -> Packets:
+def _read_packets(container: Any, stream: Any, media: Media) -> Packets:
     rows = [
         (
             MISSING if p.pts is None else p.pts,
@@ -62,7 +64,7 @@ def _read_packets(container: Any, stream: Any) -> Packets:
             p.is_keyframe,
             p.is_discard,
         )
-        for p in container.demux(stream)
+        for p in media.metered(container.demux(stream))
         if p.size
     ]
     table = np.array(rows, dtype=np.int64).reshape(-1, 5)

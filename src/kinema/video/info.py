@@ -10,13 +10,15 @@ from typing import Any, Literal
 import numpy as np
 
 from kinema.types import FrameSampling, Source
+from kinema.video.access import LOCAL, Access
 from kinema.video.cache import cached_index
 from kinema.video.container import open_container, video_stream
 from kinema.video.index import VideoIndex
-from kinema.video.media import Media, open_media
+from kinema.video.media import Media
 from kinema.video.picture import orientation_of, target_size
 from kinema.video.reading import DEFAULT_SAMPLING
 from kinema.video.sampling import select
+from kinema.video.source import open_media
 from kinema.video.stills import is_image, read_image
 
 Hdr = Literal["pq", "hlg", "none"]
@@ -83,13 +85,13 @@ class SamplingPlan:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
-def probe(source: Source) -> VideoInfo:
+def probe(source: Source, *, access: Access = LOCAL) -> VideoInfo:
     """Describe a video or image; one pass over its packets and one decoded frame.
 
     Raises:
         MediaError: the source cannot be used.
     """
-    media = open_media(source)
+    media = open_media(source, access)
     if is_image(media):
         return _probe_image(media)
     index = cached_index(media)
@@ -106,13 +108,15 @@ def probe(source: Source) -> VideoInfo:
     )
 
 
-def plan(source: Source, sampling: FrameSampling = DEFAULT_SAMPLING) -> SamplingPlan:
+def plan(
+    source: Source, sampling: FrameSampling = DEFAULT_SAMPLING, *, access: Access = LOCAL
+) -> SamplingPlan:
     """Which frames a sampling takes, found without decoding.
 
     Raises:
         MediaError: the source cannot be used.
     """
-    media = open_media(source)
+    media = open_media(source, access)
     if is_image(media):
         return SamplingPlan(indices=(0,), seconds=(0.0,), total_frames=1)
     timeline = cached_index(media).timeline

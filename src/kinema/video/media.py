@@ -1,46 +1,54 @@
-"""What was handed over, before any decoder sees it: a name and where its bytes are."""
+"""What was handed over, before any decoder sees it: a name, its bytes and its budget."""
 
 from __future__ import annotations
 
 import io
-import os
-import stat
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
-from urllib.parse import unquote, urlsplit
+from typing import Any, BinaryIO
 
-from kinema.errors import MediaNotFound, NotAFile, NotMedia, UsageError
-from kinema.types import Source
+from kinema.errors import DecodeDeadline, NotMedia, NoVideoStream
+from kinema.video.budget import Budget
+from kinema.video.byte_range import ByteRange
 
 _HEAD_BYTES = 4096
+_PACKETS_BETWEEN_LOOKS = 64
 
 
 @dataclass(frozen=True)
 class Media:
-    """One file or buffer, looked at but not decoded.
-
-    Raises nothing itself; :func:`open_media` does the looking.
-    """
+    """One file, range or buffer, looked at but not decoded; exactly one of the three is set."""
 
     name: str
     """What the user would call it."""
     path: Path | None = None
+    """A file that holds this and nothing else, and may be opened by its name."""
     data: bytes | None = None
+    part: ByteRange | None = None
+    """A tar member, a download, or a file that may only be read through its descriptor."""
+    budget: Budget = Budget()
+    opened_at_seconds: float = field(default_factory=time.monotonic)
+    """On the monotonic clock."""
 
     def open(self) -> BinaryIO:
         """A fresh binary handle at the first byte; the caller closes it."""
         if self.data is not None:
             return io.BytesIO(self.data)
+        if self.part is not None:
+            return self.part.open()
         assert self.path is not None
         return self.path.open("rb")
 
     @cached_property
     def size_bytes(self) -> int:
-        """Length of the file or buffer."""
+        """Length in bytes."""
         if self.data is not None:
             return len(self.data)
+        if self.part is not None:
+            return self.part.num_bytes
         assert self.path is not None
         return self.path.stat().st_size
 
@@ -50,60 +58,46 @@ class Media:
         with self.open() as file:
             return file.read(_HEAD_BYTES)
 
+    def check(self) -> None:
+        """Refuse what can be no media, without decoding anything.
 
-def open_media(source: Source) -> Media:
-    """Look at a path, ``file://`` address or bytes and refuse what can be no media.
+        Raises:
+            NotMedia: empty, or text such as a saved error page or a playlist.
+            NoVideoStream: a sound file.
+            TooLarge: more bytes than the budget.
+        """
+        if self.size_bytes == 0:
+            raise NotMedia(f"{self.name} is empty.", hint="Was the download interrupted?")
+        self.budget.check_bytes(self.name, self.size_bytes)
+        _refuse_text(self)
+        if self.head.startswith(_SOUND_FILES) or self.head[8:12] == b"WAVE":
+            raise NoVideoStream(f"{self.name} holds only audio.", hint="Give a video.")
 
-    Raises:
-        MediaNotFound: nothing is there.
-        NotAFile: a directory, device or pipe, or not readable.
-        NotMedia: empty, or text such as a saved error page.
-    """
-    media = _locate(source)
-    if media.size_bytes == 0:
-        raise NotMedia(f"{media.name} is empty.", hint="Was the download interrupted?")
-    _refuse_text(media)
-    return media
+    def check_clock(self) -> None:
+        """Raise ``DecodeDeadline`` when the budget's time has passed."""
+        allowed = self.budget.seconds
+        if allowed is not None and time.monotonic() - self.opened_at_seconds > allowed:
+            raise DecodeDeadline(
+                f"Reading {self.name} took longer than {allowed:g} s.",
+                hint="Ask for fewer frames or a shorter range, or allow more time.",
+            )
 
+    def metered(self, packets: Iterable[Any]) -> Iterator[Any]:
+        """The same packets, as many and as long as the budget allows.
 
-def _locate(source: Source) -> Media:
-    if isinstance(source, bytes | bytearray):
-        return Media(name="<bytes>", data=bytes(source))
-    if not isinstance(source, str | Path):
-        raise UsageError(
-            f"A {type(source).__name__} is no video.",
-            hint="Give a path, bytes, Frames or uint8[T, H, W, 3].",
-        )
-    path = _as_path(source)
-    _check_file(path)
-    return Media(name=str(source), path=path)
-
-
-def _as_path(source: str | Path) -> Path:
-    text = str(source)
-    if text.startswith("file://"):
-        return Path(unquote(urlsplit(text).path))
-    if "\0" in text:
-        raise MediaNotFound("The path holds a NUL character.", hint="Check the name.")
-    return Path(source).expanduser()
-
-
-def _check_file(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise MediaNotFound(f"There is no file {path}.", hint="Check the path.") from None
-    except OSError as error:
-        raise NotAFile(f"{path} cannot be opened: {error.strerror}.", hint="Check it.") from None
-    if stat.S_ISDIR(mode):
-        raise NotAFile(f"{path} is a directory.", hint="Give the video file inside it.")
-    if not stat.S_ISREG(mode):
-        raise NotAFile(f"{path} is a device or pipe, not a file.", hint="Give a regular file.")
-    if not os.access(path, os.R_OK):
-        raise NotAFile(f"{path} cannot be read: permission denied.", hint="Check its owner.")
+        Raises:
+            TooLarge: more packets than the budget.
+            DecodeDeadline: the budget's time has passed.
+        """
+        for count, packet in enumerate(packets, start=1):
+            self.budget.check_packets(self.name, count)
+            if count % _PACKETS_BETWEEN_LOOKS == 0:
+                self.check_clock()
+            yield packet
 
 
 _PAGES = (b"<html", b"<!doctype", b"<?xml", b"<head", b"<body")
+_SOUND_FILES = (b"ID3", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1")
 
 
 def _refuse_text(media: Media) -> None:

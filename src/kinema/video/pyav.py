@@ -94,7 +94,9 @@ class Crew:
             return 0
         with open_container(self._media) as container:
             stream = video_stream(container, self._media)
-            reader = Reader(container, stream, self._index, num_threads=self._num_threads)
+            reader = Reader(
+                self._media, container, stream, self._index, num_threads=self._num_threads
+            )
             converter = Converter(float(stream.sample_aspect_ratio or 1), self._size)
             while True:
                 self._do(run, reader, converter)
@@ -121,8 +123,15 @@ class Reader:
     """One open decoder that can be sent from run to run."""
 
     def __init__(
-        self, container: Any, stream: Any, index: VideoIndex, *, num_threads: int = 1
+        self,
+        media: Media,
+        container: Any,
+        stream: Any,
+        index: VideoIndex,
+        *,
+        num_threads: int = 1,
     ) -> None:
+        self._media = media
         self._container = container
         self._stream = stream
         self._index = index
@@ -171,7 +180,8 @@ class Reader:
             yield position, packet
 
     def _onward(self, position: int) -> Iterator[tuple[int, Any]]:
-        return enumerate((p for p in self._container.demux(self._stream) if p.size), position)
+        packets = self._media.metered(self._container.demux(self._stream))
+        return enumerate((p for p in packets if p.size), position)
 
     def _seek(self, entry: int) -> Iterator[tuple[int, Any]]:
         for seek_to in self._seek_candidates(entry):

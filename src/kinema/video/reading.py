@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from PIL.Image import Image
 
 from kinema.errors import UsageError
 from kinema.types import Formula, Frames, FrameSampling, Single, Source
+from kinema.video.access import LOCAL, Access
 from kinema.video.cache import cached_index
 from kinema.video.decoder import DECODERS, DecoderName, Decodes, Size
-from kinema.video.media import Media, open_media
+from kinema.video.media import Media
+from kinema.video.pictures import Pictures, find_pictures
 from kinema.video.sampling import Selection, select
+from kinema.video.source import open_media
 from kinema.video.stills import is_image, read_image, single_frame, upright_rgb
 from kinema.video.timeline import Timeline
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 DEFAULT_SAMPLING = FrameSampling(num_frames=8)
 
@@ -41,6 +39,7 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
     formula: Formula = "slices",
     decoder: DecoderName = "pyav",
     size: Size | None = None,
+    access: Access = LOCAL,
 ) -> Frames:
     """Read some frames of a video, with the times they are shown at.
 
@@ -48,8 +47,11 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
     8 frames when neither says.
 
     Args:
-        source: path, ``file://`` address, bytes, Frames, or uint8[T, H, W, 3].
+        source: path, folder of pictures, ``file://``, ``http(s)://`` or ``data:`` address,
+            ``shard.tar::clip.mp4``, bytes, open binary file, Frames, uint8[T, H, W, 3] or a torch
+            tensor of it, or a list of pictures.
         size: length of the shorter side in pixels (never enlarged), or (height, width).
+        access: what the source may reach, and how much may be read.
 
     Raises:
         UsageError: contradictory choices.
@@ -68,11 +70,11 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
         formula=formula,
     )
     sampling = _one_of(sampling, spec).or_default(DEFAULT_SAMPLING)
-    if isinstance(source, np.ndarray):
-        source = frames_from_array(source)
     if isinstance(source, Frames):
         return _sample_frames(source, sampling)
-    media = open_media(source)
+    if (pictures := find_pictures(source, access)) is not None:
+        return _sample_pictures(pictures, sampling, access)
+    media = open_media(source, access)
     if is_image(media):
         return _sample_frames(read_image(media), sampling)
     return _read_video(media, sampling, decoder=DECODERS.load(decoder), size=size)
@@ -95,6 +97,7 @@ def _read_video(
     index = cached_index(media)
     timeline = index.timeline
     selection = select(timeline, sampling)
+    media.budget.check_frames(media.name, len(selection.indices))
     decoded = decoder(media, index, selection.indices, size=size)
     found = decoded.found
     got = selection.indices[found]
@@ -112,19 +115,10 @@ def _read_video(
     )
 
 
-def frames_from_array(pixels: NDArray[np.uint8]) -> Frames:
-    """uint8[T, H, W, 3] as Frames; an array has no clock, so one frame a second is assumed."""
-    count = len(pixels)
-    return Frames(
-        pixels=pixels,
-        seconds=np.arange(count, dtype=np.float64),
-        indices=np.arange(count, dtype=np.int64),
-        source="<array>",
-        total_frames=count,
-        duration_seconds=float(count),
-        source_fps=1.0,
-        warnings=("An array has no clock; one frame a second was assumed.",),
-    )
+def _sample_pictures(pictures: Pictures, sampling: FrameSampling, access: Access) -> Frames:
+    selection = select(pictures.timeline, sampling)
+    taken = pictures.read(selection.indices, access)
+    return replace(taken, warnings=(*taken.warnings, *selection.warnings))
 
 
 def _sample_frames(frames: Frames, sampling: FrameSampling) -> Frames:
@@ -140,7 +134,7 @@ def _timeline_of(frames: Frames) -> Timeline:
     return Timeline(seconds, np.ones(len(seconds), dtype=bool), float(seconds[-1]) + step)
 
 
-def load_image(source: Source | Image) -> Frames:
+def load_image(source: Source | Image, *, access: Access = LOCAL) -> Frames:
     """Read one picture, upright, as Frames of length 1.
 
     Args:
@@ -149,10 +143,8 @@ def load_image(source: Source | Image) -> Frames:
     Raises:
         MediaError: the source cannot be used.
     """
-    if isinstance(source, np.ndarray):
-        return single_frame(source if source.ndim == 3 else source[0], "<array>")
     if isinstance(source, Frames):
         return source[:1]
-    if isinstance(source, str | bytes | Path):
-        return load_frames(source, single="first")
-    return single_frame(upright_rgb(source), "<image>")
+    if isinstance(source, Image):
+        return single_frame(upright_rgb(source), "<image>")
+    return replace(load_frames(source, single="first", access=access), warnings=())

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
-from kinema.errors import DecodeFailed, NotMedia
+from kinema.errors import DecodeFailed, NotMedia, TooLarge
 from kinema.types import Frames
 from kinema.video.media import Media
 
@@ -28,15 +28,20 @@ def read_image(media: Media) -> Frames:
     Raises:
         NotMedia: Pillow does not know the format.
         DecodeFailed: the file is damaged.
+        TooLarge: more pixels or pictures than the budget.
     """
     try:
         with media.open() as file, Image.open(file) as image:
+            media.budget.check_pixels(media.name, image.height, image.width)
+            media.budget.check_frames(media.name, getattr(image, "n_frames", 1))
             pictures = [
                 (upright_rgb(page), _shown_for(page)) for page in ImageSequence.Iterator(image)
             ]
     except UnidentifiedImageError:
         raise NotMedia(f"{media.name} is no image that can be read.", hint="Check it.") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise TooLarge(f"{media.name} is an enormous picture.", hint="Scale it down.") from None
+    except (OSError, ValueError, SyntaxError):
         raise DecodeFailed(f"{media.name} is damaged.", hint="Save it again.") from None
     return _as_frames(media.name, pictures)
 

@@ -1,0 +1,170 @@
+"""What goes between a program and the process that decodes for it.
+
+A job goes out pickled, from the trusting side to the trusted. What comes back is JSON and, for the
+pixels, the descriptor of a file without a name: a decoder that a hostile video has taken over can
+send no objects, and one that dies leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+import socket
+import struct
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinema.errors import KinemaError, MediaError, UsageError
+from kinema.types import Frames
+
+_LENGTH = struct.Struct("!Q")
+_LARGEST_REPLY_BYTES = 64 << 20
+_CLOCKS = {"seconds": np.float64, "indices": np.int64}
+_PLAIN = ("source", "total_frames", "duration_seconds", "source_fps")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of ``load_frames``."""
+
+    source: Any
+    keywords: dict[str, Any]
+    deadline_seconds: float
+
+
+def send_job(channel: socket.socket, job: Job, *, give_up_at: float) -> None:
+    """Raises ``TimeoutError`` when the other side does not listen, ``OSError`` when it is gone."""
+    body = pickle.dumps(job)
+    channel.settimeout(max(0.001, give_up_at - time.monotonic()))
+    channel.sendall(_LENGTH.pack(len(body)) + body)
+
+
+def receive_job(channel: socket.socket) -> Job | None:
+    """The next job, None when the other side has hung up."""
+    try:
+        (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size))
+        job = pickle.loads(_exactly(channel, length))
+    except EOFError:
+        return None
+    assert isinstance(job, Job)
+    return job
+
+
+def send_reply(channel: socket.socket, result: Frames | KinemaError | None) -> None:
+    """Answer with frames, an error, or None for "ready"."""
+    body = json.dumps(_described(result)).encode()
+    channel.sendall(_LENGTH.pack(len(body)) + body)
+    if isinstance(result, Frames):
+        descriptor = _written(result.pixels)
+        try:
+            socket.send_fds(channel, [b"\0"], [descriptor])
+        finally:
+            os.close(descriptor)
+
+
+def receive_reply(channel: socket.socket, *, give_up_at: float) -> Frames | KinemaError | None:
+    """The other side's answer, believed only as far as it can be checked.
+
+    Raises:
+        TimeoutError: it did not come in time.
+        EOFError: the other side died.
+        ValueError: it makes no sense.
+    """
+    (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size, give_up_at))
+    if length > _LARGEST_REPLY_BYTES:
+        raise ValueError("an answer of this length is no answer")
+    reply = json.loads(_exactly(channel, length, give_up_at))
+    if "error" in reply:
+        return _error(**reply["error"])
+    if "frames" in reply:
+        return _frames(reply["frames"], _pixels(channel, reply["frames"]["shape"], give_up_at))
+    return None
+
+
+def _described(result: Frames | KinemaError | None) -> dict[str, Any]:
+    if isinstance(result, KinemaError):
+        return {"error": {"code": result.code, "message": str(result), "hint": result.hint}}
+    if result is None:
+        return {}
+    frames: dict[str, Any] = {name: getattr(result, name) for name in _PLAIN}
+    frames |= {name: getattr(result, name).tolist() for name in _CLOCKS}
+    return {"frames": frames | {"warnings": result.warnings, "shape": result.pixels.shape}}
+
+
+def _error(code: str, message: str, hint: str) -> KinemaError:
+    known = {kind.code: kind for kind in _kinds(MediaError)} | {UsageError.code: UsageError}
+    return known.get(code, MediaError)(message, hint=hint)
+
+
+def _kinds(kind: type[KinemaError]) -> Iterator[type[KinemaError]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _kinds(narrower)
+
+
+def _frames(values: dict[str, Any], pixels: NDArray[np.uint8]) -> Frames:
+    return Frames(
+        pixels=pixels,
+        seconds=np.array(values["seconds"], dtype=np.float64),
+        indices=np.array(values["indices"], dtype=np.int64),
+        warnings=tuple(map(str, values["warnings"])),
+        **{name: values[name] for name in _PLAIN},
+    )
+
+
+def _written(pixels: NDArray[np.uint8]) -> int:
+    """Descriptor of a file without a name that holds the pixels."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("kinema-frames")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    left = np.ascontiguousarray(pixels).data.cast("B")
+    while left:
+        left = left[os.write(descriptor, left) :]
+    return descriptor
+
+
+def _pixels(channel: socket.socket, shape: list[int], give_up_at: float) -> NDArray[np.uint8]:
+    """uint8[T, H, W, 3], copied: a mapping could be pulled away under the reader's feet."""
+    channel.settimeout(max(0.001, give_up_at - time.monotonic()))
+    _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+    if len(descriptors) != 1:
+        raise EOFError
+    try:
+        if math.prod(shape) != os.fstat(descriptors[0]).st_size:
+            raise ValueError("the pixels have another shape")
+        pixels = np.empty(shape, dtype=np.uint8)
+        _fill(pixels.data.cast("B"), descriptors[0])
+    finally:
+        os.close(descriptors[0])
+    return pixels
+
+
+def _fill(target: memoryview, descriptor: int) -> None:
+    position = 0
+    while position < len(target):
+        count = os.preadv(descriptor, [target[position:]], position)
+        if count == 0:
+            raise EOFError
+        position += count
+
+
+def _exactly(channel: socket.socket, count: int, give_up_at: float | None = None) -> bytes:
+    pieces = bytearray()
+    while len(pieces) < count:
+        if give_up_at is not None:
+            channel.settimeout(max(0.001, give_up_at - time.monotonic()))
+        piece = channel.recv(min(count - len(pieces), 1 << 20))
+        if not piece:
+            raise EOFError
+        pieces += piece
+    return bytes(pieces)

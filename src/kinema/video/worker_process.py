@@ -1,0 +1,59 @@
+"""The process that decodes for :class:`~kinema.video.worker.Workers`, one job after the other."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+import socket
+import sys
+
+from kinema.errors import DecodeFailed, KinemaError, TooLarge
+from kinema.types import Frames
+from kinema.video.reading import load_frames
+from kinema.video.wire import Job, receive_job, send_reply
+
+GRACE_SECONDS = 5.0
+"""Time after the deadline that the parent has for killing; then the process ends itself."""
+
+
+def main(words: list[str]) -> None:
+    """Serve the channel with the given descriptor under the given memory limit."""
+    channel = socket.socket(fileno=int(words[0]))
+    _limit(int(words[1]))
+    send_reply(channel, None)
+    with open(os.devnull, "w") as nowhere:
+        while (job := receive_job(channel)) is not None:
+            # Runs below Python, so it also ends a decoder that never lets Python run again.
+            faulthandler.dump_traceback_later(
+                job.deadline_seconds + GRACE_SECONDS, exit=True, file=nowhere
+            )
+            result = _result(job)
+            faulthandler.cancel_dump_traceback_later()
+            send_reply(channel, result)
+
+
+def _limit(memory_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+
+
+def _result(job: Job) -> Frames | KinemaError:
+    try:
+        return load_frames(job.source, **job.keywords)
+    except KinemaError as error:
+        return error
+    except MemoryError:
+        return TooLarge(
+            "The video needs more memory than a worker has.",
+            hint="Ask for fewer or smaller frames.",
+        )
+    except Exception as error:
+        return DecodeFailed(
+            f"The video could not be read ({type(error).__name__}).",
+            hint="Convert it to MP4 and try again.",
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
