@@ -45,3 +45,38 @@ def video_llava_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from support.checkpoints import make_video_llava
 
     return make_video_llava(tmp_path_factory.mktemp("video_llava"))
+
+
+@pytest.fixture(scope="session")
+def family_folder(tmp_path_factory: pytest.TempPathFactory):
+    """Makes the tiny checkpoint of a family once and returns its folder."""
+    from support.tiny_families import make_checkpoint
+
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            made[name] = make_checkpoint(name, tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def family_engine(family_folder):
+    """Opens the hf engine on a family's tiny checkpoint once: (model, engine)."""
+    from kinema.engines import EngineSettings
+    from kinema.tasks.models import find_model
+
+    opened = {}
+
+    def engine(name: str):
+        if name not in opened:
+            model = find_model(str(family_folder(name)), engine="hf")
+            opened[name] = (
+                model,
+                model.open(EngineSettings(device="cpu", dtype="float32", keep_conversations=0)),
+            )
+        return opened[name]
+
+    return engine

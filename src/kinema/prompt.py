@@ -15,7 +15,7 @@ import numpy as np
 
 from kinema.errors import ContextTooLong, MissingCapability
 from kinema.families import Checkpoint, Family
-from kinema.families.chat_template import render
+from kinema.families.chat_template import render, takes_parts
 from kinema.messages import (
     Conversation,
     FeaturesPart,
@@ -78,10 +78,21 @@ def _require(holds: bool, family: Family, what: str) -> None:
 
 
 def _meet_limits(frames: Frames, family: Family) -> Frames:
-    if family.exact_frames in (None, len(frames)):
+    """The frames with a warning where the family will see some of them twice."""
+    exact = family.exact_frames
+    if exact is not None and len(frames) > exact:
+        raise MissingCapability(
+            f"{family.title} takes exactly {exact} frames and gets {len(frames)}.",
+            hint=f"Use --num-frames {exact}, or a family without this limit: see `kinema models`.",
+        )
+    least = exact or family.min_frames
+    if len(frames) >= least:
         return frames
-    said = f"{family.title} was trained on {family.exact_frames} frames and gets {len(frames)}"
-    return replace(frames, warnings=tuple(dict.fromkeys([*frames.warnings, said])))
+    kind = "exactly" if exact else "at least"
+    return frames.warned(
+        f"{family.title} takes {kind} {least} frames and gets {len(frames)}; "
+        "the last one is shown again"
+    )
 
 
 def prepare(
@@ -98,14 +109,12 @@ def prepare(
         ModelError: the checkpoint ships no usable template and the family has none.
     """
     conversation = _with_system(conversation, family)
+    family = _without_video_beside_images(conversation, family)
+    family, template = _choose_template(family, checkpoint)
     media = tuple(_media(conversation, family))
     guard = _Guard(_control_strings(family, checkpoint))
     messages = [_template_message(message, family, guard) for message in conversation.messages]
-    text = render(
-        checkpoint.chat_template or family.template,
-        messages,
-        special_tokens=checkpoint.special_tokens or {},
-    )
+    text = render(template, messages, special_tokens=checkpoint.special_tokens or {})
     prompt = Prompt(text, tuple(guard.literals))
     return Request(request_id, prompt, media, params, conversation)
 
@@ -116,6 +125,22 @@ def _with_system(conversation: Conversation, family: Family) -> Conversation:
         return conversation
     system = Message("system", (TextPart(family.system),))
     return Conversation((system, *conversation.messages))
+
+
+def _without_video_beside_images(conversation: Conversation, family: Family) -> Family:
+    """The family without video input, where it cannot take one next to an image."""
+    kinds = {type(part) for part in conversation.media}
+    if family.image_and_video_in_one_call or not {ImagePart, VideoPart} <= kinds:
+        return family
+    return replace(family, takes_video=False)
+
+
+def _choose_template(family: Family, checkpoint: Checkpoint) -> tuple[Family, str]:
+    """The checkpoint's template, else the family's, and the family as that template is fed."""
+    own = checkpoint.chat_template
+    if not own:
+        return family, family.template
+    return replace(family, content="parts" if takes_parts(own) else "text"), own
 
 
 def _media(conversation: Conversation, family: Family) -> Iterable[Media]:

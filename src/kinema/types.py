@@ -220,6 +220,10 @@ class Frames:
         t, h, w, _ = self.pixels.shape
         return f"Frames(uint8[{t}, {h}, {w}, 3], {self.span}, source={self.source!r})"
 
+    def warned(self, sentence: str) -> Frames:
+        """The same frames with one more warning, said once."""
+        return replace(self, warnings=tuple(dict.fromkeys([*self.warnings, sentence])))
+
     @property
     def span(self) -> str:
         """First and last time, as ``0.00–150.28 s``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -30,7 +31,7 @@ def engines():
     def open_once(folder):
         if folder not in opened:
             model = find_model(str(folder))
-            opened[folder] = (model, model.open(EngineSettings(device="cpu")))
+            opened[folder] = (model, model.open(EngineSettings(device="cpu", keep_conversations=0)))
         return opened[folder]
 
     return open_once
@@ -52,6 +53,11 @@ def _answer(engines, folder, *parts, **params) -> Completion:
     return completion
 
 
+def _shown(frames):
+    """Five frames as Video-LLaVA sees them: eight, the last one again."""
+    return np.concatenate([frames.pixels, *[frames.pixels[-1:]] * 3])
+
+
 def _by_hand(folder, text, **media) -> tuple[list[int], torch.Tensor]:
     processor = AutoProcessor.from_pretrained(folder)
     model = AutoModelForImageTextToText.from_pretrained(folder)
@@ -71,7 +77,7 @@ def _by_hand(folder, text, **media) -> tuple[list[int], torch.Tensor]:
 def test_video_tokens_equal_transformers(engines, video_llava_folder, frames):
     ours = _answer(engines, video_llava_folder, VideoPart(frames), TextPart(QUESTION))
     text = f"USER: <video>\n{QUESTION} ASSISTANT:"
-    theirs, _ = _by_hand(video_llava_folder, text, videos=[frames.pixels])
+    theirs, _ = _by_hand(video_llava_folder, text, videos=[_shown(frames)])
     assert list(ours.token_ids) == theirs
 
 
@@ -87,7 +93,7 @@ def test_image_and_video_in_one_prompt_equal_transformers(engines, video_llava_f
     parts = (ImagePart(frames[:1]), VideoPart(frames), TextPart(QUESTION))
     ours = _answer(engines, video_llava_folder, *parts)
     text = f"USER: <image>\n<video>\n{QUESTION} ASSISTANT:"
-    media = {"images": [[frames.pixels[0]]], "videos": [frames.pixels]}
+    media = {"images": [[frames.pixels[0]]], "videos": [_shown(frames)]}
     theirs, _ = _by_hand(video_llava_folder, text, **media)
     assert list(ours.token_ids) == theirs
 
@@ -95,7 +101,7 @@ def test_image_and_video_in_one_prompt_equal_transformers(engines, video_llava_f
 def test_logprobs_equal_transformers(engines, video_llava_folder, frames):
     ours = _answer(engines, video_llava_folder, VideoPart(frames), TextPart(QUESTION), logprobs=2)
     text = f"USER: <video>\n{QUESTION} ASSISTANT:"
-    theirs, logits = _by_hand(video_llava_folder, text, videos=[frames.pixels])
+    theirs, logits = _by_hand(video_llava_folder, text, videos=[_shown(frames)])
     expected = logits.log_softmax(-1)[range(NEW_TOKENS), theirs]
     assert ours.logprobs is not None
     assert [t.logprob for t in ours.logprobs] == pytest.approx(expected.tolist(), abs=1e-5)
@@ -108,7 +114,7 @@ def test_counted_tokens_are_the_tokens_that_run(engines, video_llava_folder, fra
     counted = engine.count_tokens(request)
     (completion,) = engine.generate([request])
     assert completion.usage.prompt_tokens == counted
-    assert completion.usage.visual_tokens == len(frames) * 5
+    assert completion.usage.visual_tokens == 8 * 5
 
 
 @pytest.mark.parametrize("bait", ["<video>", "<image>", "</s>", "<s>", "<pad>", "\uf8ff"])
@@ -116,13 +122,13 @@ def test_control_strings_of_the_user_stay_text(engines, video_llava_folder, fram
     model, engine = engines(video_llava_folder)
     question = f"why {bait} is {bait} this"
     request = _request(model, [VideoPart(frames), TextPart(question)])
-    inputs = engine._inputs(request)
+    inputs = engine._prepare(request).tensors
     ids = inputs["input_ids"][0]
-    tokenizer = engine._tokenizer
-    plain = tokenizer.decode(ids, skip_special_tokens=False).replace("<video>", "", 5 * len(frames))
+    tokenizer = engine.processor.tokenizer
+    plain = tokenizer.decode(ids, skip_special_tokens=False).replace("<video>", "", 5 * 8)
     assert question in plain
     video = tokenizer.convert_tokens_to_ids("<video>")
-    assert int((ids == video).sum()) == 5 * len(frames)
+    assert int((ids == video).sum()) == 5 * 8
     assert inputs["attention_mask"].shape == inputs["input_ids"].shape
     (completion,) = engine.generate([request])
     assert len(completion.token_ids) == NEW_TOKENS

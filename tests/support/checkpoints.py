@@ -29,14 +29,17 @@ _CORPUS = (
 )
 
 
-def make_tokenizer(named: dict[str, str]) -> PreTrainedTokenizerFast:
+def make_tokenizer(
+    named: dict[str, str], *, extra: tuple[str, ...] = (), eos: str = "</s>"
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE trained on three sentences, with the named special tokens."""
+    own = dict.fromkeys(["<unk>", "<s>", eos, "<pad>", *named.values(), *extra])
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=400,
-        special_tokens=["<unk>", "<s>", "</s>", "<pad>", *named.values()],
+        special_tokens=list(own),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -44,7 +47,7 @@ def make_tokenizer(named: dict[str, str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<s>",
-        eos_token="</s>",
+        eos_token=eos,
         pad_token="<pad>",
         unk_token="<unk>",
         extra_special_tokens=named,
@@ -52,12 +55,12 @@ def make_tokenizer(named: dict[str, str]) -> PreTrainedTokenizerFast:
     )
 
 
-def make_llava(folder: Path) -> Path:
+def make_llava(folder: Path, *, width: int = WIDTH) -> Path:
     """LLaVA 1.5 with a two-layer CLIP and a two-layer LLaMA."""
     tokenizer = make_tokenizer({"image_token": "<image>"})
     config = LlavaConfig(
-        vision_config=_clip(),
-        text_config=_llama(len(tokenizer)),
+        vision_config=_clip(width),
+        text_config=_llama(len(tokenizer), width),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
     )
     processor = LlavaProcessor(
@@ -69,15 +72,15 @@ def make_llava(folder: Path) -> Path:
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
     )
-    return _save(LlavaForConditionalGeneration(config), processor, tokenizer, folder)
+    return save_checkpoint(LlavaForConditionalGeneration(config), processor, tokenizer, folder)
 
 
-def make_video_llava(folder: Path) -> Path:
+def make_video_llava(folder: Path, *, width: int = WIDTH) -> Path:
     """Video-LLaVA with two small CLIP towers and a two-layer LLaMA."""
     tokenizer = make_tokenizer({"image_token": "<image>", "video_token": "<video>"})
     config = VideoLlavaConfig(
-        vision_config=_clip(),
-        text_config=_llama(len(tokenizer)),
+        vision_config=_clip(width),
+        text_config=_llama(len(tokenizer), width),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
         vision_feature_layer=-2,
@@ -95,28 +98,28 @@ def make_video_llava(folder: Path) -> Path:
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
     )
-    return _save(VideoLlavaForConditionalGeneration(config), processor, tokenizer, folder)
+    return save_checkpoint(VideoLlavaForConditionalGeneration(config), processor, tokenizer, folder)
 
 
-def _clip() -> dict[str, Any]:
+def _clip(width: int) -> dict[str, Any]:
     return {
         "model_type": "clip_vision_model",
-        "hidden_size": WIDTH,
-        "intermediate_size": 2 * WIDTH,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "image_size": SIDE,
         "patch_size": 14,
-        "projection_dim": WIDTH,
+        "projection_dim": width,
     }
 
 
-def _llama(vocab_size: int) -> dict[str, Any]:
+def _llama(vocab_size: int, width: int) -> dict[str, Any]:
     return {
         "model_type": "llama",
         "vocab_size": vocab_size,
-        "hidden_size": WIDTH,
-        "intermediate_size": 2 * WIDTH,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
@@ -124,7 +127,8 @@ def _llama(vocab_size: int) -> dict[str, Any]:
     }
 
 
-def _save(model: Any, processor: Any, tokenizer: Any, folder: Path) -> Path:
+def save_checkpoint(model: Any, processor: Any, tokenizer: Any, folder: Path) -> Path:
+    """Spread the weights and write everything that a checkpoint folder holds."""
     _spread(model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id

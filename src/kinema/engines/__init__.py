@@ -29,6 +29,18 @@ ENGINES = Table(
             install="pip install kinema",
             summary="transformers, on a CPU or GPU of this machine",
         ),
+        "vllm": Row(
+            "kinema.engines.vllm:VLLMEngine",
+            needs=("vllm",),
+            install="pip install vllm",
+            summary="vLLM, for bulk work on GPUs",
+        ),
+        "openai": Row(
+            "kinema.engines.openai:OpenAIEngine",
+            needs=("httpx",),
+            install="pip install httpx",
+            summary="any server with the OpenAI chat API: vLLM, SGLang, llama.cpp, Ollama",
+        ),
         "echo": Row(
             "kinema.engines.echo:EchoEngine",
             summary="no model: repeats the question and names the frames it got",

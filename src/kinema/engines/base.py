@@ -10,10 +10,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from kinema.errors import KinemaError
 from kinema.messages import Completion, Delta, Request
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
+Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
+Quantization = Literal["bnb-4bit", "bnb-8bit", "torchao-int8", "torchao-int4"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,32 @@ class EngineSettings:
     """Where the model runs; auto takes a GPU when there is one."""
     dtype: DType = "auto"
     """Number format of the weights; auto keeps the checkpoint's own."""
+    device_map: str | None = None
+    """Spread the weights over devices (hf): auto, balanced, sequential or a device."""
+    attn: Attention = "auto"
+    """Attention implementation (hf); auto leaves the choice to transformers."""
+    quantization: Quantization | None = None
+    """Weights in fewer bits (hf)."""
+    adapter: str | None = None
+    """Folder of LoRA weights that PEFT saved (hf)."""
+    compile: bool = False
+    """Compile the decoding step (hf): a minute of preparation, then faster."""
+    cache: str | None = None
+    """Keep vision features in this folder, so that a later session skips the encoder (hf)."""
+    batch_size: int = 8
+    """Requests that run together at most (hf)."""
+    keep_conversations: int = 1
+    """Conversations whose keys and values stay in memory, so follow-ups are quick (hf)."""
+    trust_remote_code: bool = False
+    """Run Python files that the checkpoint brings."""
+    verify: bool = False
+    """Compare each weight file with its published checksum before loading."""
+
+
+def failed(request: Request, problem: KinemaError) -> Completion:
+    """The completion of a request that could not be run."""
+    error = " ".join(filter(None, (str(problem), problem.hint)))
+    return Completion(request.id, "", "error", error=error)
 
 
 class Engine(Protocol):

@@ -5,10 +5,15 @@ from __future__ import annotations
 from kinema.errors import ModelError, UnknownName
 from kinema.families.base import DEFAULT_SAMPLING, Family
 from kinema.families.checkpoint import Checkpoint, read_checkpoint
+from kinema.families.deepseek import DEEPSEEK_VL, DEEPSEEK_VL2, JANUS
 from kinema.families.echo import ECHO
 from kinema.families.generic import GENERIC
-from kinema.families.llava import LLAVA, VIDEO_LLAVA
+from kinema.families.internvl import INTERNVL
+from kinema.families.llava import LLAVA, LLAVA_NEXT_VIDEO, LLAVA_ONEVISION, VIDEO_LLAVA
+from kinema.families.qwen import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
+from kinema.families.smolvlm import SMOLVLM
 from kinema.families.tiny import TINY
+from kinema.families.videollama3 import VIDEOLLAMA3
 
 __all__ = [
     "DEFAULT_SAMPLING",
@@ -20,7 +25,26 @@ __all__ = [
     "recognise",
 ]
 
-FAMILIES = {f.name: f for f in (TINY, LLAVA, VIDEO_LLAVA, GENERIC, ECHO)}
+_ROWS = (
+    TINY,
+    QWEN3_VL,
+    QWEN2_5_VL,
+    QWEN2_VL,
+    SMOLVLM,
+    INTERNVL,
+    VIDEOLLAMA3,
+    LLAVA_ONEVISION,
+    LLAVA_NEXT_VIDEO,
+    VIDEO_LLAVA,
+    LLAVA,
+    JANUS,
+    DEEPSEEK_VL,
+    DEEPSEEK_VL2,
+    GENERIC,
+    ECHO,
+)
+FAMILIES = {f.name: f for f in _ROWS}
+"""Every family by name, those worth picking first at the top."""
 
 _BY_MODEL_TYPE = {t: family for family in FAMILIES.values() for t in family.model_types}
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+from kinema.families.checkpoint import Checkpoint
 from kinema.types import FrameSampling
+
+VisualTokens = Callable[[Checkpoint, int, int, int], int]
+"""(checkpoint, frames, height, width) of a clip to the tokens it takes."""
 
 DEFAULT_SAMPLING = FrameSampling(num_frames=8)
 
@@ -39,9 +44,9 @@ class Family:
     ragged_batch_ok: bool = False
     """Clips with different numbers of frames may share a batch."""
     min_frames: int = 1
-    """Fewer are refused by the model; the last one is then shown twice, and that is said."""
+    """Fewer are filled up with the last one, and that is said."""
     exact_frames: int | None = None
-    """The one count that the model was trained on, where there is only one."""
+    """The only count there is: fewer are filled up with the last one, more are refused."""
     default_sampling: FrameSampling = DEFAULT_SAMPLING
     """What to take when the user does not say."""
     video_placeholder: str = "<video>"
@@ -58,3 +63,15 @@ class Family:
     """``module:function`` that makes the family's built-in checkpoint and returns its folder."""
     classes: str = ""
     """Module to import before loading: it registers our own classes with transformers."""
+    visual_tokens: VisualTokens | None = None
+    """Tokens of a clip (of its frames as images, without video input), from sizes alone."""
+    on_engine: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+    """Fields of this row that read differently on an engine."""
+    vllm_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """What vLLM needs said to load the family."""
+    vllm_weight_names: tuple[tuple[str, str], ...] = ()
+    """(pattern, replacement) from the names that transformers 5 saves to those vLLM reads."""
+
+    def on(self, engine: str) -> Family:
+        """The row as it holds on an engine."""
+        return replace(self, **self.on_engine.get(engine, {}))

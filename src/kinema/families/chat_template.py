@@ -41,6 +41,19 @@ def render(
 
 
 @lru_cache(maxsize=16)
+def takes_parts(template: str) -> bool:
+    """Whether a template reads a turn as typed parts; otherwise it prints its content as text."""
+    part = {"type": "text", "text": "\uf8fe"}
+    try:
+        said = _compile(template).render(
+            messages=[{"role": "user", "content": [part]}], add_generation_prompt=True
+        )
+    except (TemplateError, TypeError):
+        return False
+    return part["text"] in said and "'type'" not in said
+
+
+@lru_cache(maxsize=16)
 def _compile(template: str) -> Template:
     # The same switches as transformers' own environment, so that the same bytes come out.
     environment = ImmutableSandboxedEnvironment(

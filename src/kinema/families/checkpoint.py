@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class Checkpoint:
     """Strings that the tokenizer turns into single control tokens."""
     special_tokens: Mapping[str, str] | None = None
     """``bos_token`` and its like, which templates print."""
+    processor: Mapping[str, Any] = field(default_factory=dict)
+    """processor_config.json; ``image_processor`` and ``video_processor`` hold their settings."""
 
 
 def read_checkpoint(name: str, folder: Path) -> Checkpoint:
@@ -50,6 +52,7 @@ def read_checkpoint(name: str, folder: Path) -> Checkpoint:
         chat_template=_chat_template(folder, tokenizer),
         control_tokens=_control_tokens(folder, tokenizer),
         special_tokens=_special_tokens(tokenizer),
+        processor=_processor(folder),
     )
 
 
@@ -64,6 +67,14 @@ def _read_json(path: Path) -> dict[str, Any]:
             hint="The download may be incomplete; fetch the checkpoint again.",
         ) from problem
     return content if isinstance(content, dict) else {}
+
+
+def _processor(folder: Path) -> dict[str, Any]:
+    """The processors' settings in one place, also where transformers 4 wrote three files."""
+    settings = _read_json(folder / "processor_config.json")
+    images = _read_json(folder / "preprocessor_config.json")
+    videos = _read_json(folder / "video_preprocessor_config.json") or images
+    return {"image_processor": images, "video_processor": videos} | settings
 
 
 def _chat_template(folder: Path, tokenizer: Mapping[str, Any]) -> str:

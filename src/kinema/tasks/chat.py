@@ -10,6 +10,7 @@ from typing import Any
 
 from kinema import prompt as prompts
 from kinema.engines import EngineSettings, Generates, Streams, require
+from kinema.errors import ModelError
 from kinema.messages import (
     Completion,
     Conversation,
@@ -197,6 +198,8 @@ class Chat:
 
     def _end(self, turn: _Turn, completion: Completion) -> Answer:
         turn.clock.lap("generate")
+        if completion.error is not None:
+            raise ModelError(completion.error, hint="`kinema models` says what the family takes.")
         if completion.first_token_seconds is not None:
             turn.clock.laps["first_token"] = completion.first_token_seconds
         said = _without_family_system(turn.request.conversation, self.conversation)

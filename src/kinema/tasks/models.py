@@ -78,13 +78,15 @@ def _built_in(name: str, engine: str | None) -> Model:
     family = FAMILIES[name]
     builder = family.builder
     find = (lambda: Path(load(builder)())) if builder else (lambda: None)
-    return Model(name, family, _choose_engine(family, engine), find)
+    chosen = _choose_engine(family, engine)
+    return Model(name, family.on(chosen), chosen, find)
 
 
 def _in_folder(name: str, folder: Path, family: Family | None, engine: str | None) -> Model:
     checkpoint = read_checkpoint(name, folder)
     family = family or recognise(checkpoint)
-    return Model(name, family, _choose_engine(family, engine), lambda: folder)
+    chosen = _choose_engine(family, engine)
+    return Model(name, family.on(chosen), chosen, lambda: folder)
 
 
 def _choose_engine(family: Family, wanted: str | None) -> str:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from kinema.engines.echo import TOKENS_PER_FRAME, EchoEngine
@@ -72,11 +75,40 @@ def test_a_kind_of_medium_that_the_family_lacks_is_named(tmp_path):
         decode(_say(FeaturesPart(tmp_path)), VIDEO_LLAVA)
 
 
-def test_a_frame_count_that_the_family_was_not_trained_on_is_said(frames):
+def test_fewer_frames_than_the_family_takes_are_filled_up_and_that_is_said(frames):
     once = decode(_say(VideoPart(frames)), VIDEO_LLAVA)
     (warning,) = decode(once, VIDEO_LLAVA).media[0].source.warnings
-    assert warning == "Video-LLaVA was trained on 8 frames and gets 5"
+    assert warning.startswith("Video-LLaVA takes exactly 8 frames and gets 5")
     assert decode(_say(VideoPart(frames)), LLAVA).media[0].source is frames
+
+
+def test_more_frames_than_the_family_takes_are_refused_with_the_count_that_works(frames):
+    twice = replace(
+        frames,
+        pixels=np.concatenate([frames.pixels] * 2),
+        seconds=np.arange(10.0),
+        indices=np.arange(10),
+    )
+    with pytest.raises(MissingCapability, match="exactly 8 frames and gets 10") as caught:
+        decode(_say(VideoPart(twice)), VIDEO_LLAVA)
+    assert "--num-frames 8" in caught.value.hint
+
+
+def test_a_template_of_the_checkpoint_gets_the_kind_of_content_it_reads(frames):
+    each = "{% for c in m.content %}[{{ c.type }}]{{ c.text }}{% endfor %}"
+    parts = "{% for m in messages %}" + each + "{% endfor %}"
+    text = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] }}{% endfor %}"
+    for template, expected in ((parts, "[video][text]why?"), (text, "user: <video>\nwhy?")):
+        own = Checkpoint("test", None, {}, chat_template=template)
+        request = _prepare(_say(VideoPart(frames), TextPart("why?")), checkpoint=own)
+        assert request.prompt.text == expected
+
+
+def test_a_family_without_mixing_takes_a_video_beside_an_image_as_images(frames):
+    said = _say(ImagePart(frames[:1]), VideoPart(frames[:2]), TextPart("why?"))
+    request = _prepare(said, FAMILIES["smolvlm"])
+    assert [m.kind for m in request.media] == ["image"] * 3
+    assert request.prompt.text.count("<image>") == 3
 
 
 def test_a_template_that_refuses_is_a_model_error():

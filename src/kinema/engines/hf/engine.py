@@ -1,0 +1,225 @@
+"""The transformers engine: any image-text-to-text checkpoint, on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kinema.engines.base import EngineSettings, failed
+from kinema.engines.device import pick_device
+from kinema.engines.hf.batching import batches, collate
+from kinema.engines.hf.errors import translated
+from kinema.engines.hf.followup import Conversations, FollowUp, resume
+from kinema.engines.hf.generation import (
+    answer_ids,
+    cut_at_stop,
+    generation_config,
+    seeded,
+    token_logprobs,
+)
+from kinema.engines.hf.inputs import InputMaker, Inputs, Tensors, placed
+from kinema.engines.hf.loading import load
+from kinema.engines.hf.streaming import stream_generation
+from kinema.errors import ModelError, OutOfMemory
+from kinema.families import Family
+from kinema.messages import Completion, Delta, Request, SamplingParams, TokenLogprob, Usage
+
+
+class HFEngine:
+    """Runs a checkpoint folder through ``AutoProcessor`` and ``generate``.
+
+    Requests run in left-padded batches; a request that goes on with the conversation before it
+    runs from the keys and values of that conversation.
+
+    Args:
+        folder: a checkpoint in Hugging Face layout, with safetensors weights.
+        family: the facts about it.
+        settings: device, number format and the like.
+
+    Raises:
+        ModelError: the folder is not whole, not safe, or transformers cannot load it.
+    """
+
+    name = "hf"
+
+    def __init__(self, folder: Path, *, family: Family, settings: EngineSettings) -> None:
+        self._family = family
+        self._settings = settings
+        device = pick_device(settings.device)
+        self.processor, self.model = load(folder, family=family, settings=settings, device=device)
+        self._tokenizer = self.processor.tokenizer
+        self._maker = InputMaker(self.processor, self.model.config, family)
+        kept = 0 if settings.compile else settings.keep_conversations
+        self._conversations = Conversations(self._maker, capacity=kept)
+        self._prepared: tuple[Request, Inputs | FollowUp] | None = None
+        self.context_length: int | None = _context_length(self.model.config)
+
+    def count_tokens(self, request: Request) -> int:
+        """Length of the processor's own output for this request."""
+        return len(_inputs(self._prepare(request)))
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """One completion per request, batch by batch.
+
+        A request that the processor refuses gets a completion that says so; the rest go on.
+        """
+        size = self._settings.batch_size
+        for batch in batches(requests, size=size, family=self._family):
+            if len(batch) == 1:
+                yield self._answer_alone(batch[0])
+            else:
+                yield from self._answer_together(batch)
+
+    def stream(self, request: Request) -> Iterator[Delta]:
+        """Text as it is generated; the last delta carries the completion."""
+        began = time.perf_counter()
+        prepared = self._prepare(request)
+        tensors = self._open(prepared)
+
+        def run(**more: Any) -> Any:
+            return self._generate(tensors, request.params, **more)
+
+        pieces = stream_generation(run, self._tokenizer, stop=request.params.stop)
+        first: float | None = None
+        for text in pieces:
+            first = first or time.perf_counter() - began
+            yield Delta(request.id, text)
+        self._keep(prepared, pieces.output)
+        completion = self._completion(_inputs(prepared), pieces.output.sequences[0], pieces.output)
+        yield Delta(request.id, "", _timed(completion, began, first))
+
+    def close(self) -> None:
+        """Drop the weights and what was kept."""
+        self._prepared = None
+        self._conversations.clear()
+        self.model = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _prepare(self, request: Request) -> Inputs | FollowUp:
+        """The request's tensors; kept for the last one, which is counted and then run."""
+        if self._prepared is None or self._prepared[0] is not request:
+            made = self._conversations.match(request) or self._maker.make(request)
+            self._prepared = (request, made)
+        return self._prepared[1]
+
+    def _open(self, prepared: Inputs | FollowUp) -> Tensors:
+        """Tensors for ``generate``, with the kept cache where the beginning has been read."""
+        self._prepared = None
+        tensors = self._placed(_inputs(prepared).tensors)
+        if isinstance(prepared, Inputs):
+            return tensors
+        self._conversations.take(prepared.kept)
+        return tensors | {"past_key_values": resume(prepared, self.model)}
+
+    def _keep(self, prepared: Inputs | FollowUp, output: Any) -> None:
+        cache, inputs = output.past_key_values, _inputs(prepared)
+        self._conversations.keep(inputs, output.sequences[0], cache, self.model)
+
+    def _answer_alone(self, request: Request) -> Completion:
+        began = time.perf_counter()
+        try:
+            prepared = self._prepare(request)
+            output = self._generate(self._open(prepared), request.params)
+        except OutOfMemory:
+            self._make_room()
+            prepared = self._maker.make(request)
+            output = self._generate(self._open(prepared), request.params)
+        except ModelError as problem:
+            return failed(request, problem)
+        self._keep(prepared, output)
+        return _timed(self._completion(_inputs(prepared), output.sequences[0], output), began)
+
+    def _answer_together(self, requests: list[Request]) -> Iterator[Completion]:
+        batch = []
+        for request in requests:
+            try:
+                batch.append(self._maker.make(request))
+            except ModelError as problem:
+                yield failed(request, problem)
+        if batch:
+            yield from self._answer_batch(batch, may_halve=True)
+
+    def _answer_batch(self, batch: list[Inputs], *, may_halve: bool) -> Iterator[Completion]:
+        began = time.perf_counter()
+        tensors = self._placed(collate(batch, pad_id=self._tokenizer.pad_token_id or 0))
+        try:
+            output = self._generate(tensors, batch[0].request.params)
+        except OutOfMemory:
+            if not may_halve:
+                raise
+            self._make_room()
+            half = (len(batch) + 1) // 2
+            for part in filter(None, (batch[:half], batch[half:])):
+                yield from self._answer_batch(part, may_halve=False)
+            return
+        for row, inputs in enumerate(batch):
+            yield _timed(self._completion(inputs, output.sequences[row], output, row), began)
+
+    def _make_room(self) -> None:
+        self._conversations.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _placed(self, tensors: Tensors) -> Tensors:
+        return placed(tensors, self.model.device, self.model.dtype)
+
+    def _generate(self, tensors: Tensors, params: SamplingParams, **more: Any) -> Any:
+        own = self.model.generation_config
+        options: dict[str, Any] = {
+            "generation_config": generation_config(own, params, compiled=self._settings.compile)
+        }
+        if params.stop:
+            options |= {"stop_strings": list(params.stop), "tokenizer": self._tokenizer}
+        with translated(), seeded(params.seed):
+            output = self.model.generate(**tensors, **options, **more)
+        output.prompt_length = tensors["input_ids"].shape[1]
+        return output
+
+    def _completion(
+        self, inputs: Inputs, sequence: torch.Tensor, output: Any, row: int = 0
+    ) -> Completion:
+        """What row ``row`` of a batch said; ``sequence`` is ``int64[L]``, its prompt padded."""
+        params = inputs.request.params
+        ids = answer_ids(sequence[output.prompt_length :], self._end_ids())
+        text = self._tokenizer.decode(ids, skip_special_tokens=True)
+        cut, stopped = cut_at_stop(text, params.stop)
+        ended = stopped or (bool(ids) and ids[-1] in self._end_ids())
+        return Completion(
+            request_id=inputs.request.id,
+            text=cut.strip(),
+            finish_reason="stop" if ended else "length",
+            usage=Usage(len(inputs), len(ids), int(self._maker.is_visual(inputs.ids).sum())),
+            token_ids=tuple(ids),
+            logprobs=self._logprobs(output, row, ids, params.logprobs),
+        )
+
+    def _logprobs(
+        self, output: Any, row: int, ids: list[int], alternatives: int | None
+    ) -> tuple[TokenLogprob, ...] | None:
+        if alternatives is None:
+            return None
+        return token_logprobs(output.logits, row, ids, alternatives, self._tokenizer)
+
+    def _end_ids(self) -> list[int]:
+        end = self.model.generation_config.eos_token_id
+        return end if isinstance(end, list) else [] if end is None else [end]
+
+
+def _inputs(prepared: Inputs | FollowUp) -> Inputs:
+    return prepared.inputs if isinstance(prepared, FollowUp) else prepared
+
+
+def _timed(completion: Completion, began: float, first: float | None = None) -> Completion:
+    seconds = time.perf_counter() - began
+    return replace(completion, seconds=seconds, first_token_seconds=first)
+
+
+def _context_length(config: Any) -> int | None:
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(length) if length else None

@@ -1,0 +1,131 @@
+"""Keys and values of what a model has already read, so that a follow-up reads only its own words.
+
+A follow-up's prompt begins with the earlier prompt and answer. Their keys and values are kept;
+the next question is tokenised as text (its media are known), compared with the kept ids and
+run from the first id that differs. Ids are compared, never assumed: an answer whose text does
+not tokenise back to the generated ids is read again from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from kinema.engines.hf.inputs import InputMaker, Inputs
+from kinema.messages import Media, Request
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """One conversation as the model has read it."""
+
+    inputs: Inputs
+    """The last prompt."""
+    ids: torch.Tensor
+    """``int64[L]``: the prompt and the part of the answer that was read."""
+    cache: Any
+    """Keys and values of ``ids``."""
+    rope_deltas: torch.Tensor | None
+    """How far positions run ahead of indices (Qwen's line), ``int64[1, 1]``."""
+
+
+@dataclass(frozen=True, eq=False)
+class FollowUp:
+    """A question whose beginning has been read."""
+
+    inputs: Inputs
+    kept: Kept
+    length: int
+    """Ids of the question that need not be read again."""
+
+
+class Conversations:
+    """The last conversations of an engine, newest last."""
+
+    def __init__(self, maker: InputMaker, *, capacity: int) -> None:
+        self._maker = maker
+        self._capacity = capacity
+        self._kept: list[Kept] = []
+
+    def match(self, request: Request) -> FollowUp | None:
+        """The kept conversation that the request goes on with, if there is one."""
+        for kept in reversed(self._kept):
+            if _same_media(kept.inputs.request.media, request.media):
+                followed = self._follow(kept, request)
+                if followed is not None:
+                    return followed
+        return None
+
+    def take(self, kept: Kept) -> None:
+        """Remove a conversation whose cache is about to change."""
+        self._kept = [other for other in self._kept if other is not kept]
+
+    def keep(self, inputs: Inputs, sequence: torch.Tensor, cache: Any, model: Any) -> None:
+        """Remember ``int64[L]`` ids and their cache; the oldest conversation makes room."""
+        if not self._capacity or not _can_be_cut(cache):
+            return
+        deltas = getattr(model.base_model, "rope_deltas", None)
+        read = sequence[: cache.get_seq_length()].cpu()
+        # Pixels were read too and are not needed again; only the prompt's ids are.
+        slim = Inputs(inputs.request, {"input_ids": inputs.tensors["input_ids"]}, inputs.plain_ids)
+        self._kept = [*self._kept, Kept(slim, read, cache, deltas)][-self._capacity :]
+
+    def clear(self) -> None:
+        """Forget everything and give the memory back."""
+        self._kept = []
+
+    def _follow(self, kept: Kept, request: Request) -> FollowUp | None:
+        plain = self._maker.plain_ids(request)
+        shared = common_length(kept.inputs.plain_ids, plain)
+        # Behind the last medium, expanded and plain prompt are the same ids.
+        behind = len(kept.inputs.plain_ids) - shared
+        head = len(kept.inputs) - behind
+        visual = self._maker.is_visual(kept.inputs.ids).nonzero()
+        seen = int(visual[-1]) + 1 if len(visual) else 0
+        if head < seen or not torch.equal(kept.inputs.ids[head:], kept.inputs.plain_ids[shared:]):
+            return None
+        ids = torch.cat([kept.inputs.ids[:head], plain[shared:]])
+        length = min(common_length(kept.ids, ids), len(ids) - 1)
+        if length < max(seen, 1):
+            return None
+        tensors = {"input_ids": ids[None], "attention_mask": torch.ones_like(ids[None])}
+        return FollowUp(Inputs(request, tensors, plain), kept, length)
+
+
+def common_length(a: torch.Tensor, b: torch.Tensor) -> int:
+    """How many ids two prompts share from their beginning."""
+    shorter = min(len(a), len(b))
+    differing = (a[:shorter] != b[:shorter]).nonzero()
+    return int(differing[0]) if len(differing) else shorter
+
+
+def resume(followup: FollowUp, model: Any) -> Any:
+    """The kept cache cut to what is shared, with the model's positions set to go on from it."""
+    cache = followup.kept.cache
+    cache.crop(followup.length - cache.get_seq_length())
+    if hasattr(model.base_model, "rope_deltas"):
+        model.base_model.rope_deltas = followup.kept.rope_deltas
+    return cache
+
+
+def _can_be_cut(cache: Any) -> bool:
+    layers = getattr(cache, "layers", [])
+    return bool(layers) and not any(getattr(layer, "is_sliding", False) for layer in layers)
+
+
+def _same_media(old: tuple[Media, ...], new: tuple[Media, ...]) -> bool:
+    return len(old) == len(new) and all(map(_same_medium, old, new))
+
+
+def _same_medium(old: Media, new: Media) -> bool:
+    if old.kind != new.kind or len(old.frames) != len(new.frames):
+        return False
+    if not np.array_equal(old.frames.seconds, new.frames.seconds):
+        return False
+    a, b = old.frames.pixels, new.frames.pixels
+    if a.__array_interface__ == b.__array_interface__:
+        return True
+    return np.array_equal(a, b)

@@ -1,0 +1,94 @@
+"""Settings of ``generate``, and what is read out of its output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import CompileConfig, GenerationConfig
+
+from kinema.messages import SamplingParams, TokenLogprob
+
+
+def generation_config(
+    own: GenerationConfig, params: SamplingParams, *, compiled: bool
+) -> GenerationConfig:
+    """The checkpoint's stop tokens with the caller's sampling, and nothing inherited in silence."""
+    pad = own.pad_token_id if own.pad_token_id is not None else _first(own.eos_token_id)
+    random = {"temperature": params.temperature, "top_p": params.top_p, "top_k": params.top_k}
+    return GenerationConfig(
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+        pad_token_id=pad,
+        max_new_tokens=params.max_new_tokens,
+        min_new_tokens=params.min_new_tokens,
+        repetition_penalty=params.repetition_penalty,
+        do_sample=params.temperature > 0,
+        **(random if params.temperature > 0 else {}),
+        **(_compiled() if compiled else {}),
+        return_dict_in_generate=True,
+        output_logits=params.logprobs is not None,
+    )
+
+
+def _compiled() -> dict[str, Any]:
+    """A cache of fixed size and one compiled decoding step, on a CPU too."""
+    config = CompileConfig()
+    config._compile_all_devices = True
+    return {"cache_implementation": "static", "compile_config": config}
+
+
+def _first(token: int | list[int] | None) -> int | None:
+    return token[0] if isinstance(token, list) else token
+
+
+def answer_ids(row: torch.Tensor, end_ids: list[int]) -> list[int]:
+    """The generated ids of one row, up to its first end token; the rest is padding."""
+    ids: list[int] = row.tolist()
+    ends = [ids.index(end) for end in end_ids if end in ids]
+    return ids[: min(ends) + 1] if ends else ids
+
+
+def cut_at_stop(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
+    """The text before the first stop string, and whether there was one."""
+    found = [at for at in (text.find(s) for s in stop) if at >= 0]
+    return (text[: min(found)], True) if found else (text, False)
+
+
+def token_logprobs(
+    logits: tuple[torch.Tensor, ...], row: int, ids: list[int], alternatives: int, tokenizer: Any
+) -> tuple[TokenLogprob, ...]:
+    """Log-probability of each id of a row, from ``float[B, V]`` logits of each step."""
+    steps = [step[row].float().log_softmax(-1) for step in logits[: len(ids)]]
+    return tuple(
+        TokenLogprob(
+            tokenizer.decode([token]),
+            float(step[token]),
+            tuple(_likeliest(step, alternatives, tokenizer)),
+        )
+        for token, step in zip(ids, steps, strict=True)
+    )
+
+
+def _likeliest(step: torch.Tensor, count: int, tokenizer: Any) -> Iterator[tuple[str, float]]:
+    values, tokens = step.topk(count)
+    for value, token in zip(values.tolist(), tokens.tolist(), strict=True):
+        yield tokenizer.decode([token]), value
+
+
+@dataclass
+class seeded:
+    """Makes sampling repeatable without touching the caller's random state."""
+
+    seed: int | None
+
+    def __enter__(self) -> None:
+        self._fork = torch.random.fork_rng(enabled=self.seed is not None)
+        self._fork.__enter__()
+        if self.seed is not None:
+            torch.manual_seed(self.seed)
+
+    def __exit__(self, *raised: Any) -> None:
+        self._fork.__exit__(*raised)

@@ -1,0 +1,114 @@
+"""From a request to the tensors that a model is called with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from kinema.engines.clips import shown_pixels, video_metadata
+from kinema.engines.hf.errors import translated
+from kinema.engines.hf.literals import LiteralTokens
+from kinema.errors import ModelError
+from kinema.families import Family
+from kinema.messages import Media, Request
+
+Tensors = dict[str, Any]
+_VISUAL_ID_NAMES = ("image_token_id", "video_token_id", "image_token_index", "video_token_index")
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """One request, processed: ``int64[1, L]`` ids and whatever else its family wants."""
+
+    request: Request
+    tensors: Tensors
+    plain_ids: torch.Tensor
+    """``int64[P]``: the prompt's ids with one placeholder a medium, not expanded."""
+
+    @property
+    def ids(self) -> torch.Tensor:
+        """``int64[L]``, every visual token in it."""
+        ids: torch.Tensor = self.tensors["input_ids"][0]
+        return ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class InputMaker:
+    """Calls a checkpoint's processor the one way that is right for every family."""
+
+    def __init__(self, processor: Any, config: Any, family: Family) -> None:
+        self._processor = processor
+        self._family = family
+        self._tokenizer = processor.tokenizer
+        self._literals = LiteralTokens(self._tokenizer)
+        found = {getattr(config, name, None) for name in _VISUAL_ID_NAMES}
+        self._visual_ids = torch.tensor(sorted(found - {None}), dtype=torch.long)
+
+    def make(self, request: Request) -> Inputs:
+        """Process prompt and media of one request.
+
+        Raises:
+            ModelError: placeholders and media do not match, or the processor refuses them.
+        """
+        arguments = self._arguments(request)
+        self._check_placeholders(request)
+        with translated():
+            batch = dict(self._processor(**arguments))
+        tensors = self._literals.fill(batch, request.prompt.literals)
+        return Inputs(request, tensors, self.plain_ids(request))
+
+    def plain_ids(self, request: Request) -> torch.Tensor:
+        """``int64[P]``: the prompt tokenised as it stands, media not expanded."""
+        text = self._literals.reserve(request.prompt)
+        batch = dict(self._tokenizer([text], return_tensors="pt"))
+        ids: torch.Tensor = self._literals.fill(batch, request.prompt.literals)["input_ids"][0]
+        return ids
+
+    def is_visual(self, ids: torch.Tensor) -> torch.Tensor:
+        """``bool[...]``: which ids stand for a piece of a picture."""
+        return torch.isin(ids.cpu(), self._visual_ids)
+
+    def _arguments(self, request: Request) -> dict[str, Any]:
+        images = [m.frames.pixels[0] for m in request.media if m.kind == "image"]
+        videos = [m for m in request.media if m.kind == "video"]
+        text = self._literals.reserve(request.prompt)
+        arguments: dict[str, Any] = {"text": [text], "return_tensors": "pt", "padding": True}
+        if images:
+            arguments["images"] = [images]
+        return arguments | self._video_arguments(videos)
+
+    def _video_arguments(self, videos: list[Media]) -> dict[str, Any]:
+        if not videos:
+            return {}
+        return {
+            "videos": [shown_pixels(m.frames, self._family) for m in videos],
+            "video_metadata": [video_metadata(m.frames, self._family) for m in videos],
+            "do_sample_frames": False,
+        }
+
+    def _check_placeholders(self, request: Request) -> None:
+        for kind in ("image", "video"):
+            placeholder = getattr(self._processor, f"{kind}_token", None)
+            given = sum(m.kind == kind for m in request.media)
+            if placeholder and request.prompt.text.count(placeholder) != given:
+                raise ModelError(
+                    f"The prompt holds {request.prompt.text.count(placeholder)} {placeholder} "
+                    f"and the request {given} {kind}s.",
+                    hint="Write one placeholder for each; the chat template may print none.",
+                )
+
+
+def placed(tensors: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> Tensors:
+    """The tensors on the model's device; those that hold numbers in its number format."""
+
+    def place(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        return value.to(device, dtype if value.is_floating_point() else None)
+
+    return {name: place(value) for name, value in tensors.items()}

@@ -1,0 +1,147 @@
+"""A checkpoint folder becomes a processor and a model, safely."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.utils import logging as transformers_logging
+
+from kinema.engines.base import EngineSettings
+from kinema.engines.hf.errors import first_line
+from kinema.engines.hf.features import cache_features
+from kinema.engines.hf.mrope import follow_training_positions
+from kinema.engines.hf.quantisation import quantization_config, refuse_saving_after_forward
+from kinema.errors import MissingPackage, ModelError, ModelNotFound, UnsafeModel
+from kinema.families import Family
+from kinema.families.weights import check_no_code, check_weights
+
+_FLASH = "flash_attention_2"
+
+
+def load(
+    folder: Path, *, family: Family, settings: EngineSettings, device: torch.device
+) -> tuple[Any, Any]:
+    """The processor and the model of a checkpoint folder, ready to be called.
+
+    Raises:
+        UnsafeModel: that would unpickle objects or run the checkpoint's code.
+        MissingPackage: an option needs a package that is not installed.
+        ModelError: the folder is not whole, or transformers cannot load it.
+    """
+    _check(folder, family, settings)
+    if family.classes:
+        importlib.import_module(family.classes)
+    with _quiet(), _load_errors(folder):
+        processor = _load_processor(folder, settings)
+        model = _load_model(folder, settings, device)
+        if settings.adapter:
+            _add_adapter(model, Path(settings.adapter))
+    follow_training_positions(model)
+    if settings.quantization == "bnb-4bit":
+        refuse_saving_after_forward(model)
+    if settings.cache:
+        cache_features(
+            model, Path(settings.cache).expanduser(), weights=_weights_name(folder, model)
+        )
+    return processor, model.eval()
+
+
+def _check(folder: Path, family: Family, settings: EngineSettings) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    known = bool(family.classes) or config.get("model_type") in CONFIG_MAPPING_NAMES
+    check_no_code(folder.name, config, known=known or settings.trust_remote_code)
+    check_weights(folder, verify=settings.verify)
+    if settings.attn == _FLASH and importlib.util.find_spec("flash_attn") is None:
+        raise MissingPackage(
+            "--attn flash_attention_2 needs flash-attn and a CUDA GPU.",
+            hint="Install with: pip install flash-attn --no-build-isolation. Or use --attn sdpa.",
+        )
+
+
+def _load_processor(folder: Path, settings: EngineSettings) -> Any:
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
+    processor.tokenizer.padding_side = "left"
+    video: Any = getattr(processor, "video_processor", None)
+    if getattr(video, "cap_pixels_per_frame", False) is None:
+        video.cap_pixels_per_frame = False  # what unset means, without its warning at every call
+    return processor
+
+
+def _load_model(folder: Path, settings: EngineSettings, device: torch.device) -> Any:
+    dtype = settings.dtype if settings.dtype == "auto" else getattr(torch, settings.dtype)
+    arguments: dict[str, Any] = {
+        "dtype": dtype,
+        "use_safetensors": True,
+        "trust_remote_code": settings.trust_remote_code,
+    }
+    if settings.attn != "auto":
+        arguments["attn_implementation"] = settings.attn
+    if settings.quantization:
+        compute = torch.bfloat16 if dtype == "auto" else dtype
+        arguments["quantization_config"] = quantization_config(settings.quantization, compute)
+        arguments["device_map"] = settings.device_map or {"": device}
+    elif settings.device_map:
+        arguments["device_map"] = settings.device_map
+    model = AutoModelForImageTextToText.from_pretrained(folder, **arguments)
+    return model if "device_map" in arguments else model.to(device)
+
+
+def _add_adapter(model: Any, adapter: Path) -> None:
+    """Put LoRA weights that PEFT saved on top of the model."""
+    if not (adapter / "adapter_config.json").is_file():
+        raise ModelNotFound(
+            f"{adapter} holds no adapter_config.json.", hint="--adapter takes a folder PEFT saved."
+        )
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise UnsafeModel(
+            f"{adapter} holds no adapter_model.safetensors.",
+            hint="Save it again with safe_serialization=True; a pickle can run code.",
+        )
+    if importlib.util.find_spec("peft") is None:
+        raise MissingPackage("--adapter needs peft.", hint="Install with: pip install peft")
+    model.load_adapter(str(adapter))
+
+
+def _weights_name(folder: Path, model: Any) -> str:
+    """Tells weights apart without reading them: every file's name, size and time."""
+    files = sorted(folder.glob("*.safetensors"))
+    facts = [f"{f.name} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files]
+    quantised = getattr(model.config, "quantization_config", None)
+    return "\n".join([*facts, str(model.dtype), str(quantised)])
+
+
+class _load_errors:
+    """What goes wrong while loading, as one sentence."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, problem: Any, trace: Any) -> None:
+        if isinstance(problem, OSError | ValueError | ImportError | KeyError | RuntimeError):
+            raise ModelError(
+                f"transformers cannot load {self._folder.name}: {first_line(problem)}",
+                hint="Check that the download is complete and of a version transformers knows.",
+            ) from problem
+
+
+class _quiet:
+    """Loading notes and bars of transformers stay off the user's terminal."""
+
+    def __enter__(self) -> None:
+        self._level = transformers_logging.get_verbosity()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+
+    def __exit__(self, *raised: Any) -> None:
+        transformers_logging.set_verbosity(self._level)
+        transformers_logging.enable_progress_bar()

@@ -1,0 +1,113 @@
+"""A checkpoint's weight files, checked before any framework opens one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kinema.errors import ModelError, UnsafeModel
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def check_weights(folder: Path, *, verify: bool = False) -> None:
+    """Make sure that a folder holds whole safetensors weights.
+
+    Args:
+        folder: a checkpoint folder.
+        verify: also compare each file with its published sha256, where the folder knows it (a
+            hub cache names files by it; SHA256SUMS lists it).
+
+    Raises:
+        UnsafeModel: the only weights are pickles, which can run code when they are read.
+        ModelError: a file is missing, cut short or altered.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    pickles = [p.name for pattern in _PICKLES for p in sorted(folder.glob(pattern))]
+    if not files and pickles:
+        raise UnsafeModel(
+            f"{folder.name} holds its weights only as pickles ({pickles[0]}), "
+            "and reading a pickle can run code.",
+            hint="Take a revision with *.safetensors, or convert it on a machine you can lose.",
+        )
+    for name in _missing(folder, files):
+        raise _incomplete(folder, f"{name} is missing")
+    for file in files:
+        _check_length(folder, file)
+        if verify:
+            _check_sum(folder, file)
+
+
+def check_no_code(name: str, config: Mapping[str, Any], *, known: bool) -> None:
+    """Refuse a checkpoint that can only be loaded by running its own Python files.
+
+    Raises:
+        UnsafeModel: its config names code (``auto_map``) and nobody else has its class.
+    """
+    if config.get("auto_map") and not known:
+        raise UnsafeModel(
+            f"{name} can only be loaded by running Python files that it brings.",
+            hint="Read them first; then pass --trust-remote-code. Or look for a version in "
+            "transformers' own layout, often named -hf.",
+        )
+
+
+def _missing(folder: Path, files: list[Path]) -> list[str]:
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return [] if files else ["model.safetensors"]
+    try:
+        listed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError) as problem:
+        raise _incomplete(folder, f"{index.name} cannot be read") from problem
+    return sorted(listed - {file.name for file in files})
+
+
+def _check_length(folder: Path, file: Path) -> None:
+    """A safetensors file says in its header how long it is."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+        if 8 + length > size:
+            raise _incomplete(folder, f"{file.name} is cut short")
+        try:
+            header = json.loads(stream.read(length))
+        except ValueError as problem:
+            raise _incomplete(folder, f"{file.name} is damaged") from problem
+    ends = (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+    if 8 + length + max(ends, default=0) != size:
+        raise _incomplete(folder, f"{file.name} is cut short")
+
+
+def _check_sum(folder: Path, file: Path) -> None:
+    expected = _published_sum(folder, file)
+    if expected is None:
+        return
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != expected:
+        raise _incomplete(folder, f"{file.name} does not match its checksum")
+
+
+def _published_sum(folder: Path, file: Path) -> str | None:
+    blob = file.resolve().name
+    if _SHA256.fullmatch(blob):
+        return blob
+    sums = folder / "SHA256SUMS"
+    lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
+    listed = {name.strip(" *"): digest for digest, _, name in (x.partition(" ") for x in lines)}
+    return listed.get(file.name)
+
+
+def _incomplete(folder: Path, what: str) -> ModelError:
+    return ModelError(
+        f"The checkpoint {folder.name} is not whole: {what}.",
+        hint="Fetch it again: hf download NAME resumes where it stopped.",
+    )
