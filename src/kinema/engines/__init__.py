@@ -29,6 +29,12 @@ ENGINES = Table(
             install="pip install kinema",
             summary="transformers, on a CPU or GPU of this machine",
         ),
+        "lwm": Row(
+            "kinema.engines.lwm:LWMEngine",
+            needs=("jax", "flax", "sentencepiece"),
+            install="pip install 'kinema[lwm]'",
+            summary="JAX, for the Large World Model, on one device or a mesh",
+        ),
         "echo": Row(
             "kinema.engines.echo:EchoEngine",
             summary="no model: repeats the question and names the frames it got",

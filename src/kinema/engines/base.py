@@ -24,6 +24,8 @@ class EngineSettings:
     """Where the model runs; auto takes a GPU when there is one."""
     dtype: DType = "auto"
     """Number format of the weights; auto keeps the checkpoint's own."""
+    mesh: str = "1,1,-1,1"
+    """Engine lwm: devices as dp,fsdp,tp,sp; -1 takes what is left, ! in front keeps their order."""
 
 
 class Engine(Protocol):

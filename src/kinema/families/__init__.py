@@ -8,6 +8,7 @@ from kinema.families.checkpoint import Checkpoint, read_checkpoint
 from kinema.families.echo import ECHO
 from kinema.families.generic import GENERIC
 from kinema.families.llava import LLAVA, VIDEO_LLAVA
+from kinema.families.lwm import LWM
 from kinema.families.tiny import TINY
 
 __all__ = [
@@ -20,7 +21,7 @@ __all__ = [
     "recognise",
 ]
 
-FAMILIES = {f.name: f for f in (TINY, LLAVA, VIDEO_LLAVA, GENERIC, ECHO)}
+FAMILIES = {f.name: f for f in (TINY, LLAVA, VIDEO_LLAVA, LWM, GENERIC, ECHO)}
 
 _BY_MODEL_TYPE = {t: family for family in FAMILIES.values() for t in family.model_types}
 

@@ -51,7 +51,8 @@ class StoredTensor:
     def read(self, index: Index, dtype: DTypeLike) -> NDArray[Any]:
         """Read one slice; never more of the file than it touches, row by row of the first axis."""
         if not self.shape:
-            return np.asarray(self._flat(0, 1).reshape(()), dtype)
+            value: NDArray[Any] = self._flat(0, 1).astype(dtype).reshape(())
+            return value
         index = (*index, *(slice(None),) * (len(self.shape) - len(index)))
         if len(self.spans) == 1:
             whole = self._chunks[0].reshape(self.shape)
