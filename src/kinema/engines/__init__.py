@@ -41,6 +41,12 @@ ENGINES = Table(
             install="pip install httpx",
             summary="any server with the OpenAI chat API: vLLM, SGLang, llama.cpp, Ollama",
         ),
+        "lwm": Row(
+            "kinema.engines.lwm:LWMEngine",
+            needs=("jax", "flax", "sentencepiece"),
+            install="pip install 'kinema[lwm]'",
+            summary="JAX, for the Large World Model, on one device or a mesh",
+        ),
         "echo": Row(
             "kinema.engines.echo:EchoEngine",
             summary="no model: repeats the question and names the frames it got",

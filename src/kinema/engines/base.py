@@ -47,6 +47,8 @@ class EngineSettings:
     """Run Python files that the checkpoint brings."""
     verify: bool = False
     """Compare each weight file with its published checksum before loading."""
+    mesh: str = "1,1,-1,1"
+    """Engine lwm: devices as dp,fsdp,tp,sp; -1 takes what is left, ! in front keeps their order."""
 
 
 def failed(request: Request, problem: KinemaError) -> Completion:

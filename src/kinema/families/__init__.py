@@ -10,6 +10,7 @@ from kinema.families.echo import ECHO
 from kinema.families.generic import GENERIC
 from kinema.families.internvl import INTERNVL
 from kinema.families.llava import LLAVA, LLAVA_NEXT_VIDEO, LLAVA_ONEVISION, VIDEO_LLAVA
+from kinema.families.lwm import LWM
 from kinema.families.qwen import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
 from kinema.families.smolvlm import SMOLVLM
 from kinema.families.tiny import TINY
@@ -40,6 +41,7 @@ _ROWS = (
     JANUS,
     DEEPSEEK_VL,
     DEEPSEEK_VL2,
+    LWM,
     GENERIC,
     ECHO,
 )

@@ -31,6 +31,8 @@ class Family:
     """A checkpoint people know."""
     model_types: tuple[str, ...] = ()
     """``model_type`` values of config.json that belong to the family."""
+    config_required: bool = True
+    """Its folders have a config.json; False when the weights themselves tell their sizes."""
     engines: tuple[str, ...] = ("hf",)
     """Engines that run it, the best default first."""
     takes_video: bool = True

@@ -31,15 +31,15 @@ class Checkpoint:
     """processor_config.json; ``image_processor`` and ``video_processor`` hold their settings."""
 
 
-def read_checkpoint(name: str, folder: Path) -> Checkpoint:
+def read_checkpoint(name: str, folder: Path, *, config_required: bool = True) -> Checkpoint:
     """Read the small files of a checkpoint folder.
 
     Raises:
-        ModelNotFound: the folder holds no config.json.
+        ModelNotFound: there is no such folder, or no config.json in it and it needs one.
         ModelError: a file is not JSON.
     """
     config_file = folder / "config.json"
-    if not config_file.is_file():
+    if not config_file.is_file() and (config_required or not folder.is_dir()):
         raise ModelNotFound(
             f"{name} is a folder without config.json.",
             hint="Give a folder in Hugging Face layout, or a model name: see `kinema models`.",

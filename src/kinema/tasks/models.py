@@ -34,7 +34,7 @@ class Model:
         folder = self.find_folder()
         if folder is None:
             return Checkpoint(self.name, None, {})
-        return read_checkpoint(self.name, folder)
+        return read_checkpoint(self.name, folder, config_required=self.family.config_required)
 
     def open(self, settings: EngineSettings) -> Generates:
         """Load the weights."""
@@ -83,7 +83,8 @@ def _built_in(name: str, engine: str | None) -> Model:
 
 
 def _in_folder(name: str, folder: Path, family: Family | None, engine: str | None) -> Model:
-    checkpoint = read_checkpoint(name, folder)
+    required = family is None or family.config_required
+    checkpoint = read_checkpoint(name, folder, config_required=required)
     family = family or recognise(checkpoint)
     chosen = _choose_engine(family, engine)
     return Model(name, family.on(chosen), chosen, lambda: folder)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -148,9 +149,9 @@ def _check_divides(rule: str, parts: int, what: str, size: int) -> None:
 
 
 def sharding(mesh: Mesh | None, spec: PartitionSpec) -> jax.sharding.Sharding:
-    """Where an array goes: cut as the spec says, or whole on the one device."""
+    """Where an array goes: cut as the spec says, or whole on the default device."""
     if mesh is None:
-        return jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        return jnp.zeros(()).sharding
     return NamedSharding(mesh, spec)
 
 

@@ -1,0 +1,99 @@
+"""The VQGAN's pickle, read without running anything that is in it.
+
+A pickle may name any function of any module. This reader knows the handful that arrays and dicts
+are made of and refuses everything else by name.
+"""
+
+from __future__ import annotations
+
+import codecs
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from kinema.errors import ModelError, UnsafeModel
+from kinema.models.lwm.stored import InMemory
+
+
+def _jax_array(make: Callable[..., Any], arguments: Any, state: Any, *_: Any) -> Any:
+    """A pickled jax array is a pickled numpy array and facts about its placement."""
+    array = make(*arguments)
+    array.__setstate__(state)
+    return array
+
+
+def _frozen_dict(*values: Any) -> dict[str, Any]:
+    return dict(*values)
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Bytes, as old pickle protocols write them."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes in {encoding}")
+    return codecs.encode(text, "latin1")
+
+
+_RECONSTRUCT = np.empty(0).__reduce__()[0]
+_SAFE: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): _encode,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy.core.numeric", "_frombuffer"): np.empty(0).__reduce_ex__(5)[0],
+    ("numpy._core.numeric", "_frombuffer"): np.empty(0).__reduce_ex__(5)[0],
+    ("ml_dtypes", "bfloat16"): ml_dtypes.bfloat16,
+    ("jax._src.array", "_reconstruct_array"): _jax_array,
+    ("jax._src.device_array", "reconstruct_device_array"): _jax_array,
+    ("jaxlib.xla_extension", "_reconstruct_array"): _jax_array,
+    ("flax.core.frozen_dict", "FrozenDict"): _frozen_dict,
+}
+
+
+class _Restricted(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _SAFE[module, name]
+        except KeyError:
+            raise UnsafeModel(
+                f"The pickle asks for {module}.{name}, which is no array.",
+                hint="Do not load it. A VQGAN file holds a dict of arrays and nothing else.",
+            ) from None
+
+
+def unpickle_arrays(path: Path) -> dict[str, InMemory]:
+    """Read a pickled nested dict of arrays as one dict of ``a/b/c`` names.
+
+    Raises:
+        UnsafeModel: it holds anything but dicts and arrays.
+        ModelError: it is damaged or no pickle.
+    """
+    try:
+        with path.open("rb") as file:
+            tree = _Restricted(file).load()
+    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, TypeError, ValueError,
+            KeyError) as error:  # fmt: skip
+        raise ModelError(
+            f"{path} is no pickle, or ends early: {error}.", hint="Copy or download it again."
+        ) from None
+    arrays = dict(_leaves(tree, ""))
+    return {name: InMemory(values) for name, values in arrays.items()}
+
+
+def _leaves(tree: Any, name: str) -> list[tuple[str, NDArray[Any]]]:
+    if isinstance(tree, Mapping):
+        parts = (_leaves(value, f"{name}/{key}".lstrip("/")) for key, value in tree.items())
+        return [leaf for part in parts for leaf in part]
+    if isinstance(tree, np.ndarray) and tree.dtype != object:
+        return [(name, tree)]
+    raise UnsafeModel(
+        f"The pickle holds a {type(tree).__name__} at {name or 'its top'}, which is no array.",
+        hint="Give the file called vqgan of an LWM checkpoint.",
+    )
