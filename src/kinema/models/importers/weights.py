@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -13,6 +15,9 @@ from torch import Tensor
 from kinema.errors import ModelError, ModelNotFound, UnsafeModel
 
 Weights = dict[str, Tensor]
+
+_PLAIN_BYTES: list[Any] = [bytes, (bytes, "__builtin__.bytes"), (io.BytesIO, "_io.BytesIO")]
+"""How Megatron's ``_extra_state`` entries stand between the tensors; they are dropped."""
 
 _SHARDS = ("*.safetensors", "pytorch_model*.bin")
 
@@ -46,7 +51,8 @@ def _read_folder(folder: Path) -> Weights:
 
 def _unpickle(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_PLAIN_BYTES):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UnsafeModel(
             f"{path.name} holds more than tensors, and reading it would run its code.",
@@ -63,7 +69,6 @@ def _tensors(loaded: object, path: Path) -> Weights:
         loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping):
         raise ModelError(f"{path.name} holds no state dict.", hint="Save model.state_dict().")
-    # NeMo puts empty byte strings ("_extra_state") between the tensors.
     return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
 
 
