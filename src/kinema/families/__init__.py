@@ -8,19 +8,25 @@ from kinema.families.checkpoint import Checkpoint, read_checkpoint
 from kinema.families.echo import ECHO
 from kinema.families.generic import GENERIC
 from kinema.families.llava import LLAVA, VIDEO_LLAVA
+from kinema.families.neva import NEVA
 from kinema.families.tiny import TINY
+from kinema.families.video_chatgpt import VIDEO_CHATGPT
+from kinema.families.videolm import VIDEOLM, as_trained
 
 __all__ = [
     "DEFAULT_SAMPLING",
     "FAMILIES",
     "Checkpoint",
     "Family",
+    "as_trained",
     "family_named",
     "read_checkpoint",
     "recognise",
 ]
 
-FAMILIES = {f.name: f for f in (TINY, LLAVA, VIDEO_LLAVA, GENERIC, ECHO)}
+FAMILIES = {
+    f.name: f for f in (TINY, LLAVA, VIDEO_LLAVA, VIDEO_CHATGPT, NEVA, VIDEOLM, GENERIC, ECHO)
+}
 
 _BY_MODEL_TYPE = {t: family for family in FAMILIES.values() for t in family.model_types}
 
@@ -37,11 +43,13 @@ def family_named(name: str) -> Family:
 
 
 def recognise(checkpoint: Checkpoint) -> Family:
-    """The family that a checkpoint belongs to, by its ``model_type``.
+    """The family that a checkpoint belongs to, by what it says itself or its ``model_type``.
 
     Raises:
         ModelError: it is no model that reads pictures, as far as its files tell.
     """
+    if family := FAMILIES.get(checkpoint.config.get("kinema_family", "")):
+        return family
     model_type = checkpoint.config.get("model_type", "")
     if family := _BY_MODEL_TYPE.get(model_type):
         return family

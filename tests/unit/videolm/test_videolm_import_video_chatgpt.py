@@ -1,20 +1,9 @@
 """Video-ChatGPT files in the upstream's format, written here, read back as a VideoLM."""
 
-import json
-from collections import OrderedDict
-
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    CLIPImageProcessor,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-)
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from kinema.errors import ModelError, ModelNotFound, UnsafeModel
 from kinema.models.importers.video_chatgpt import (
@@ -23,78 +12,27 @@ from kinema.models.importers.video_chatgpt import (
     import_video_chatgpt,
 )
 from kinema.models.importers.weights import read_weights
+from support.videolm import HIDDEN, WIDTH, make_llava_lightning, make_projection
 
-HIDDEN, WIDTH, LAYERS = 48, 32, 3
+TOWER_LAYERS = 3
 JINJA = "{% for m in messages %}USER: {{ m.content }} {% endfor %}ASSISTANT:"
 
 
 @pytest.fixture
-def base(tmp_path, byte_tokenizer):
-    """LLaVA-Lightning: LLaMA weights and an image projector in torch shards."""
-    folder = tmp_path / "base"
-    byte_tokenizer.save_pretrained(folder)
-    tower = CLIPVisionModel(
-        CLIPVisionConfig(
-            hidden_size=WIDTH,
-            intermediate_size=64,
-            num_hidden_layers=LAYERS,
-            num_attention_heads=4,
-            image_size=28,
-            patch_size=14,
-        )
-    )
-    tower.save_pretrained(tmp_path / "clip")
-    side = {"height": 28, "width": 28}
-    CLIPImageProcessor(size={"shortest_edge": 28}, crop_size=side).save_pretrained(
-        tmp_path / "clip"
-    )
-    text = {
-        "hidden_size": HIDDEN,
-        "intermediate_size": 96,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": 4,
-        "rms_norm_eps": 1e-6,
-    }
-    llama = LlamaForCausalLM(LlamaConfig(vocab_size=259, **text))
-    weights = {k: v.half() for k, v in llama.state_dict().items()}
-    weights["model.mm_projector.weight"] = torch.randn(HIDDEN, WIDTH).half()
-    weights["model.mm_projector.bias"] = torch.randn(HIDDEN).half()
-    names = sorted(weights)
-    for part, chosen in enumerate((names[::2], names[1::2]), start=1):
-        shard = OrderedDict((n, weights[n]) for n in chosen)
-        torch.save(shard, folder / f"pytorch_model-0000{part}-of-00002.bin")
-    settings = text | {
-        "model_type": "llava",
-        "mm_vision_tower": str(tmp_path / "clip"),
-        "mm_hidden_size": WIDTH,
-        "mm_vision_select_layer": -2,
-        "bos_token_id": 0,
-        "eos_token_id": 1,
-        "pad_token_id": -1,
-    }
-    (folder / "config.json").write_text(json.dumps(settings))
-    return folder
+def base(tmp_path):
+    return make_llava_lightning(tmp_path)
 
 
 @pytest.fixture
 def projection(tmp_path):
-    path = tmp_path / "video_chatgpt-7B.bin"
-    weights = OrderedDict(
-        {
-            "model.embed_tokens.weight": torch.randn(262, HIDDEN),
-            "model.mm_projector.weight": torch.randn(HIDDEN, WIDTH),
-            "model.mm_projector.bias": torch.randn(HIDDEN),
-        }
-    )
-    torch.save(weights, path)
-    return path
+    return make_projection(tmp_path)
 
 
 @pytest.fixture
 def fork_file(base, tmp_path):
     """The fork's model.bin: every key, tables and per-layer modules included."""
     weights = read_weights(base)
-    for i in range(LAYERS + 1):
+    for i in range(TOWER_LAYERS + 1):
         weights[f"model.pes.{i}.positional_encodings"] = torch.randn(10, WIDTH).half()
         weights[f"model.reducers.{i}.weight"] = torch.randn(1, 10).half()
         weights[f"model.reducers.{i}.bias"] = torch.randn(1).half()
