@@ -15,6 +15,7 @@ from kinema.engines import EngineSettings
 from kinema.errors import KinemaError, UsageError
 from kinema.messages import ImagePart, Part, SamplingParams, VideoPart
 from kinema.tasks.chat import Answer, Chat, as_part
+from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL
 from kinema.types import FrameSampling
 
@@ -57,6 +58,7 @@ def chat(
     sampling: Annotated[FrameSampling, Parameter(name="*")] = FrameSampling(),
     params: Annotated[SamplingParams, Parameter(name="*")] = SamplingParams(),
     settings: Annotated[EngineSettings, Parameter(name="*")] = EngineSettings(),
+    parts: Annotated[CheckpointParts, Parameter(name="*")] = CheckpointParts(),
 ) -> int:
     """Ask about videos and images.
 
@@ -80,6 +82,7 @@ def chat(
         system=options.system,
         params=params,
         settings=settings,
+        parts=parts,
         fit=options.fit,
         on_stage=lambda stage: status(_STAGES[stage].format(model=options.model)),
     ) as session:

@@ -11,16 +11,20 @@ from kinema.families.generic import GENERIC
 from kinema.families.internvl import INTERNVL
 from kinema.families.llava import LLAVA, LLAVA_NEXT_VIDEO, LLAVA_ONEVISION, VIDEO_LLAVA
 from kinema.families.lwm import LWM
+from kinema.families.neva import NEVA
 from kinema.families.qwen import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
 from kinema.families.smolvlm import SMOLVLM
 from kinema.families.tiny import TINY
+from kinema.families.video_chatgpt import VIDEO_CHATGPT
 from kinema.families.videollama3 import VIDEOLLAMA3
+from kinema.families.videolm import VIDEOLM, as_trained
 
 __all__ = [
     "DEFAULT_SAMPLING",
     "FAMILIES",
     "Checkpoint",
     "Family",
+    "as_trained",
     "family_named",
     "read_checkpoint",
     "recognise",
@@ -41,6 +45,9 @@ _ROWS = (
     JANUS,
     DEEPSEEK_VL,
     DEEPSEEK_VL2,
+    VIDEO_CHATGPT,
+    NEVA,
+    VIDEOLM,
     LWM,
     GENERIC,
     ECHO,
@@ -63,11 +70,13 @@ def family_named(name: str) -> Family:
 
 
 def recognise(checkpoint: Checkpoint) -> Family:
-    """The family that a checkpoint belongs to, by its ``model_type``.
+    """The family that a checkpoint belongs to, by what it says itself or its ``model_type``.
 
     Raises:
         ModelError: it is no model that reads pictures, as far as its files tell.
     """
+    if family := FAMILIES.get(checkpoint.config.get("kinema_family", "")):
+        return family
     model_type = checkpoint.config.get("model_type", "")
     if family := _BY_MODEL_TYPE.get(model_type):
         return family

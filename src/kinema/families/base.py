@@ -63,6 +63,8 @@ class Family:
     """System prompt when the user gives none."""
     builder: str = ""
     """``module:function`` that makes the family's built-in checkpoint and returns its folder."""
+    importer: str = ""
+    """``module:function`` that reads its makers' own checkpoints into ours."""
     classes: str = ""
     """Module to import before loading: it registers our own classes with transformers."""
     visual_tokens: VisualTokens | None = None

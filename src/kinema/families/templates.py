@@ -57,6 +57,8 @@ class Template:
     """With a ``{label}``: SteerLM attributes of turns that bring none."""
     stop: tuple[str, ...] = ()
     """Strings that end an answer."""
+    video_last: bool = False
+    """A video in front of a question goes behind it, when it is asked."""
 
     @property
     def jinja(self) -> str:
@@ -70,14 +72,22 @@ class Template:
             f"{_print(self.opening)}"
             "{% for turn in turns %}{% set text = turn.content %}{% set label = turn.label %}"
             "{% if turn.role == 'user' %}"
-            "{% if add_generation_prompt %}{% set text = text.replace('<image>', '<image>\\n') %}"
-            "{% endif %}"
+            f"{{% if add_generation_prompt %}}{self._arranged}{{% endif %}}"
             f"{{% if loop.first %}}{_print(first)}{{% else %}}{_print(self.user)}{{% endif %}}"
             f"{{% else %}}{self._reply}{_print(self.answer)}{{% endif %}}"
             "{% endfor %}"
             f"{{% if add_generation_prompt %}}{self._reply}{{% else %}}{_print(self.ending)}"
             "{% endif %}"
         )
+
+    @property
+    def _arranged(self) -> str:
+        if self.video_last:
+            return (
+                "{% if text.startswith('<video>\\n') %}"
+                "{% set text = text[8:] ~ '\\n<video>' %}{% endif %}"
+            )
+        return "{% set text = text.replace('<image>', '<image>\\n') %}"
 
     def with_ends(self, *, bos: str, eos: str) -> Template:
         """The template for tokenizers whose own marks stand for ``<extra_id_6>``/``_7>``.
@@ -156,6 +166,7 @@ _VICUNA_V1_1 = Template(
     reply="ASSISTANT:",
     answer=" {text}</s>",
     stop=("</s>",),
+    video_last=True,
 )
 _ALL = (
     _NVGPT,

@@ -23,6 +23,7 @@ from kinema.messages import (
     TextPart,
     VideoPart,
 )
+from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, Model, find_model
 from kinema.types import Frames, FrameSampling, Source
 
@@ -80,6 +81,7 @@ class Chat:
         system: replaces the family's own system prompt.
         params: how words are picked.
         settings: how weights are loaded.
+        parts: the pieces of a checkpoint that comes in pieces, and its template.
         fit: take frames away when they do not fit the context, instead of refusing.
         on_stage: told what begins: "reading", "loading", "answering".
 
@@ -96,10 +98,11 @@ class Chat:
         system: str | None = None,
         params: SamplingParams = SamplingParams(),
         settings: EngineSettings | None = None,
+        parts: CheckpointParts = CheckpointParts(),
         fit: bool = False,
         on_stage: Callable[[str], None] = lambda stage: None,
     ) -> None:
-        self.model: Model = find_model(model, engine=engine)
+        self.model: Model = find_model(model, engine=engine, parts=parts)
         self.params = params
         self.conversation = Conversation()
         self._settings = settings or EngineSettings()

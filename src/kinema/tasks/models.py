@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from kinema.engines import ENGINES, EngineSettings, Generates, open_engine
 from kinema.errors import MissingCapability, ModelNotFound, UnknownName
-from kinema.families import FAMILIES, Checkpoint, Family, read_checkpoint, recognise
+from kinema.families import (
+    FAMILIES,
+    Checkpoint,
+    Family,
+    as_trained,
+    read_checkpoint,
+    recognise,
+)
 from kinema.lazy import load
+from kinema.tasks.imports import CheckpointParts, import_checkpoint
 
 DEFAULT_MODEL = "tiny"
+_OURS = "kinema_videolm"
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,8 @@ class Model:
     """The engine that will run it."""
     find_folder: Callable[[], Path | None]
     """Makes or fetches the weights when they are not there yet."""
+    parts: CheckpointParts = field(default_factory=CheckpointParts)
+    """What it was put together from, and its template where that was chosen."""
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -34,7 +46,8 @@ class Model:
         folder = self.find_folder()
         if folder is None:
             return Checkpoint(self.name, None, {})
-        return read_checkpoint(self.name, folder, config_required=self.family.config_required)
+        found = read_checkpoint(self.name, folder, config_required=self.family.config_required)
+        return self.parts.with_template(found)
 
     def open(self, settings: EngineSettings) -> Generates:
         """Load the weights."""
@@ -43,31 +56,40 @@ class Model:
         )
 
 
-def find_model(name: str = DEFAULT_MODEL, *, engine: str | None = None) -> Model:
+def find_model(
+    name: str = DEFAULT_MODEL,
+    *,
+    engine: str | None = None,
+    parts: CheckpointParts = CheckpointParts(),
+) -> Model:
     """The model that ``name`` means: built-in, a folder, or a name on a model hub.
 
-    ``family:FOLDER`` says the family where a folder cannot tell it.
+    ``family:FOLDER`` says the family where a folder cannot tell it. Checkpoints of makers whose
+    format is not ours are converted once, with ``parts``.
 
     Raises:
         UnknownName: no such model or engine.
         ModelNotFound: the folder is none, or the hub does not have it or cannot be reached.
         MissingCapability: this family does not run on that engine.
     """
-    if name in FAMILIES and (FAMILIES[name].builder or not FAMILIES[name].model_types):
+    if name in _built_in_names():
         return _built_in(name, engine)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in FAMILIES:
-        return _in_folder(name, Path(rest).expanduser(), FAMILIES[prefix], engine)
+        return _in_folder(name, Path(rest).expanduser(), FAMILIES[prefix], engine, parts)
     path = Path(name).expanduser()
+    if path.suffix == ".nemo" or (path / "model_config.yaml").is_file():
+        return _in_folder(name, path, FAMILIES["neva"], engine, parts)
     if path.is_dir():
-        return _in_folder(name, path, None, engine)
+        return _in_folder(name, path, None, engine, parts)
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelNotFound(
             f"{name} is no model folder.", hint="A checkpoint is a folder with config.json in it."
         )
     if "/" not in name:
         raise UnknownName("model", name, _built_in_names())
-    return _in_folder(name, load("kinema.families.hub:download")(name), None, engine)
+    folder = load("kinema.families.hub:download")(name)
+    return _in_folder(name, folder, None, engine, parts)
 
 
 def _built_in_names() -> list[str]:
@@ -82,12 +104,22 @@ def _built_in(name: str, engine: str | None) -> Model:
     return Model(name, family.on(chosen), chosen, find)
 
 
-def _in_folder(name: str, folder: Path, family: Family | None, engine: str | None) -> Model:
+def _in_folder(
+    name: str, path: Path, family: Family | None, engine: str | None, parts: CheckpointParts
+) -> Model:
+    foreign = family is not None and bool(family.importer) and not _is_ours(path)
+    folder = import_checkpoint(family, path, parts) if family and foreign else path
     required = family is None or family.config_required
     checkpoint = read_checkpoint(name, folder, config_required=required)
-    family = family or recognise(checkpoint)
+    family = as_trained(family or recognise(checkpoint), checkpoint)
     chosen = _choose_engine(family, engine)
-    return Model(name, family.on(chosen), chosen, lambda: folder)
+    return Model(name, family.on(chosen), chosen, lambda: folder, parts)
+
+
+def _is_ours(folder: Path) -> bool:
+    """True for a folder of our own architecture, whichever family trained it."""
+    config = folder / "config.json"
+    return config.is_file() and json.loads(config.read_text()).get("model_type") == _OURS
 
 
 def _choose_engine(family: Family, wanted: str | None) -> str:

@@ -111,6 +111,14 @@ def test_an_image_gets_its_line_break_in_prompts_only():
     assert "Q<video>" in write("v1", turns("Q<video>"), prompt=True)
 
 
+@pytest.mark.parametrize("name", ["vicuna_v1_1", "video-chatgpt_v1"])
+def test_video_chatgpt_is_asked_with_the_video_behind_the_question(name):
+    asked = write(name, turns("<video>\nWhat?", "A dog.", "Where?"), prompt=True)
+    assert "USER: What?\n<video> ASSISTANT: A dog.</s>USER: Where? ASSISTANT:" in asked
+    trained = write(name, turns("<video>\nWhat?", "A dog."), prompt=False)
+    assert "USER: <video>\nWhat? ASSISTANT: A dog.</s>" in trained
+
+
 def test_ends_of_the_tokenizer_replace_their_stand_ins():
     template = template_named("llama_2").with_ends(bos="<s>", eos="</s>")
     text = render(

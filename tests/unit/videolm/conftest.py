@@ -4,7 +4,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
@@ -19,6 +18,7 @@ from kinema.models.videolm import (
     VideoLMProcessor,
     VideoLMVideoProcessor,
 )
+from support.videolm import make_byte_tokenizer
 
 SIZE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3}
 TOWERS = {
@@ -29,7 +29,6 @@ TOWERS = {
     "efficientnet": lambda: TimmWrapperConfig(architecture="tf_efficientnet_lite0"),
 }
 EFFICIENTNET = {"vision_hidden_size": 1280, "vision_grid": [2, 2], "select_layer": -1}
-SPECIAL = ("<pad>", "<s>", "</s>", "<vid_patch>", "<vid_start>", "<vid_end>")
 
 
 @pytest.fixture(autouse=True)
@@ -40,17 +39,7 @@ def _one_thread():
 
 @pytest.fixture
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """Every byte is a token, so any text survives; then the special tokens."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {token: i for i, token in enumerate([*SPECIAL, *letters])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    )
-    fast.add_special_tokens({"additional_special_tokens": list(SPECIAL[3:])})
-    return fast
+    return make_byte_tokenizer()
 
 
 @pytest.fixture

@@ -77,6 +77,11 @@ class VideoLMConfig(PreTrainedConfig):  # type: ignore[misc]
     media_end_token_id: int | None = None
     tie_word_embeddings: bool = False
 
+    kinema_family: str = ""
+    """The family whose sampling, template and placeholders the model was trained with."""
+    kinema_sampling: dict[str, Any] = field(default_factory=dict)
+    """Fields of a FrameSampling, where the checkpoint has its own."""
+
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))

@@ -25,7 +25,7 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
     Media are taken in the order of the placeholders, over all prompts of the batch.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 (transformers passes all of it by name)
         self,
         video_processor: Any = None,
         tokenizer: Any = None,
@@ -34,13 +34,17 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
         media_token: str = "<vid_patch>",
         media_start_token: str = "<vid_start>",
         media_end_token: str = "<vid_end>",
+        add_special_tokens: bool = True,
+        exact_frames: int | None = None,
     ) -> None:
-        # All arguments are positional: from_pretrained drops keyword-only ones.
+        # No argument is keyword-only: from_pretrained drops those.
         super().__init__(video_processor, tokenizer, chat_template=chat_template)
         self.layout = layout or asdict(VideoLMConfig().layout)
         self.media_token = media_token
         self.media_start_token = media_start_token
         self.media_end_token = media_end_token
+        self.add_special_tokens = add_special_tokens
+        self.exact_frames = exact_frames
         self.image_placeholder = "<image>"
         self.video_placeholder = "<video>"
 
@@ -92,6 +96,7 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
         expanded = [self._expand(prompt, runs) for prompt in prompts]
         for name in ("do_sample_frames", "video_metadata", "input_data_format", "device"):
             kwargs.pop(name, None)
+        kwargs.setdefault("add_special_tokens", self.add_special_tokens)
         return BatchFeature(data={**self.tokenizer(expanded, **kwargs), **inputs})
 
     @property
@@ -136,6 +141,8 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
             return {}
         queues = {self.image_placeholder: iter(images), self.video_placeholder: iter(videos)}
         stacks = [_frames(next(queues[placeholder])) for placeholder in wanted]
+        if self.exact_frames is not None:
+            stacks = [stretch(stack, self.exact_frames) for stack in stacks]
         return dict(self.video_processor(stacks, input_data_format="channels_last"))
 
     def _feature_inputs(
@@ -188,6 +195,16 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
 
     def _expand(self, prompt: str, runs: Any) -> str:
         return self._pattern.sub(lambda _: next(runs), prompt)
+
+
+def stretch(video: np.ndarray[Any, Any], num_frames: int) -> np.ndarray[Any, Any]:
+    """A video of exactly ``num_frames``, frames repeated in place or left out.
+
+    The midpoints of rounded segment borders, as the Breakfast fork of Video-ChatGPT picks them.
+    """
+    borders = np.round(np.arange(num_frames + 1) * (len(video) - 1) / num_frames)
+    indices = ((borders[:-1] + borders[1:]) // 2).astype(int)
+    return np.ascontiguousarray(video[indices])
 
 
 def _flat(media: Any) -> list[Any]:

@@ -1,0 +1,1 @@
+"""Foreign checkpoints to folders of ours, and back. Nothing here runs code from a checkpoint."""

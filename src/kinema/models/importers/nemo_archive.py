@@ -1,0 +1,115 @@
+"""``.nemo`` archives: a tar, or the folder it was unpacked to, read without unpickling objects."""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from kinema.errors import ModelError, ModelNotFound, UnsafeModel
+from kinema.models.importers.weights import Weights, read_weights
+
+CONFIG = "model_config.yaml"
+WEIGHTS = "model_weights.ckpt"
+_RANK_FOLDER = re.compile(r"(?:tp_rank_(?P<tp>\d+)_pp_rank_(?P<pp>\d+)|mp_rank_(?P<mp>\d+))")
+
+
+@dataclass(frozen=True)
+class NemoArchive:
+    """What an archive holds."""
+
+    config: dict[str, Any]
+    """The ``model`` section that it was trained with."""
+    ranks: dict[tuple[int, int], Weights]
+    """State dicts by (pipeline rank, tensor rank)."""
+
+
+def read_nemo(path: Path) -> NemoArchive:
+    """Read a ``.nemo`` file or folder.
+
+    Raises:
+        ModelNotFound: nothing is there.
+        UnsafeModel: weights are pickled objects, or members would leave the folder.
+        ModelError: it is no ``.nemo``.
+    """
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.is_file():
+        raise ModelNotFound(f"There is no archive {path}.", hint="Check the path.")
+    with _unpacked(path) as folder:
+        return _read_folder(folder)
+
+
+def write_nemo(path: Path, config: Mapping[str, Any], weights: Weights) -> None:
+    """Write a single-rank archive."""
+    buffer = io.BytesIO()
+    torch.save(weights, buffer)
+    with tarfile.open(path, "w") as tar:
+        _add(tar, CONFIG, yaml.safe_dump(dict(config)).encode())
+        _add(tar, WEIGHTS, buffer.getvalue())
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(f"./{name}")
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="kinema-nemo-") as name:
+        try:
+            with tarfile.open(path) as tar:
+                tar.extractall(name, filter="data")
+        except tarfile.FilterError as error:
+            raise UnsafeModel(
+                f"{path.name} holds a member that would be written elsewhere.",
+                hint="Do not use this file.",
+            ) from error
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise ModelError(
+                f"{path.name} is no .nemo archive, or it is cut off.", hint="Download it again."
+            ) from error
+        yield Path(name)
+
+
+def _read_folder(folder: Path) -> NemoArchive:
+    file = folder / CONFIG
+    if not file.is_file():
+        raise ModelError(
+            f"{folder.name} holds no {CONFIG}.", hint="A .nemo holds it beside the weights."
+        )
+    config = yaml.safe_load(file.read_text())
+    ranks = {rank: read_weights(file) for rank, file in _rank_files(folder)}
+    if not ranks:
+        _refuse_weights(folder)
+    return NemoArchive(config, ranks)
+
+
+def _rank_files(folder: Path) -> Iterator[tuple[tuple[int, int], Path]]:
+    if (folder / WEIGHTS).is_file():
+        yield (0, 0), folder / WEIGHTS
+        return
+    for file in sorted(folder.glob(f"*_rank_*/{WEIGHTS}")):
+        if found := _RANK_FOLDER.fullmatch(file.parent.name):
+            tensor_rank = int(found["tp"] or found["mp"] or 0)
+            yield (int(found["pp"] or 0), tensor_rank), file
+
+
+def _refuse_weights(folder: Path) -> None:
+    if (folder / "model_weights").is_dir():
+        raise UnsafeModel(
+            "The archive holds a distributed checkpoint (model_weights/), whose index is a "
+            "pickle of objects.",
+            hint="Convert it with NeMo to model_weights.ckpt first.",
+        )
+    raise ModelError("The archive holds no weights.", hint=f"It should hold {WEIGHTS}.")

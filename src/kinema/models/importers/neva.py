@@ -1,0 +1,276 @@
+"""Video NeVA: ``.nemo`` archives to a VideoLM and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, LlamaConfig
+
+from kinema.errors import ModelError
+from kinema.models.importers.folder import Imported
+from kinema.models.importers.nemo_archive import NemoArchive, read_nemo, write_nemo
+from kinema.models.importers.nemo_weights import (
+    PROJECTOR,
+    Heads,
+    merge_ranks,
+    split_parts,
+    to_megatron,
+    to_transformers,
+)
+from kinema.models.importers.parts import read_tokenizer, read_tower
+from kinema.models.importers.weights import Weights, grow_rows, read_weights
+from kinema.models.videolm import VideoLMConfig
+
+EXTRA_TOKENS = tuple(f"<extra_id_{i}>" for i in range(8))
+MEDIA_TOKENS = ("<extra_id_3>", "<extra_id_4>", "<extra_id_5>")
+"""Patch, start and end, for images and videos alike."""
+LLAMA_3_MEDIA_TOKENS = tuple(f"<|reserved_special_token_{i}|>" for i in (3, 4, 5))
+_FITS = {"square": "crop", "pad": "pad"}
+_SINGLE = ("first", "middle", "last")
+
+
+def import_neva(
+    archive: Path,
+    *,
+    base_model: Path | None = None,
+    vision_tower: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+) -> Imported:
+    """Make a VideoLM of an archive.
+
+    Args:
+        archive: the ``.nemo``, with all weights or the projector alone.
+        base_model: the language model of a projector-only archive: a Hugging Face folder or
+            another ``.nemo``.
+        vision_tower: instead of the one that the archive names.
+        tokenizer: instead of the one that the archive or the base model names.
+
+    Raises:
+        ModelError: the archive is of another kind, or parts are missing.
+    """
+    nemo = read_nemo(archive)
+    multimodal = _section(nemo.config, "mm_cfg")
+    projector, vision, language = split_parts(merge_ranks(nemo.ranks))
+    tower = read_tower(
+        vision_tower or multimodal["vision_encoder"]["from_pretrained"], fit=_fit(nemo.config)
+    )
+    text_config, words = _language(nemo, language, base_model)
+    tokens = read_tokenizer(tokenizer or _tokenizer_of(nemo, base_model))
+    ids = _add_tokens(tokens, _section(multimodal, "llm").get("model_type"))
+    text_config.vocab_size = max(len(tokens), len(words["model.embed_tokens.weight"]))
+    config = VideoLMConfig(
+        vision_config=tower.config, text_config=text_config, **_layout(nemo.config), **ids
+    )
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        if name in words:
+            words[name] = grow_rows(words[name], text_config.vocab_size)
+    own_vision = {f"vision_tower.{name}": tensor for name, tensor in vision.items()}
+    weights = {f"language_model.{name}": tensor for name, tensor in words.items()}
+    weights |= {f"projector.{name}": tensor for name, tensor in projector.items()}
+    weights |= tower.weights | own_vision
+    dtype = words["model.norm.weight"].dtype
+    return Imported(
+        config=config,
+        weights={name: tensor.to(dtype) for name, tensor in weights.items()},
+        tokenizer=tokens,
+        video_processor=tower.video_processor,
+        template=_template(nemo.config),
+        add_special_tokens=False,
+    )
+
+
+def export_neva(
+    weights: Weights, config: VideoLMConfig, path: Path, *, template: str, projector_only: bool
+) -> None:
+    """Write a ``.nemo`` that holds a VideoLM's projector, or its language model as well.
+
+    Args:
+        weights: the state dict of the VideoLM.
+        config: its configuration.
+        path: the archive.
+        template: conversation template, ``data.conv_template``.
+        projector_only: leave the language model out, as a run with a frozen one does.
+    """
+    prefix = f"model.{PROJECTOR}."
+    kept = {
+        prefix + name.removeprefix("projector."): tensor
+        for name, tensor in weights.items()
+        if name.startswith("projector.")
+    }
+    if not projector_only:
+        language = {
+            name.removeprefix("language_model."): tensor
+            for name, tensor in weights.items()
+            if name.startswith("language_model.")
+        }
+        megatron = to_megatron(language, _heads(config.text_config))
+        kept |= {f"model.{name}": tensor for name, tensor in megatron.items()}
+    write_nemo(path, _nemo_config(config, template, projector_only), kept)
+
+
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = config.get(name)
+    if not isinstance(section, Mapping):
+        raise ModelError(
+            f"The archive's model_config.yaml has no {name} section.",
+            hint="Archives of NeVA and Video NeVA have one.",
+        )
+    return section
+
+
+def _fit(config: Mapping[str, Any]) -> str:
+    ratio = _section(config, "data").get("image_aspect_ratio", "square")
+    if ratio not in _FITS:
+        raise ModelError(
+            f"image_aspect_ratio is {ratio}, which no video could be trained with.",
+            hint=f"{' and '.join(_FITS)} can be imported.",
+        )
+    return _FITS[ratio]
+
+
+def _template(config: Mapping[str, Any]) -> str:
+    llm = _section(_section(config, "mm_cfg"), "llm")
+    name = str(_section(config, "data").get("conv_template") or "")
+    # The YAML default is an interpolation that points at the language model's kind.
+    return str(llm.get("model_type", "nvgpt")) if not name or name.startswith("${") else name
+
+
+def _layout(config: Mapping[str, Any]) -> dict[str, Any]:
+    multimodal, data = _section(config, "mm_cfg"), _section(config, "data")
+    vision = _section(multimodal, "vision_encoder")
+    if multimodal.get("use_lita"):
+        raise ModelError(
+            "The archive is a LITA model, with time tokens.", hint="Plain Video NeVA is imported."
+        )
+    return {
+        "select_layer": vision.get("vision_select_layer", -2),
+        "select_feature": _select_feature(vision),
+        "pooling": "frames",
+        "projector": multimodal.get("mm_mlp_adapter_type", "linear"),
+        "fusion": "splice",
+        "media_wrap": "outside" if multimodal.get("use_im_start_end") else "inside",
+        "kinema_family": "neva",
+        "kinema_sampling": _sampling(data),
+    }
+
+
+def _select_feature(vision: Mapping[str, Any]) -> str:
+    """NeVA calls all patches of a SigLIP, which has no class token, cls_patch."""
+    asked = str(vision.get("vision_select_feature", "patch"))
+    siglip = "siglip" in str(vision.get("from_pretrained", "")).lower()
+    return "patch" if siglip and asked == "cls_patch" else asked
+
+
+def _sampling(data: Mapping[str, Any]) -> dict[str, Any]:
+    single = data.get("splice_single_frame")
+    if single in _SINGLE:
+        return {"single": single}
+    count = int(data.get("num_frames", 1))
+    if count < 1:
+        return {}  # every frame: as many as the family takes otherwise
+    return {"num_frames": count, "formula": "linspace"}
+
+
+def _language(nemo: NemoArchive, language: Weights, base_model: Path | None) -> tuple[Any, Weights]:
+    """Configuration and weights of the language model, in transformers' terms."""
+    if "decoder.final_layernorm.weight" in language:
+        config = _text_config(nemo.config)
+        return config, to_transformers(language, _heads(config))
+    if base_model is None:
+        raise ModelError(
+            "The archive holds a projector and no language model.",
+            hint="Give the model it was trained on with --base-model.",
+        )
+    if base_model.is_dir() and not (base_model / "model_config.yaml").is_file():
+        return AutoConfig.from_pretrained(base_model), read_weights(base_model)
+    base = read_nemo(base_model)
+    config = _text_config(base.config)
+    return config, to_transformers(split_parts(merge_ranks(base.ranks))[2], _heads(config))
+
+
+def _text_config(config: Mapping[str, Any]) -> LlamaConfig:
+    wanted = {"normalization": "rmsnorm", "activation": "fast-swiglu"}
+    for key, value in wanted.items():
+        if config.get(key, value) not in (value, "swiglu"):
+            raise ModelError(
+                f"The language model has {key} {config[key]}; LLaMA and Mistral have {value}.",
+                hint="Archives of LLaMA and Mistral models can be imported.",
+            )
+    return LlamaConfig(
+        hidden_size=config["hidden_size"],
+        intermediate_size=config["ffn_hidden_size"],
+        num_hidden_layers=config["num_layers"],
+        num_attention_heads=config["num_attention_heads"],
+        num_key_value_heads=config.get("num_query_groups") or config["num_attention_heads"],
+        max_position_embeddings=config.get("encoder_seq_length", 4096),
+        rms_norm_eps=config.get("layernorm_epsilon", 1e-5),
+        rope_theta=config.get("rotary_base", 10000.0),
+        tie_word_embeddings=bool(config.get("share_embeddings_and_output_weights", False)),
+    )
+
+
+def _heads(config: Any) -> Heads:
+    queries = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // queries
+    return Heads(queries, config.num_key_value_heads or queries, size)
+
+
+def _tokenizer_of(nemo: NemoArchive, base_model: Path | None) -> str | Path:
+    if base_model is not None and (base_model / "tokenizer_config.json").is_file():
+        return base_model
+    named = nemo.config.get("tokenizer") or {}
+    if named.get("library") == "huggingface" and named.get("type"):
+        return str(named["type"])
+    raise ModelError(
+        "The archive's tokenizer is a sentencepiece model.",
+        hint="Give the same tokenizer as a Hugging Face folder with --tokenizer.",
+    )
+
+
+def _add_tokens(tokenizer: Any, model_type: str | None) -> dict[str, int]:
+    llama_3 = model_type == "llama_3"
+    media = LLAMA_3_MEDIA_TOKENS if llama_3 else MEDIA_TOKENS
+    tokenizer.add_tokens(list(media if llama_3 else EXTRA_TOKENS), special_tokens=True)
+    names = ("media_token_id", "media_start_token_id", "media_end_token_id")
+    return dict(zip(names, tokenizer.convert_tokens_to_ids(list(media)), strict=True))
+
+
+def _nemo_config(config: VideoLMConfig, template: str, projector_only: bool) -> dict[str, Any]:
+    text = config.text_config
+    sampling = config.kinema_sampling
+    return {
+        "mm_cfg": {
+            "llm": {"freeze": projector_only, "model_type": template},
+            "vision_encoder": {
+                "from_pretrained": config.vision_config.name_or_path,
+                "from_hf": True,
+                "hidden_size": config.vision_hidden_size,
+                "vision_select_layer": config.select_layer,
+                "vision_select_feature": config.select_feature,
+                "freeze": True,
+            },
+            "mm_mlp_adapter_type": config.projector,
+            "use_im_start_end": config.media_wrap == "outside",
+        },
+        "data": {
+            "media_type": "video",
+            "num_frames": sampling.get("num_frames", 1),
+            "splice_single_frame": sampling.get("single"),
+            "conv_template": template,
+            "image_aspect_ratio": "square",
+        },
+        "mcore_gpt": True,
+        "hidden_size": text.hidden_size,
+        "ffn_hidden_size": text.intermediate_size,
+        "num_layers": text.num_hidden_layers,
+        "num_attention_heads": text.num_attention_heads,
+        "num_query_groups": text.num_key_value_heads,
+        "encoder_seq_length": text.max_position_embeddings,
+        "layernorm_epsilon": text.rms_norm_eps,
+        "normalization": "rmsnorm",
+        "activation": "fast-swiglu",
+        "rotary_base": text.rope_parameters["rope_theta"],
+        "share_embeddings_and_output_weights": bool(text.tie_word_embeddings),
+    }

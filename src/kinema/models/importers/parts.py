@@ -1,0 +1,85 @@
+"""The pretrained parts that importers put together: vision towers and tokenizers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoTokenizer,
+    CLIPVisionModel,
+    SiglipVisionModel,
+)
+
+from kinema.errors import MissingPackage, ModelError, ModelNotFound
+from kinema.models.importers.weights import Weights
+from kinema.models.videolm import VideoLMVideoProcessor
+
+_TOWERS = {
+    "clip": CLIPVisionModel,
+    "clip_vision_model": CLIPVisionModel,
+    "siglip": SiglipVisionModel,
+    "siglip_vision_model": SiglipVisionModel,
+}
+_PIXELS = ("size", "crop_size", "image_mean", "image_std", "do_center_crop", "resample")
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A pretrained vision tower."""
+
+    config: Any
+    weights: Weights
+    """Named as in a VideoLM."""
+    video_processor: VideoLMVideoProcessor
+    """Gives it the pixels that it was trained on."""
+
+
+def read_tower(name: str | Path, *, fit: str) -> Tower:
+    """A CLIP or SigLIP tower from a folder or the hub's cache.
+
+    Raises:
+        ModelNotFound: it is not there.
+        ModelError: it is another kind of model.
+    """
+    try:
+        kind = AutoConfig.from_pretrained(name).model_type
+        if kind not in _TOWERS:
+            raise ModelError(
+                f"{name} is a {kind}, and towers are CLIP or SigLIP.", hint="Give another tower."
+            )
+        tower = _TOWERS[kind].from_pretrained(name)
+        given = AutoImageProcessor.from_pretrained(name).to_dict()
+    except (OSError, ValueError) as error:
+        raise ModelNotFound(
+            f"The vision tower {name} cannot be loaded.",
+            hint="Give its folder with --vision-tower FOLDER.",
+        ) from error
+    pixels = {key: given[key] for key in _PIXELS if given.get(key) is not None}
+    if not pixels.get("do_center_crop"):
+        pixels |= {"do_center_crop": False, "crop_size": pixels["size"]}
+    weights = {f"vision_tower.{key}": tensor for key, tensor in tower.state_dict().items()}
+    return Tower(tower.config, weights, VideoLMVideoProcessor(fit=fit, **pixels))
+
+
+def read_tokenizer(name: str | Path) -> Any:
+    """A tokenizer from a folder or the hub's cache.
+
+    Raises:
+        ModelNotFound: it is not there.
+        MissingPackage: it is a sentencepiece model and that package is not installed.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except ImportError as error:
+        raise MissingPackage(
+            f"The tokenizer of {name} is a sentencepiece model.",
+            hint="Install with: pip install sentencepiece protobuf",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelNotFound(
+            f"The tokenizer {name} cannot be loaded.", hint="Give its folder with --tokenizer."
+        ) from error

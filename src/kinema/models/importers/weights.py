@@ -1,0 +1,94 @@
+"""Tensors from files that others wrote: torch pickles and safetensors, never code."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from kinema.errors import ModelError, ModelNotFound, UnsafeModel
+
+Weights = dict[str, Tensor]
+
+_PLAIN_BYTES: list[Any] = [bytes, (bytes, "__builtin__.bytes"), (io.BytesIO, "_io.BytesIO")]
+"""How Megatron's ``_extra_state`` entries stand between the tensors; they are dropped."""
+
+_SHARDS = ("*.safetensors", "pytorch_model*.bin")
+
+
+def read_weights(path: Path) -> Weights:
+    """All tensors of one ``.safetensors`` or torch file, or of a checkpoint folder's shards.
+
+    Raises:
+        ModelNotFound: nothing is there.
+        UnsafeModel: the file would run code when it is unpickled.
+        ModelError: it is no dictionary of tensors.
+    """
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.is_file():
+        raise ModelNotFound(f"There is no weight file {path}.", hint="Check the path.")
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    return _tensors(_unpickle(path), path)
+
+
+def _read_folder(folder: Path) -> Weights:
+    for pattern in _SHARDS:
+        shards = sorted(folder.glob(pattern))
+        if shards:
+            return {name: t for shard in shards for name, t in read_weights(shard).items()}
+    raise ModelNotFound(
+        f"{folder} holds no weights.", hint=f"One of {', '.join(_SHARDS)} is wanted."
+    )
+
+
+def _unpickle(path: Path) -> object:
+    try:
+        with torch.serialization.safe_globals(_PLAIN_BYTES):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UnsafeModel(
+            f"{path.name} holds more than tensors, and reading it would run its code.",
+            hint="Ask for a safetensors file, or for a state dict saved alone.",
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{path.name} is no torch file, or it is cut off.", hint="Download it again."
+        ) from error
+
+
+def _tensors(loaded: object, path: Path) -> Weights:
+    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, Mapping):
+        raise ModelError(f"{path.name} holds no state dict.", hint="Save model.state_dict().")
+    return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
+
+
+def strip_prefix(weights: Weights, prefixes: Iterable[str]) -> Weights:
+    """Names without the longest of ``prefixes`` that each begins with."""
+    longest_first = sorted(prefixes, key=len, reverse=True)
+    renamed = {}
+    for name, tensor in weights.items():
+        found = next((p for p in longest_first if name.startswith(p)), "")
+        renamed[name.removeprefix(found)] = tensor
+    return renamed
+
+
+def grow_rows(weight: Tensor, rows: int) -> Tensor:
+    """``weight`` with rows added up to ``rows``, each the mean of the old ones.
+
+    That is how Video-ChatGPT starts the embeddings of its new tokens.
+    """
+    missing = rows - len(weight)
+    if missing <= 0:
+        return weight
+    mean = weight.float().mean(dim=0, keepdim=True).to(weight.dtype)
+    return torch.cat([weight, mean.expand(missing, -1)])

@@ -1,0 +1,316 @@
+"""``.nemo`` archives in NeMo's layout, written here rank by rank, read back as a VideoLM."""
+
+import io
+import tarfile
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    LlamaConfig,
+    LlamaForCausalLM,
+    SiglipImageProcessor,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
+
+from kinema.errors import ModelError, ModelNotFound, UnsafeModel
+from kinema.models.importers.nemo_archive import read_nemo
+from kinema.models.importers.neva import EXTRA_TOKENS, export_neva, import_neva
+from support.videolm import (
+    HIDDEN,
+    LAYERS,
+    PROJECTOR,
+    TEXT,
+    WIDTH,
+    make_clip_tower,
+    neva_settings,
+    write_nemo_folder,
+)
+
+QUERIES, GROUPS = TEXT["num_attention_heads"], TEXT["num_key_value_heads"]
+SIZE = HIDDEN // QUERIES
+JINJA = "{% for m in messages %}{{ m.content }}{% endfor %}"
+
+
+@pytest.fixture
+def language() -> LlamaForCausalLM:
+    return LlamaForCausalLM(LlamaConfig(vocab_size=264, **TEXT)).eval()
+
+
+@pytest.fixture
+def towers(tmp_path):
+    make_clip_tower(tmp_path / "clip", side=42)
+    shape = {"hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 3}
+    siglip = SiglipVisionConfig(**shape, num_attention_heads=4, image_size=42, patch_size=14)
+    SiglipVisionModel(siglip).save_pretrained(tmp_path / "siglip")
+    side = {"height": 42, "width": 42}
+    SiglipImageProcessor(size=side).save_pretrained(tmp_path / "siglip")
+    return tmp_path
+
+
+@pytest.fixture
+def words(tmp_path, byte_tokenizer):
+    byte_tokenizer.save_pretrained(tmp_path / "words")
+    return tmp_path / "words"
+
+
+@pytest.fixture
+def projector():
+    return {
+        "0.weight": torch.randn(HIDDEN, WIDTH),
+        "0.bias": torch.randn(HIDDEN),
+        "2.weight": torch.randn(HIDDEN, HIDDEN),
+        "2.bias": torch.randn(HIDDEN),
+    }
+
+
+def settings(towers, words, **changes):
+    return neva_settings(towers / "clip", words, **changes)
+
+
+def megatron_slice(model, *, rank: int, width: int, stage: int, stages: int):
+    """What one rank of Megatron holds of a LLaMA: written with loops, slice by slice."""
+    state = model.state_dict()
+
+    def rows(t):
+        return t[rank * len(t) // width : (rank + 1) * len(t) // width]
+
+    def columns(t):
+        return rows(t.T).T
+
+    weights = {}
+    per_stage = LAYERS // stages
+    for local in range(per_stage):
+        layer = f"model.layers.{stage * per_stage + local}."
+        out = f"decoder.layers.{local}."
+        q, k, v = (state[f"{layer}self_attn.{n}_proj.weight"] for n in "qkv")
+        fused = []
+        per_group = QUERIES // GROUPS
+        for group in range(rank * GROUPS // width, (rank + 1) * GROUPS // width):
+            for head in range(group * per_group, (group + 1) * per_group):
+                fused.append(q[head * SIZE : (head + 1) * SIZE])
+            fused.append(k[group * SIZE : (group + 1) * SIZE])
+            fused.append(v[group * SIZE : (group + 1) * SIZE])
+        weights[out + "self_attention.linear_qkv.weight"] = torch.cat(fused)
+        weights[out + "self_attention.linear_proj.weight"] = columns(
+            state[layer + "self_attn.o_proj.weight"]
+        )
+        weights[out + "mlp.linear_fc1.weight"] = torch.cat(
+            [rows(state[f"{layer}mlp.{n}_proj.weight"]) for n in ("gate", "up")]
+        )
+        weights[out + "mlp.linear_fc2.weight"] = columns(state[layer + "mlp.down_proj.weight"])
+        weights[out + "self_attention.linear_qkv.layer_norm_weight"] = state[
+            layer + "input_layernorm.weight"
+        ]
+        weights[out + "mlp.linear_fc1.layer_norm_weight"] = state[
+            layer + "post_attention_layernorm.weight"
+        ]
+    if stage == 0:
+        weights["embedding.word_embeddings.weight"] = rows(state["model.embed_tokens.weight"])
+    if stage == stages - 1:
+        weights["decoder.final_layernorm.weight"] = state["model.norm.weight"]
+        weights["output_layer.weight"] = rows(state["lm_head.weight"])
+    return {name: tensor.clone() for name, tensor in weights.items()}
+
+
+LAYOUTS = {
+    "single": (1, 1, lambda s, r: ""),
+    "tensor parallel": (2, 1, lambda s, r: f"mp_rank_{r:02d}"),
+    "pipeline parallel": (1, 2, lambda s, r: f"tp_rank_{r:02d}_pp_rank_{s:03d}"),
+    "both": (2, 2, lambda s, r: f"tp_rank_{r:02d}_pp_rank_{s:03d}"),
+}
+
+
+@pytest.mark.parametrize("tar", [False, True], ids=["folder", "tar"])
+@pytest.mark.parametrize("prefix", ["model.", "model.module."])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_rank_layout_gives_the_model_back(
+    layout, prefix, tar, language, towers, words, projector, tmp_path
+):
+    width, stages, folder_of = LAYOUTS[layout]
+    ranks = {}
+    for stage in range(stages):
+        for rank in range(width):
+            held = megatron_slice(language, rank=rank, width=width, stage=stage, stages=stages)
+            if stage == 0:
+                held |= {PROJECTOR + name: tensor for name, tensor in projector.items()}
+            ranks[folder_of(stage, rank)] = held
+    archive = write_nemo_folder(
+        tmp_path / "neva", settings(towers, words), ranks, prefix=prefix, tar=tar
+    )
+    imported = import_neva(archive)
+    for name, tensor in language.state_dict().items():
+        found = imported.weights[f"language_model.{name}"]
+        assert torch.equal(found[: len(tensor)], tensor), name
+    for name, tensor in projector.items():
+        assert torch.equal(imported.weights[f"projector.{name}"], tensor)
+    assert imported.template == "llama_2"
+    assert imported.config.kinema_sampling == {"num_frames": 8, "formula": "linspace"}
+
+
+def test_a_missing_rank_is_named(language, towers, words, tmp_path):
+    held = megatron_slice(language, rank=1, width=2, stage=0, stages=1)
+    archive = write_nemo_folder(tmp_path / "neva", settings(towers, words), {"mp_rank_01": held})
+    with pytest.raises(ModelError, match="lacks tensor rank 0"):
+        import_neva(archive)
+
+
+@pytest.fixture
+def projector_only(towers, words, projector, language, tmp_path, byte_tokenizer):
+    """An archive of a run with a frozen language model, and that language model."""
+    language.save_pretrained(tmp_path / "llm")
+    byte_tokenizer.save_pretrained(tmp_path / "llm")
+
+    def write(name="neva", **changes):
+        held = {PROJECTOR + key: tensor for key, tensor in projector.items()}
+        return write_nemo_folder(tmp_path / name, settings(towers, words, **changes), {"": held})
+
+    return write
+
+
+@pytest.mark.parametrize(("use_im_start_end", "patches", "run"), [(True, 72, 74), (False, 70, 72)])
+def test_a_saved_projector_answers_with_exact_token_counts(
+    use_im_start_end, patches, run, projector_only, tmp_path, clip_of
+):
+    archive = projector_only(mm_cfg__use_im_start_end=use_im_start_end)
+    imported = import_neva(archive, base_model=tmp_path / "llm")
+    imported.save(tmp_path / "out", chat_template=JINJA, stop=("<extra_id_1>", "<extra_id_7>"))
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "out").eval()
+    processor = AutoProcessor.from_pretrained(tmp_path / "out")
+    inputs = processor(text="<video>\nWhat?", videos=[clip_of(8)], return_tensors="pt")
+    ids = inputs["input_ids"][0].tolist()
+    tokens = processor.tokenizer.convert_tokens_to_ids(list(EXTRA_TOKENS))
+    assert [ids.count(tokens[i]) for i in (3, 4, 5)] == [patches, 1, 1]
+    assert len(ids) == run + len("\nWhat?")
+    assert model.generation_config.eos_token_id == [2, tokens[1], tokens[7]]
+    with torch.no_grad():
+        assert model(**inputs).logits.isfinite().all()
+
+
+def test_start_and_end_are_overwritten_only_when_inside(projector_only, tmp_path, clip_of):
+    archive = projector_only(mm_cfg__use_im_start_end=False)
+    imported = import_neva(archive, base_model=tmp_path / "llm")
+    imported.save(tmp_path / "out", chat_template=JINJA)
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "out").eval()
+    processor = AutoProcessor.from_pretrained(tmp_path / "out")
+    inputs = processor(text="<video>?", videos=[clip_of(8)], return_tensors="pt")
+    with torch.no_grad():
+        before = model(**inputs).logits
+        start = processor.tokenizer.convert_tokens_to_ids("<extra_id_4>")
+        model.get_input_embeddings().weight[start] += 10
+        assert torch.equal(model(**inputs).logits, before)
+
+
+def test_llama_3_has_its_own_media_tokens(projector_only, tmp_path):
+    archive = projector_only(mm_cfg__llm__model_type="llama_3")
+    imported = import_neva(archive, base_model=tmp_path / "llm")
+    ids = imported.config
+    names = imported.tokenizer.convert_ids_to_tokens(
+        [ids.media_token_id, ids.media_start_token_id, ids.media_end_token_id]
+    )
+    assert names == [f"<|reserved_special_token_{i}|>" for i in (3, 4, 5)]
+    assert imported.template == "llama_3"
+
+
+def test_the_older_projector_name_and_a_linear_one_are_read(
+    projector_only, towers, words, tmp_path
+):
+    projector_only()
+    old = "embedding.word_embeddings.adapter_layer.mm_linear_adapter.linear."
+    held = {old + "weight": torch.randn(HIDDEN, WIDTH), old + "bias": torch.randn(HIDDEN)}
+    config = settings(towers, words, mm_cfg__mm_mlp_adapter_type="linear")
+    archive = write_nemo_folder(
+        tmp_path / "old", config, {"": held}, prefix="model.language_model."
+    )
+    imported = import_neva(archive, base_model=tmp_path / "llm")
+    imported.save(tmp_path / "out", chat_template=JINJA)
+    assert torch.equal(imported.weights["projector.weight"], held[old + "weight"])
+
+
+def test_siglip_with_downsampling_takes_all_patches(projector_only, towers, tmp_path):
+    archive = projector_only(
+        mm_cfg__vision_encoder__from_pretrained=str(towers / "siglip"),
+        mm_cfg__vision_encoder__vision_select_feature="cls_patch",
+        data__image_aspect_ratio="pad",
+    )
+    imported = import_neva(archive, base_model=tmp_path / "llm")
+    assert imported.config.layout.prompt_tokens(1) == 9
+    assert imported.video_processor.fit == "pad"
+    assert imported.video_processor.do_center_crop is False
+
+
+@pytest.mark.parametrize("projector_alone", [True, False])
+def test_export_and_import_round_trip(
+    projector_alone, projector_only, towers, tmp_path, language, words
+):
+    imported = import_neva(projector_only(), base_model=tmp_path / "llm")
+    export_neva(
+        imported.weights,
+        imported.config,
+        tmp_path / "again.nemo",
+        template="llama_2",
+        projector_only=projector_alone,
+    )
+    again = import_neva(
+        tmp_path / "again.nemo",
+        base_model=tmp_path / "llm" if projector_alone else None,
+        vision_tower=towers / "clip",
+        tokenizer=words,
+    )
+    assert again.weights.keys() == imported.weights.keys()
+    for name, tensor in imported.weights.items():
+        assert torch.equal(again.weights[name], tensor), name
+    assert again.config.layout == imported.config.layout
+
+
+def test_a_projector_without_its_language_model_says_what_is_missing(projector_only):
+    with pytest.raises(ModelError, match="no language model") as caught:
+        import_neva(projector_only())
+    assert "--base-model" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("changes", "words_of_error"),
+    [
+        ({"mm_cfg__use_lita": True}, "LITA"),
+        ({"data__image_aspect_ratio": "keep"}, "image_aspect_ratio is keep"),
+        ({"mm_cfg": None}, "no mm_cfg section"),
+    ],
+)
+def test_what_cannot_be_imported_is_refused_by_name(
+    changes, words_of_error, projector_only, tmp_path
+):
+    archive = projector_only(**changes)
+    with pytest.raises(ModelError, match=words_of_error):
+        import_neva(archive, base_model=tmp_path / "llm")
+
+
+def test_another_architecture_is_refused_by_name(language, towers, words, tmp_path):
+    held = megatron_slice(language, rank=0, width=1, stage=0, stages=1)
+    config = settings(towers, words, normalization="layernorm1p")
+    with pytest.raises(ModelError, match="layernorm1p"):
+        import_neva(write_nemo_folder(tmp_path / "neva", config, {"": held}))
+
+
+def test_archives_that_could_do_harm_are_refused(tmp_path):
+    (tmp_path / "dist" / "model_weights").mkdir(parents=True)
+    (tmp_path / "dist" / "model_config.yaml").write_text("a: 1")
+    with pytest.raises(UnsafeModel, match="distributed"):
+        read_nemo(tmp_path / "dist")
+    with tarfile.open(tmp_path / "evil.nemo", "w") as tar:
+        member = tarfile.TarInfo("../escaped")
+        member.size = 1
+        tar.addfile(member, io.BytesIO(b"x"))
+    with pytest.raises(UnsafeModel, match="written elsewhere"):
+        read_nemo(tmp_path / "evil.nemo")
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_what_is_no_archive_is_named(tmp_path):
+    (tmp_path / "text.nemo").write_text("hello")
+    with pytest.raises(ModelError, match=r"no \.nemo archive"):
+        read_nemo(tmp_path / "text.nemo")
+    with pytest.raises(ModelNotFound):
+        read_nemo(tmp_path / "absent.nemo")
