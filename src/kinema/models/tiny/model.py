@@ -6,6 +6,7 @@ embeddings a frame out. A connector that carries more than names needs no gramma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +25,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from kinema.errors import ModelError, UsageError
 from kinema.models.tiny.answers import answer
 from kinema.models.tiny.config import TinyConfig
-from kinema.models.tiny.constraint import OnlySentencesOf
+from kinema.models.tiny.constraint import ForcedTokens, OnlySentencesOf
 from kinema.models.tiny.processor import UNKNOWN_TIME
 from kinema.models.tiny.sightings import Clip
 from kinema.models.tiny.vision import classify
@@ -151,7 +152,14 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             eos_token_id=self._tokenizer.eos_token_id,
         )
         processors = LogitsProcessorList([*(logits_processor or []), constraint])
+        if len(input_ids) == 1 and _is_plain(kwargs):
+            kwargs["prompt_lookup_num_tokens"] = 1  # asks for drafts; ForcedTokens writes them
         return super().generate(input_ids=input_ids, logits_processor=processors, **kwargs)
+
+    def _get_candidate_generator(
+        self, *, logits_processor: LogitsProcessorList, **_: Any
+    ) -> ForcedTokens:
+        return ForcedTokens(next(p for p in logits_processor if isinstance(p, OnlySentencesOf)))
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -185,6 +193,16 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         turns = [turn.partition("\n") for turn in text.split("<|im_start|>")[1:]]
         said = [words for role, _, words in turns if role in ("user", "assistant")]
         return [words.split("<|im_end|>")[0].strip() for words in said if words.strip()]
+
+
+def _is_plain(options: Mapping[str, Any]) -> bool:
+    """True for one sequence without beams or stop strings, which drafts do not go with."""
+    config = options.get("generation_config")
+    asked = {name: options.get(name, getattr(config, name, None)) for name in _NOT_DRAFTED}
+    return all(value in (None, 1) for value in asked.values())
+
+
+_NOT_DRAFTED = ("num_beams", "num_return_sequences", "stop_strings")
 
 
 def _clips(probabilities: Tensor, counts: Any, milliseconds: Any) -> list[Clip]:
