@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor
+from transformers.generation.candidate_generator import CandidateGenerator
 
 Grammar = tuple[tuple[str, ...], ...]
 """Choices in order. Within one, no alternative is the beginning of another."""
@@ -47,7 +48,7 @@ class OnlySentencesOf(LogitsProcessor):  # type: ignore[misc]
         eos_token_id: int,
     ) -> None:
         self._tries = [[_trie([encode(s) for s in choice]) for choice in g] for g in grammars]
-        self._prompt_length = prompt_length
+        self.prompt_length = prompt_length
         self._eos = eos_token_id
 
     def allowed(self, row: int, generated: Sequence[int]) -> list[int]:
@@ -58,13 +59,39 @@ class OnlySentencesOf(LogitsProcessor):  # type: ignore[misc]
             node = node.get(token) or next(choices, {})
         return list(node) or [self._eos]
 
+    def forced(self, generated: Sequence[int]) -> list[int]:
+        """What must follow ``generated`` in the only row, up to the next choice or the end."""
+        run: list[int] = []
+        while len(allowed := self.allowed(0, [*generated, *run])) == 1 and allowed != [self._eos]:
+            run += allowed
+        return run
+
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Mask float[B, vocab]; B may hold several beams or samples a row."""
         copies = len(input_ids) // len(self._tries)
         masked = torch.full_like(scores, -torch.inf)
-        for i, ids in enumerate(input_ids[:, self._prompt_length :].tolist()):
+        for i, ids in enumerate(input_ids[:, self.prompt_length :].tolist()):
             allowed = self.allowed(i // copies, ids)
             # Other processors may have forbidden all that is true; truth goes first.
             kept = scores[i, allowed]
             masked[i, allowed] = kept.where(kept.isfinite(), torch.zeros_like(kept))
         return masked
+
+
+class ForcedTokens(CandidateGenerator):  # type: ignore[misc]
+    """Drafts, for assisted decoding, the tokens between two choices.
+
+    There is nothing to decide in them, so the model reads a whole run in one forward pass
+    instead of one pass a token. The answer is the same.
+    """
+
+    def __init__(self, constraint: OnlySentencesOf) -> None:
+        self._constraint = constraint
+
+    def get_candidates(self, input_ids: Tensor, **_: Any) -> tuple[Tensor, None]:
+        """int64[1, L] with the forced tokens behind it; no draft logits."""
+        generated = input_ids[0, self._constraint.prompt_length :].tolist()
+        if not generated:  # the first pass takes embeddings, which hold the prompt alone
+            return input_ids, None
+        run = input_ids.new_tensor([self._constraint.forced(generated)])
+        return torch.cat([input_ids, run.long()], dim=1), None

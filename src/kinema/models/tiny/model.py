@@ -6,7 +6,7 @@ embeddings a frame out. A connector that carries more than names needs no gramma
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -25,24 +25,10 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from kinema.errors import ModelError, UsageError
 from kinema.models.tiny.answers import answer
 from kinema.models.tiny.config import TinyConfig
-from kinema.models.tiny.constraint import OnlySentencesOf
-from kinema.models.tiny.decoding import write_ahead
+from kinema.models.tiny.constraint import ForcedTokens, OnlySentencesOf
 from kinema.models.tiny.processor import UNKNOWN_TIME
 from kinema.models.tiny.sightings import Clip
 from kinema.models.tiny.vision import classify
-
-
-_PLAIN: dict[str, tuple[Any, ...]] = {
-    "output_logits": (False,),
-    "output_scores": (False,),
-    "output_attentions": (False,),
-    "output_hidden_states": (False,),
-    "num_beams": (1,),
-    "num_return_sequences": (1,),
-    "assistant_model": (),
-    "custom_generate": (),
-}
-"""Options of ``generate`` and the values under which forced tokens need no forward pass."""
 
 
 class LabelConnector(nn.Module):
@@ -73,7 +59,7 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
 
     def __init__(self, config: TinyConfig) -> None:
         super().__init__(config)
-        text = config.text_config
+        text = config.get_text_config()
         self.vision = timm.create_model(config.vision_model, pretrained=False)
         self.connector = LabelConnector(
             self.vision.num_classes, text.hidden_size, config.tokens_per_frame
@@ -112,7 +98,7 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             frame_milliseconds: int64[sum T], unused here; ``generate`` reads it.
             kwargs: for the language model (``attention_mask``, ``labels``, ...).
         """
-        if inputs_embeds is None and pixel_values is not None:
+        if inputs_embeds is None and input_ids is not None and pixel_values is not None:
             inputs_embeds = self.splice(input_ids, classify(self.vision, pixel_values.float()))
         if inputs_embeds is not None:
             input_ids = None
@@ -124,7 +110,7 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         Raises:
             UsageError: the prompt has another number of places than the frames need.
         """
-        embeds = self.get_input_embeddings()(input_ids)
+        embeds: Tensor = self.get_input_embeddings()(input_ids)
         places = self._places(input_ids)
         visual = self.connector(probabilities).flatten(0, 1)
         if int(places.sum()) != len(visual):
@@ -136,8 +122,8 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         return embeds.masked_scatter(places.unsqueeze(-1), visual.to(embeds.dtype))
 
     def _places(self, input_ids: Tensor) -> Tensor:
-        config = self.config
-        return (input_ids == config.image_token_id) | (input_ids == config.video_token_id)
+        placeholders = (self.config.image_token_id, self.config.video_token_id)
+        return torch.isin(input_ids, torch.tensor(placeholders, device=input_ids.device))
 
     @torch.no_grad()
     def generate(
@@ -166,9 +152,14 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             eos_token_id=self._tokenizer.eos_token_id,
         )
         processors = LogitsProcessorList([*(logits_processor or []), constraint])
-        if _may_write_ahead(input_ids, kwargs):
-            kwargs["custom_generate"] = write_ahead
+        if len(input_ids) == 1 and _is_plain(kwargs):
+            kwargs["prompt_lookup_num_tokens"] = 1  # asks for drafts; ForcedTokens writes them
         return super().generate(input_ids=input_ids, logits_processor=processors, **kwargs)
+
+    def _get_candidate_generator(
+        self, *, logits_processor: LogitsProcessorList, **_: Any
+    ) -> ForcedTokens:
+        return ForcedTokens(next(p for p in logits_processor if isinstance(p, OnlySentencesOf)))
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -204,11 +195,14 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         return [words.split("<|im_end|>")[0].strip() for words in said if words.strip()]
 
 
-def _may_write_ahead(input_ids: Tensor, options: dict[str, Any]) -> bool:
-    """One row, and nobody asks for logits, beams or several answers."""
+def _is_plain(options: Mapping[str, Any]) -> bool:
+    """True for one sequence without beams or stop strings, which drafts do not go with."""
     config = options.get("generation_config")
-    wanted = {name: getattr(config, name, None) for name in _PLAIN} | options
-    return len(input_ids) == 1 and all(wanted.get(name) in (None, *_PLAIN[name]) for name in _PLAIN)
+    asked = {name: options.get(name, getattr(config, name, None)) for name in _NOT_DRAFTED}
+    return all(value in (None, 1) for value in asked.values())
+
+
+_NOT_DRAFTED = ("num_beams", "num_return_sequences", "stop_strings")
 
 
 def _clips(probabilities: Tensor, counts: Any, milliseconds: Any) -> list[Clip]:
@@ -219,7 +213,5 @@ def _clips(probabilities: Tensor, counts: Any, milliseconds: Any) -> list[Clip]:
         )
     seconds = milliseconds.double().where(milliseconds != UNKNOWN_TIME, torch.nan) / 1000
     sizes = counts.tolist()
-    parts: Iterator[tuple[Tensor, Tensor]] = zip(
-        probabilities.split(sizes), seconds.split(sizes), strict=True
-    )
+    parts = zip(torch.split(probabilities, sizes), torch.split(seconds, sizes), strict=True)
     return [Clip("video", p.cpu().numpy(), s.cpu().numpy()) for p, s in parts]
