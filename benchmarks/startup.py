@@ -14,9 +14,8 @@ import json
 import subprocess
 import sys
 
-from kinema.models.tiny.build import build
-
 from common import machine, median, timed, write_result
+from kinema.models.tiny.build import build
 
 CLIP = "examples/four_things.mp4"
 QUESTION = "What do you see?"

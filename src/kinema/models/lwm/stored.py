@@ -101,7 +101,10 @@ class OneLayer:
 
     def read(self, index: Index, dtype: DTypeLike) -> NDArray[Any]:
         """The slice of this layer."""
-        return self.stacked.read((slice(self.layer, self.layer + 1), *index), dtype)[0]
+        layer: NDArray[Any] = self.stacked.read((slice(self.layer, self.layer + 1), *index), dtype)[
+            0
+        ]
+        return layer
 
 
 @dataclass(frozen=True)

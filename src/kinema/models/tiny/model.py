@@ -7,6 +7,7 @@ embeddings a frame out. A connector that carries more than names needs no gramma
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     GenerationMixin,
     LogitsProcessorList,
     PreTrainedModel,
@@ -138,7 +140,8 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         """``GenerationMixin.generate``, held to the sentences that the frames support."""
         if input_ids is None:
             raise UsageError("generate() got no input_ids.", hint="Pass the processor's output.")
-        clips: list[Clip] = []
+        # What was seen stays with the keys and values of the prompt that showed it.
+        clips = list(getattr(kwargs.get("past_key_values"), "clips", []))
         if pixel_values is not None:
             probabilities = classify(self.vision, pixel_values.float())
             kwargs["inputs_embeds"] = self.splice(input_ids, probabilities)
@@ -153,8 +156,11 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         )
         processors = LogitsProcessorList([*(logits_processor or []), constraint])
         if len(input_ids) == 1 and _is_plain(kwargs):
-            kwargs["prompt_lookup_num_tokens"] = 1  # asks for drafts; ForcedTokens writes them
-        return super().generate(input_ids=input_ids, logits_processor=processors, **kwargs)
+            kwargs |= _with_drafts(kwargs.get("generation_config"))
+        output = super().generate(input_ids=input_ids, logits_processor=processors, **kwargs)
+        if (cache := getattr(output, "past_key_values", None)) is not None:
+            cache.clips = clips
+        return output
 
     def _get_candidate_generator(
         self, *, logits_processor: LogitsProcessorList, **_: Any
@@ -179,7 +185,12 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             places = ids[self._places(ids)].tolist()
             row: list[Clip] = []
             while places:
-                clip = next(remaining)
+                clip = next(remaining, None)
+                if clip is None:
+                    raise UsageError(
+                        "The prompt shows more than the pixels given with it.",
+                        hint="Pass the processor's whole output, or the cache of the last turn.",
+                    )
                 if places[0] == self.config.image_token_id:
                     clip = Clip("picture", clip.probabilities, clip.seconds)
                 row.append(clip)
@@ -193,6 +204,15 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         turns = [turn.partition("\n") for turn in text.split("<|im_start|>")[1:]]
         said = [words for role, _, words in turns if role in ("user", "assistant")]
         return [words.split("<|im_end|>")[0].strip() for words in said if words.strip()]
+
+
+def _with_drafts(config: GenerationConfig | None) -> dict[str, Any]:
+    """Options that make ``generate`` ask for drafts; :class:`ForcedTokens` writes them."""
+    if config is None:
+        return {"prompt_lookup_num_tokens": 1}
+    drafting = copy(config)
+    drafting.prompt_lookup_num_tokens = 1
+    return {"generation_config": drafting}
 
 
 def _is_plain(options: Mapping[str, Any]) -> bool:
