@@ -8,33 +8,39 @@ single frames can not answer gets told so.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from kinema.models.tiny.constraint import Grammar
 from kinema.models.tiny.labels import KINDS, Concept, find_mentions
 from kinema.models.tiny.sightings import Clip, Sighting, find_sightings
 
 _CANNOT = re.compile(
-    r"\b(how many|how much|how (old|big|fast|far|tall)|count|colou?rs?|who|whose|why|where|doing|"
-    r"say|says|said|hear|sounds?|feel\w*|think\w*|read|written|texts?|directions?|left|right)\b"
+    r"\b(how (many|much|old|big|fast|far|tall)|count|colou?rs?|who|whose|why|where|doing|say|says|"
+    r"said|hear|sounds?|feel\w*|think\w*|read|written|texts?|directions?|left|right)\b"
 )
-_ORDER = re.compile(r"\b(first|last|before|after|order|earlier|later|begins?|ends?|starts?)\b")
-_WHEN = re.compile(r"\b(when|what time|which time|which seconds?|what seconds?|how long)\b")
+_ORDER = re.compile(r"\b(first|last|before|after|order|earlier|later|begins?|ends?|starts?|next)\b")
+_LATE = re.compile(r"\b(last|ends?|later)\b")
+_WHEN = re.compile(r"\b(when|how long|(at )?(what|which) (times?|seconds?))\b")
 _EXISTS = re.compile(
     r"^(and |so |but )?(is|are|was|were) (there|this|that|it|these|those)\b|"
-    r"^(and |so )?(do|does|did|can|could) (you|it|we|the video|this video|the picture) .*"
-    r"(see|show|contain|have|recogni[sz]e|appear|find|spot)|\bany\b|^(and|what about|how about)\b"
+    r"^(and |so )?(do|does|did|can|could) (you|it|we|(the|this) (video|picture|clip))\b|"
+    r"\bany\b|^(and|(what|how) about)\b"
 )
 _OPEN = re.compile(
-    r"\b(what|which|see|describe|happen\w*|show\w*|summar\w*|captions?|tell me|list|name|explain|"
-    r"contents?|objects?|things?|about)\b"
+    r"\b(what\w*|which|see|describe|description|happen\w*|shows?|shown|summar\w*|captions?|tell|"
+    r"list|name|explain|contents?|objects?|things?|something|anything|about)\b"
 )
-_FILLERS = frozenset(
-    "a about also an and any anything appear are at but can clip contain could did do does find "
-    "first for frame frames have how in is it its last me of on one or our picture please recognise"
-    " recognize see seen show shown so some somewhere spot tell that the then there these this "
-    "those time to us video was we were what when which you".split()
+_FILLERS = (
+    "a about also all an and any anything appear are at brief briefly but can caption clip come"
+    " comes contain contains content contents could describe description detail did do does done"
+    " every everything explain find for frame frames from give going happen happened happening"
+    " happens have here how i in is it its know list look me name next object objects of on one or"
+    " our picture please recognise recognize scene see seen sentence short show shown shows so some"
+    " something somewhere spot summarise summarize summary tell that the then there these thing"
+    " things this those time times to us video visible was watch we were what what's when which"
+    " with you your"
 )
 _UNABLE: Grammar = (
     ("I can not tell.", "That I can not tell."),
@@ -43,8 +49,9 @@ _UNABLE: Grammar = (
         " All I can do is name things that I recognise in single frames, and when I see them.",
     ),
 )
-_NO_MEDIA: Grammar = (("I see no video or picture. ", "There is no video or picture here. "),) + (
-    ("Give me one and ask what is in it.", "Show me one and ask what it shows."),
+_NO_MEDIA: Grammar = (
+    ("I see no video or picture.", "There is no video or picture here."),
+    (" Give me one and ask what is in it.", " Show me one and ask what it shows."),
 )
 
 
@@ -55,16 +62,16 @@ class Question:
     text: str
     mentions: tuple[Concept, ...]
     more: bool
-    """It says something that no label covers (``red``, ``running``)."""
+    """It says something that neither labels nor question words cover (``red``, ``running``)."""
 
     @classmethod
     def read(cls, turns: Sequence[str]) -> Question:
-        """Read the last turn; one that names nothing means what was named before it."""
-        text = turns[-1].strip().lower()
+        """Read the last turn; one that names nothing may mean what was named before it."""
+        text = turns[-1].strip().lower() if turns else ""
         mentions, rest = find_mentions(text)
-        more = not set(rest) <= _FILLERS
-        earlier = (m for turn in reversed(turns[:-1]) if (m := find_mentions(turn)[0]))
-        if not mentions and re.search(r"\b(it|that|this|them|when)\b", text):
+        more = not set(rest) <= set(_FILLERS.split())
+        if not mentions and not more and re.search(r"(?<!in )\b(it|them)\b|^(and )?when\b", text):
+            earlier = (found for turn in reversed(turns[:-1]) if (found := find_mentions(turn)[0]))
             mentions = next(earlier, [])[:1]
         return cls(text, tuple(mentions), more)
 
@@ -76,57 +83,78 @@ def answer(turns: Sequence[str], clips: Sequence[Clip]) -> Grammar:
         turns: what user and model said so far, the question last.
         clips: every video and picture of the conversation, in order.
     """
-    question = Question.read(turns)
     if not clips:
         return _NO_MEDIA
-    if _CANNOT.search(question.text):
-        return _UNABLE
+    question = Question.read(turns)
     parts = [_about_clip(question, clip) for clip in clips]
-    if all(part is _UNABLE for part in parts):
-        return _UNABLE
-    if len(clips) == 1:
+    if len(parts) == 1 or all(part is _UNABLE for part in parts):
         return parts[0]
     named = zip(_clip_names(clips), parts, strict=True)
-    return tuple(choice for name, part in named for choice in ((name,), *part))
+    return tuple(choice for name, part in named for choice in ((name,), *_indented(part)))
 
 
 def _clip_names(clips: Sequence[Clip]) -> list[str]:
     names: list[str] = []
     for i, clip in enumerate(clips):
         number = sum(c.kind == clip.kind for c in clips[: i + 1])
-        names.append(f"{' ' if i else ''}{clip.kind.capitalize()} {number}: ")
+        names.append(f"{' ' if i else ''}{clip.kind.capitalize()} {number}:")
     return names
+
+
+def _indented(grammar: Grammar) -> Grammar:
+    first, *rest = grammar
+    return (tuple(f" {words}" for words in first), *rest)
 
 
 def _about_clip(question: Question, clip: Clip) -> Grammar:
     text, mentions = question.text, question.mentions
+    if _CANNOT.search(text):
+        return _UNABLE
     if _ORDER.search(text):
-        return _order(mentions, clip) if mentions else _first_or_last(text, clip)
-    if _WHEN.search(text) or _EXISTS.search(text):
-        if not mentions:
-            return _UNABLE
-        return tuple(c for m in mentions for c in (*_presence(m, clip, question.more), (" ",)))[:-1]
-    return _describe(clip) if _OPEN.search(text) else _UNABLE
+        return _order(question, clip)
+    if mentions and _WHEN.search(text):
+        return _each(mentions, lambda m: _presence(m, clip, question.more, "I see"))
+    if mentions and _EXISTS.search(text):
+        return _each(mentions, lambda m: _presence(m, clip, question.more, "Yes, I see"))
+    if not _OPEN.search(text):
+        return _UNABLE
+    return _only(_describe(clip)) if question.more else _describe(clip)
+
+
+def _each(mentions: Sequence[Concept], speak: Callable[[Concept], Grammar]) -> Grammar:
+    first, *rest = (speak(mention) for mention in mentions)
+    return (*first, *(choice for grammar in rest for choice in _indented(grammar)))
+
+
+def _only(grammar: Grammar) -> Grammar:
+    return (("All that I can tell:", "I can only tell this:"), *_indented(grammar))
 
 
 def _describe(clip: Clip) -> Grammar:
     sightings = find_sightings(clip)
     sure = [s for s in sightings if s.sure]
-    maybe = [s for s in sightings if not s.sure][:3]
+    maybe = [s for s in sightings if not s.sure][:2]
     if not sightings:
         return _nothing(clip)
-    grammar: list[tuple[str, ...]] = []
-    if sure:
-        grammar += [(f"The {clip.kind} shows", f"This {clip.kind} shows", "I see")]
-        for before, sighting in zip([None, *sure], sure, strict=False):
-            grammar += [_link(before, sighting), (_seen(sighting, clip),)]
-        grammar += [(".",)]
-    if maybe:
-        things = " or ".join(_seen(s, clip) for s in maybe)
-        also = "also " if sure else ""
-        lead = (f"There may {also}be", f"Perhaps there is {also}".rstrip(), f"It may {also}show")
-        grammar += [tuple(f"{' ' if sure else ''}{words}" for words in lead), (f" {things}.",)]
-    return tuple(grammar)
+    lead = (f"The {clip.kind} shows", f"This {clip.kind} shows", "I see")
+    return (*_chain(lead, sure, clip), *_list_maybe(maybe, clip, also=bool(sure)))
+
+
+def _chain(lead: tuple[str, ...], sightings: Sequence[Sighting], clip: Clip) -> Grammar:
+    """A sentence that names the sightings in order; empty for none."""
+    if not sightings:
+        return ()
+    links = [lead, *(_link(*pair) for pair in pairwise(sightings))]
+    things = [(_seen(sighting, clip),) for sighting in sightings]
+    return (*(choice for pair in zip(links, things, strict=True) for choice in pair), (".",))
+
+
+def _list_maybe(maybe: Sequence[Sighting], clip: Clip, *, also: bool) -> Grammar:
+    if not maybe:
+        return ()
+    things = " or".join(_seen(s, clip) for s in maybe)
+    leads = ("There may also be", "It may also show") if also else ("There may be", "I may see")
+    return (tuple(f"{' ' if also else ''}{lead}" for lead in leads), (f"{things}.",))
 
 
 def _nothing(clip: Clip) -> Grammar:
@@ -139,59 +167,64 @@ def _nothing(clip: Clip) -> Grammar:
     )
 
 
-def _link(before: Sighting | None, sighting: Sighting) -> tuple[str, ...]:
-    if before is None:
-        return (" ",)
-    if before.frames[-1] < sighting.frames[0]:
-        return (", then ", ", followed by ")
-    return (" and ", " with ")
+def _link(before: Sighting, after: Sighting) -> tuple[str, ...]:
+    if before.frames[-1] < after.frames[0]:
+        return (", then", ", followed by")
+    return (" and", ", and")
 
 
 def _seen(sighting: Sighting, clip: Clip) -> str:
-    return sighting.concept.with_article + clip.times(sighting.frames)
+    return f" {sighting.concept.with_article}{clip.times(sighting.frames)}"
 
 
-def _presence(concept: Concept, clip: Clip, more: bool) -> Grammar:
+def _presence(concept: Concept, clip: Clip, more: bool, lead: str) -> Grammar:
     sighting = clip.look_for(concept)
     if sighting is None:
         return _absence(concept, clip)
     seen = _seen(sighting, clip)
     if not sighting.sure:
-        return ((f"Maybe: I may see {seen}.", f"I am not sure: it may be {seen}."),)
+        return ((f"Maybe: I may see{seen}.", f"I am not sure: there may be{seen}."),)
     if more:
-        return ((f"I see {seen}, and can not tell more about it.",),)
-    return ((f"Yes, there is {seen}.", f"Yes, I see {seen}."),)
+        return ((f"I see{seen}, and can not tell more about it.",),)
+    return ((f"{lead}{seen}.", f"{lead.replace('I see', 'there is').capitalize()}{seen}."),)
 
 
 def _absence(concept: Concept, clip: Clip) -> Grammar:
-    wider = [k for k in KINDS if concept.is_a(k) and concept.classes != k.classes]
-    seen = [s for kind in wider if (s := clip.look_for(kind)) and s.sure]
-    if seen:
-        what = _seen(seen[-1], clip)
-        return ((f"I see {what}, and can not tell whether it is {concept.with_article}.",),)
+    kinds = (k for k in KINDS if concept.is_a(k) and concept.classes != k.classes)
+    seen = [s for kind in kinds if (s := clip.look_for(kind)) and s.sure]
     thing = concept.with_article
+    if seen:
+        narrowest = min(seen, key=lambda s: len(s.concept.classes))
+        return ((f"I see{_seen(narrowest, clip)}, and can not tell whether it is {thing}.",),)
     return ((f"No, I do not see {thing}.", f"No, none of the frames that I saw shows {thing}."),)
 
 
-def _first_or_last(text: str, clip: Clip) -> Grammar:
+def _order(question: Question, clip: Clip) -> Grammar:
     sure = [s for s in find_sightings(clip) if s.sure]
+    found = [s for m in question.mentions if (s := clip.look_for(m)) and s.sure]
+    if len(found) < len(question.mentions):
+        return _each(question.mentions, lambda m: _presence(m, clip, False, "I see"))
+    if len(found) > 1:
+        ordered = sorted(found, key=lambda s: s.frames)
+        return _chain(("First I see", "First there is"), ordered, clip)
+    if found:
+        return _neighbour(question.text, found[0], sure, clip)
     if not sure:
         return _nothing(clip)
-    last = re.search(r"\b(last|ends?|later)\b", text) is not None
-    pick = max(sure, key=lambda s: s.frames[-1]) if last else min(sure, key=lambda s: s.frames[0])
-    which = "last" if last else "first"
-    lead = (f"The {which} thing that I can name is ", f"What I see {which} is ")
+    late = _LATE.search(question.text) is not None
+    pick = max(sure, key=lambda s: s.frames[-1]) if late else min(sure, key=lambda s: s.frames[0])
+    which = "last" if late else "first"
+    lead = (f"The {which} thing that I can name is", f"What I see {which} is")
     return (lead, (f"{_seen(pick, clip)}.",))
 
 
-def _order(mentions: Sequence[Concept], clip: Clip) -> Grammar:
-    found = [s for m in mentions if (s := clip.look_for(m)) and s.sure]
-    if len(found) < 2 or len(found) < len(mentions):
-        return tuple(c for m in mentions for c in (*_presence(m, clip, False), (" ",)))[:-1]
-    first, *others = sorted(found, key=lambda s: s.frames[0])
-    if first.frames[0] == others[0].frames[0]:
-        both = " and ".join(_seen(s, clip) for s in (first, others[0]))
-        return ((f"I see both first in the same frame: {both}.",),)
-    lead = (f"First {_seen(first, clip)}", f"First there is {_seen(first, clip)}")
-    rest = tuple(c for s in others for c in ((", then ", ", followed by "), (_seen(s, clip),)))
-    return (lead, *rest, (".",))
+def _neighbour(text: str, anchor: Sighting, sure: Sequence[Sighting], clip: Clip) -> Grammar:
+    if re.search(r"\b(before|earlier)\b", text):
+        lead = f"Before{_seen(anchor, clip)}"
+        others = [s for s in sure if s.frames[-1] < anchor.frames[0]][-1:]
+    else:
+        lead = f"After{_seen(anchor, clip)}"
+        others = [s for s in sure if s.frames[0] > anchor.frames[-1]][:1]
+    if not others:
+        return ((f"{lead} I see nothing that I can name.",),)
+    return ((f"{lead} I see", f"{lead} there is"), (f"{_seen(others[0], clip)}.",))

@@ -18,7 +18,9 @@ from typing import Any
 
 import timm
 import torch
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import GenerationConfig
 
 from kinema.config import cache_dir, fingerprint
 from kinema.errors import MissingPackage
@@ -103,29 +105,23 @@ def convert(vision: Path, language: Path, folder: Path) -> None:
     """Write the whole checkpoint into ``folder``: weights, configuration, processor."""
     source = SmolLM2File(language)
     tokenizer = source.tokenizer(extra=(IMAGE, VIDEO))
+    language_weights = source.weights(vocab_size=len(tokenizer))
+    embeddings = language_weights["model.embed_tokens.weight"]
+    weights = {f"language_model.{name}": tensor for name, tensor in language_weights.items()}
+    weights |= {f"vision.{name}": t for name, t in read_vision_weights(vision).items()}
+    weights["connector.label_embeddings"] = embed_labels(tokenizer, embeddings)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     config = TinyConfig(
+        architectures=[TinyForConditionalGeneration.__name__],
         text_config=source.config(vocab_size=len(tokenizer)).to_dict(),
         image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
         video_token_id=tokenizer.convert_tokens_to_ids(VIDEO),
         dtype="float32",
     )
-    with torch.device("meta"):
-        model = TinyForConditionalGeneration(config)
-    language_weights = source.weights(vocab_size=len(tokenizer))
-    _assign(model.language_model, language_weights)
-    _assign(model.vision, read_vision_weights(vision))
-    embeddings = language_weights["model.embed_tokens.weight"]
-    model.connector.label_embeddings = nn.Parameter(embed_labels(tokenizer, embeddings))
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.save_pretrained(folder)
+    config.save_pretrained(folder)
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    GenerationConfig(bos_token_id=tokenizer.bos_token_id, **ends).save_pretrained(folder)
     TinyProcessor(tokenizer, chat_template=_CHAT_TEMPLATE).save_pretrained(folder)
-
-
-def _assign(module: nn.Module, weights: dict[str, Tensor]) -> None:
-    module.load_state_dict(weights, assign=True)
-    if hasattr(module, "tie_weights"):
-        module.tie_weights()
 
 
 def read_vision_weights(path: Path) -> dict[str, Tensor]:
@@ -133,10 +129,10 @@ def read_vision_weights(path: Path) -> dict[str, Tensor]:
     with torch.device("meta"):
         names = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
     tensors = torch.load(path, map_location="cpu", weights_only=True)
-    return dict(zip(names, tensors.values(), strict=True))
+    return {n: t.contiguous() for n, t in zip(names, tensors.values(), strict=True)}
 
 
 def embed_labels(tokenizer: Any, embeddings: Tensor) -> Tensor:
     """float32[1000, hidden]: the mean embedding of the tokens of each label's name."""
-    rows = (tokenizer.encode(f" {label.name}", add_special_tokens=False) for label in LABELS)
+    rows = [tokenizer.encode(f" {label.name}", add_special_tokens=False) for label in LABELS]
     return torch.stack([embeddings[ids].mean(0) for ids in rows])

@@ -54,7 +54,10 @@ class SmolLM2File:
         )
 
     def weights(self, *, vocab_size: int) -> dict[str, Tensor]:
-        """float32 tensors under the names of ``LlamaForCausalLM``; new tokens embed to zero."""
+        """float32 tensors under the names of ``LlamaForCausalLM``; new tokens embed to zero.
+
+        The head is not among them: it is tied to the embeddings.
+        """
         heads = {
             "attn_q": self._field("llama.attention.head_count"),
             "attn_k": self._field("llama.attention.head_count_kv"),
@@ -69,7 +72,6 @@ class SmolLM2File:
         embeddings = weights["model.embed_tokens.weight"]
         new = embeddings.new_zeros(vocab_size - len(embeddings), embeddings.shape[1])
         weights["model.embed_tokens.weight"] = torch.cat([embeddings, new])
-        weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
         return weights
 
     def tokenizer(self, *, extra: tuple[str, ...]) -> PreTrainedTokenizerFast:
@@ -128,5 +130,5 @@ def _half_rotary(weight: Tensor, num_heads: int) -> Tensor:
         weight: float32[num_heads * head, hidden].
         num_heads: heads of this projection.
     """
-    pairs = weight.unflatten(0, (num_heads, -1, 2))
-    return pairs.transpose(1, 2).flatten(0, 2).contiguous()
+    pairs = weight.view(num_heads, -1, 2, weight.shape[1])
+    return pairs.transpose(1, 2).reshape(weight.shape)

@@ -49,8 +49,8 @@ _KINDS = {
     "guitar": "402 546",
     "piano": "579 881",
     "musical instrument, instrument": (
-        "401 402 420 432 486 494 513 541 546 558 566 577 579 593 594 641 642 683 684 687 699 776 822"
-        " 875 881 889"
+        "401 402 420 432 486 494 513 541 546 558 566 577 579 593 594 641 642 683 684 687 699 776"
+        " 822 875 881 889"
     ),
     "clock": "409 530 892",
     "computer": "508 527 590 620 664 673",
@@ -67,9 +67,9 @@ _KINDS = {
 }
 """Kind and its other names, and the classes it holds."""
 
-_NOT_WHAT_IT_SOUNDS_LIKE = frozenset(
+_HOMONYMS = (
     "ai bars bell board bob bow cell drop file grand hack head hip horn jet light mail plane press"
-    " rule sea site spike spot trump".split()
+    " rule sea site spike spot trump"
 )
 """Label words whose everyday meaning is another one; asking for them means that one."""
 
@@ -116,10 +116,10 @@ def _vocabulary() -> dict[str, Concept]:
     classes: dict[str, set[int]] = defaultdict(set)
     for i, names in enumerate(NAMES):
         for name in names:
-            if name.lower() not in _NOT_WHAT_IT_SOUNDS_LIKE:
+            if name.lower() not in _HOMONYMS.split():
                 classes[name.lower()].add(i)
-    for names, kind in zip(_KINDS, KINDS, strict=True):
-        for name in names.split(", "):
+    for aliases, kind in zip(_KINDS, KINDS, strict=True):
+        for name in aliases.split(", "):
             classes[name] |= set(kind.classes)
     return {name: Concept(name, tuple(sorted(c))) for name, c in classes.items()}
 

@@ -6,7 +6,6 @@ embeddings a frame out. A connector that carries more than names needs no gramma
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -73,7 +72,7 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
 
     def __init__(self, config: TinyConfig) -> None:
         super().__init__(config)
-        text = config.text_config
+        text = config.get_text_config()
         self.vision = timm.create_model(config.vision_model, pretrained=False)
         self.connector = LabelConnector(
             self.vision.num_classes, text.hidden_size, config.tokens_per_frame
@@ -112,7 +111,7 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             frame_milliseconds: int64[sum T], unused here; ``generate`` reads it.
             kwargs: for the language model (``attention_mask``, ``labels``, ...).
         """
-        if inputs_embeds is None and pixel_values is not None:
+        if inputs_embeds is None and input_ids is not None and pixel_values is not None:
             inputs_embeds = self.splice(input_ids, classify(self.vision, pixel_values.float()))
         if inputs_embeds is not None:
             input_ids = None
@@ -124,7 +123,7 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         Raises:
             UsageError: the prompt has another number of places than the frames need.
         """
-        embeds = self.get_input_embeddings()(input_ids)
+        embeds: Tensor = self.get_input_embeddings()(input_ids)
         places = self._places(input_ids)
         visual = self.connector(probabilities).flatten(0, 1)
         if int(places.sum()) != len(visual):
@@ -136,8 +135,8 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         return embeds.masked_scatter(places.unsqueeze(-1), visual.to(embeds.dtype))
 
     def _places(self, input_ids: Tensor) -> Tensor:
-        config = self.config
-        return (input_ids == config.image_token_id) | (input_ids == config.video_token_id)
+        placeholders = (self.config.image_token_id, self.config.video_token_id)
+        return torch.isin(input_ids, torch.tensor(placeholders, device=input_ids.device))
 
     @torch.no_grad()
     def generate(
@@ -219,7 +218,5 @@ def _clips(probabilities: Tensor, counts: Any, milliseconds: Any) -> list[Clip]:
         )
     seconds = milliseconds.double().where(milliseconds != UNKNOWN_TIME, torch.nan) / 1000
     sizes = counts.tolist()
-    parts: Iterator[tuple[Tensor, Tensor]] = zip(
-        probabilities.split(sizes), seconds.split(sizes), strict=True
-    )
+    parts = zip(torch.split(probabilities, sizes), torch.split(seconds, sizes), strict=True)
     return [Clip("video", p.cpu().numpy(), s.cpu().numpy()) for p, s in parts]

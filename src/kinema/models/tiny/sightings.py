@@ -28,7 +28,8 @@ class Clip:
 
     def of(self, concept: Concept) -> NDArray[np.float32]:
         """float32[T], how likely each frame shows one of the concept's classes."""
-        return self.probabilities[:, concept.classes].sum(1)
+        likely: NDArray[np.float32] = self.probabilities[:, concept.classes].sum(1)
+        return likely
 
     def look_for(self, concept: Concept) -> Sighting | None:
         """Where the concept is seen, or None."""
@@ -37,14 +38,15 @@ class Clip:
         return Sighting(concept, frames, bool(likely.max() >= SURE)) if frames else None
 
     def times(self, frames: tuple[int, ...]) -> str:
-        """`` (0.2–1.4 s, 3.0 s)`` for these frames; empty where no time is known."""
+        """`` from 0.2 to 1.4 s and at 3.0 s``; empty where no time is known."""
         if len(self.seconds) == 1 or np.isnan(self.seconds).any():
             return ""
-        return f" ({', '.join(self._span(run) for run in _runs(frames))} s)"
+        *earlier, last = (self._span(run) for run in _runs(frames))
+        return f"{','.join(earlier)} and{last}" if earlier else last
 
     def _span(self, run: tuple[int, ...]) -> str:
         first, last = (f"{self.seconds[i]:.1f}" for i in (run[0], run[-1]))
-        return first if first == last else f"{first}–{last}"
+        return f" at {first} s" if first == last else f" from {first} to {last} s"
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Sighting:
 
 
 def find_sightings(clip: Clip) -> list[Sighting]:
-    """Everything that one clip supports, sure things first, then in order of appearance.
+    """Everything that one clip supports: sure things as they appear, then others as likely.
 
     A thing is named as exactly as the evidence allows: where no label reaches ``SURE`` and
     the labels of one kind do together, the kind is named (a tie, a wheeled vehicle).
@@ -70,8 +72,9 @@ def find_sightings(clip: Clip) -> list[Sighting]:
         frames = tuple(f for f in np.flatnonzero(likely >= SURE).tolist() if f not in explained)
         if frames:
             seen.append(Sighting(kind, frames, True))
-    seen += [s for s in labels if not s.sure and not _covered(s, seen)]
-    return sorted(seen, key=lambda s: (not s.sure, s.frames, s.concept.name))
+    maybe = [s for s in labels if not s.sure and not _covered(s, seen)]
+    maybe.sort(key=lambda s: -float(clip.of(s.concept).sum()))
+    return sorted(seen, key=lambda s: (s.frames, s.concept.name)) + maybe
 
 
 def _covered(sighting: Sighting, seen: list[Sighting]) -> bool:

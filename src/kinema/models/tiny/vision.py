@@ -50,6 +50,6 @@ def classify(tower: torch.nn.Module, views: Tensor) -> Tensor:
     Returns:
         float32[T, 1000], rows sum to 1.
     """
-    logits = tower(views.flatten(0, 1)).float()
-    log_probabilities = logits.log_softmax(-1).unflatten(0, views.shape[:2])
-    return log_probabilities.mean(1).softmax(-1)
+    logits: Tensor = tower(views.flatten(0, 1))
+    by_view = logits.float().log_softmax(-1).view(*views.shape[:2], -1)
+    return by_view.mean(1).softmax(-1)
