@@ -101,7 +101,8 @@ class OneLayer:
 
     def read(self, index: Index, dtype: DTypeLike) -> NDArray[Any]:
         """The slice of this layer."""
-        return self.stacked.read((slice(self.layer, self.layer + 1), *index), dtype)[0]
+        (values,) = self.stacked.read((slice(self.layer, self.layer + 1), *index), dtype)
+        return np.asarray(values)
 
 
 @dataclass(frozen=True)
