@@ -16,7 +16,7 @@ from kinema.models.lwm.llama import decoder_shapes
 from kinema.models.lwm.vqgan import VQGANConfig, unflatten, vqgan_shapes
 
 CONFIG = LWMConfig(
-    vocab_size=512,
+    vocab_size=330,
     vision_vocab_size=96,
     hidden_size=256,
     intermediate_size=256,
@@ -56,7 +56,7 @@ def write_tokenizer(path: Path) -> None:
     with path.open("wb") as file:
         SentencePieceTrainer.train(
             sentence_iterator=iter([WORDS, "the quick brown fox jumps over the lazy dog"] * 20),
-            model_writer=file, model_type="bpe", vocab_size=330, byte_fallback=True,
+            model_writer=file, model_type="bpe", vocab_size=CONFIG.vocab_size, byte_fallback=True,
             normalization_rule_name="identity", remove_extra_whitespaces=False,
             add_dummy_prefix=True, split_digits=True, minloglevel=2,
         )  # fmt: skip

@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.sharding import Mesh, PartitionSpec
 from numpy.typing import NDArray
 
 from kinema.errors import ContextTooLong
 from kinema.messages import SamplingParams
 from kinema.models.lwm.llama import Decoder, Modality, Params, Tokens
-from kinema.models.lwm.mesh import check_batch, on_all
+from kinema.models.lwm.mesh import check_batch, on_all, sharding
 from kinema.models.lwm.prompt import LaidOut, bucket, pad_left
 from kinema.models.lwm.sampling import Choice, pick
 
@@ -150,14 +151,26 @@ def run(
     state = begin(decoder, picks, params, tokens, settings, room)
     until = 1
     while True:
-        added, count = np.asarray(state.added), int(state.num_added)
-        if bool(state.done.all()):
-            yield added[:, :count]
+        added, done = _on_host(decoder.mesh, state)
+        if done or every is not None:
+            yield added
+        if done:
             return
-        if every is not None:
-            yield added[:, :count]
         until = most if every is None else min(most, until + every)
         state = advance(decoder, picks, params, state, settings, jnp.int32(until))
+
+
+def _on_host(mesh: Mesh | None, state: State) -> tuple[NDArray[np.int32], bool]:
+    """What was added so far, and whether every row is done; each host gets all rows."""
+    parts = (state.added, state.num_added, state.done.all())
+    if mesh is not None:
+        parts = _everywhere(mesh, parts)
+    added, count, done = map(np.asarray, parts)
+    return added[:, : int(count)], bool(done)
+
+
+def _everywhere(mesh: Mesh, values: Any) -> Any:
+    return jax.jit(lambda held: held, out_shardings=sharding(mesh, PartitionSpec()))(values)
 
 
 def batch(decoder: Decoder, prompts: Sequence[LaidOut], *, num_new: int) -> Tokens:

@@ -101,10 +101,8 @@ class OneLayer:
 
     def read(self, index: Index, dtype: DTypeLike) -> NDArray[Any]:
         """The slice of this layer."""
-        layer: NDArray[Any] = self.stacked.read((slice(self.layer, self.layer + 1), *index), dtype)[
-            0
-        ]
-        return layer
+        (values,) = self.stacked.read((slice(self.layer, self.layer + 1), *index), dtype)
+        return np.asarray(values)
 
 
 @dataclass(frozen=True)

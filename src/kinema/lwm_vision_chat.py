@@ -1,0 +1,55 @@
+"""``python -m kinema.lwm_vision_chat``: the original's command, with its flags and output.
+
+    python -m kinema.lwm_vision_chat --prompt="What is the video about?" --input_file=clip.mp4 \\
+        --load_checkpoint=params::LWM/params --vqgan_checkpoint=LWM/vqgan --mesh_dim='!1,1,-1,1'
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from kinema.errors import KinemaError, UsageError
+from kinema.tasks.lwm import ChatFlags, ask, is_first_host, join_hosts
+
+
+def chat(*, flags: Annotated[ChatFlags, Parameter(name="*")] = ChatFlags()) -> None:
+    """Ask a Large World Model one question about an image or video."""
+    join_hosts(flags.jax_distributed)
+    answer = ask(flags)
+    if is_first_host():
+        print(f"Question: {flags.prompt}\nAnswer: {answer.text}")
+
+
+def run(command: Callable[..., Any], words: Sequence[str]) -> int:
+    """Run one command by its original flags and return the exit status: 0, 1 or 2."""
+    app = App(
+        name=f"python -m kinema.lwm_vision_{command.__name__}",
+        default_parameter=Parameter(name_transform=lambda name: name, negative="--no"),
+        help_format="plaintext",
+        version_flags=(),
+    )
+    app.default(command)
+    try:
+        _parse(app, words)
+    except KinemaError as error:
+        sys.stderr.write(f"kinema: {error}\n" + (f"  {error.hint}\n" if error.hint else ""))
+        return error.exit_code
+    return 0
+
+
+def _parse(app: App, words: Sequence[str]) -> None:
+    # The original takes one dash as well as two.
+    words = [f"-{w}" if w.startswith("-") and w[1:2].isalpha() else w for w in words]
+    try:
+        app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as problem:
+        sentence = " ".join(str(problem).split())
+        raise UsageError(sentence, hint="--help lists every flag.") from problem
+
+
+if __name__ == "__main__":
+    sys.exit(run(chat, sys.argv[1:]))
