@@ -11,15 +11,22 @@ from kinema.video.budget import Budget
 
 _FRAME_LIST = "video/jpeg"
 """Frames as base64 JPEG files, one after the other with commas between: what vLLM reads too."""
+_LONGEST_HEADER = 128
 
 
 @dataclass(frozen=True)
-class DataUri:
-    """Decoded payloads: one file, or the frames of a list in order."""
+class Header:
+    """What stands before the comma."""
 
-    name: str
-    payloads: tuple[bytes, ...]
-    is_frame_list: bool
+    kind: str
+    attributes: tuple[str, ...]
+    body_at: int
+    """Where the payload begins in the address."""
+
+    @property
+    def name(self) -> str:
+        """What to call the address without its payload."""
+        return f"data:{self.kind}"
 
 
 def is_data_uri(text: str) -> bool:
@@ -27,29 +34,51 @@ def is_data_uri(text: str) -> bool:
     return text[:5].lower() == "data:"
 
 
-def parse_data_uri(text: str, budget: Budget) -> DataUri:
-    """Decode a ``data:`` address, refusing on size and count before anything is decoded.
+def is_frame_list(text: str) -> bool:
+    """True for frames one after the other, ``data:video/jpeg;base64,frame,frame,…``."""
+    return is_data_uri(text) and _read_header(text).kind == _FRAME_LIST
+
+
+def decode_data_uri(text: str, budget: Budget) -> tuple[str, bytes]:
+    """A name and the content of a ``data:`` address that is one file.
 
     Raises:
-        TooLarge: more bytes or frames than the budget.
+        TooLarge: more bytes than the budget; nothing is decoded then.
         NotMedia: another kind of content, another encoding, or damaged base64.
     """
-    header, comma, body = text[5:].partition(",")
-    kind, *attributes = header.lower().split(";")
-    name = f"data:{kind[:40]}"
-    if not comma or not kind.startswith(("video/", "image/")):
+    header = _checked_header(text, budget)
+    return header.name, _decode(header.name, text[header.body_at :])
+
+
+def decode_frame_list(text: str, budget: Budget) -> tuple[str, list[bytes]]:
+    """A name and the JPEG files of a frame list.
+
+    Raises:
+        TooLarge: more bytes or frames than the budget; nothing is decoded then.
+        NotMedia: another encoding, or damaged base64.
+    """
+    header = _checked_header(text, budget)
+    budget.check_frames(header.name, text.count(",", header.body_at) + 1)
+    return header.name, [_decode(header.name, f) for f in text[header.body_at :].split(",")]
+
+
+def _read_header(text: str) -> Header:
+    comma = text.find(",", 0, _LONGEST_HEADER)
+    kind, *attributes = text[5 : max(comma, 0)].lower().split(";")
+    return Header(kind, tuple(attributes), comma + 1)
+
+
+def _checked_header(text: str, budget: Budget) -> Header:
+    header = _read_header(text)
+    if not header.kind.startswith(("video/", "image/")):
         raise NotMedia(
-            f"{name} is no video or picture.",
+            f"{header.name} is no video or picture.",
             hint="Write data:video/mp4;base64,… or data:video/jpeg;base64,frame,frame,…",
         )
-    if "base64" not in attributes:
-        raise NotMedia(f"{name} is not in base64.", hint=f"Write data:{kind[:40]};base64,…")
-    budget.check_bytes(name, len(body) * 3 // 4)
-    if kind != _FRAME_LIST:
-        return DataUri(name, (_decode(name, body),), is_frame_list=False)
-    budget.check_frames(name, body.count(",") + 1)
-    payloads = tuple(_decode(name, frame) for frame in body.split(","))
-    return DataUri(name, payloads, is_frame_list=True)
+    if "base64" not in header.attributes:
+        raise NotMedia(f"{header.name} is not in base64.", hint=f"Write {header.name};base64,…")
+    budget.check_bytes(header.name, (len(text) - header.body_at) * 3 // 4)
+    return header
 
 
 def _decode(name: str, body: str) -> bytes:

@@ -15,7 +15,7 @@ from PIL import Image
 from kinema.errors import NotAFile, UsageError
 from kinema.types import Frames
 from kinema.video.access import LOCAL, Access
-from kinema.video.data_uri import is_data_uri, parse_data_uri
+from kinema.video.data_uri import decode_frame_list, is_data_uri, is_frame_list
 from kinema.video.source import as_path, open_media
 from kinema.video.stills import read_image, upright_rgb
 from kinema.video.timeline import Timeline
@@ -115,10 +115,15 @@ def find_pictures(source: Any, access: Access, *, fps: float | None = None) -> P
 
 
 def _named(text: str, access: Access, fps: float | None) -> Pictures | None:
-    if is_data_uri(text):
-        uri = parse_data_uri(text, access.budget)
-        return Pictures(uri.name, uri.payloads, fps) if uri.is_frame_list else None
-    if access.roots is not None or "://" in text[:64] or not as_path(text).is_dir():
+    if is_frame_list(text):
+        name, files = decode_frame_list(text, access.budget)
+        return Pictures(name, files, fps)
+    if (
+        is_data_uri(text)
+        or access.roots is not None
+        or "://" in text[:64]
+        or not as_path(text).is_dir()
+    ):
         return None
     return Pictures(text, picture_files(as_path(text)), fps)
 

@@ -15,7 +15,7 @@ from kinema.video.access import LOCAL, Access
 from kinema.video.archive import open_member, split_member
 from kinema.video.budget import Budget
 from kinema.video.byte_range import OpenFile, spool
-from kinema.video.data_uri import is_data_uri, parse_data_uri
+from kinema.video.data_uri import decode_data_uri, is_data_uri
 from kinema.video.fetch import Fetcher
 from kinema.video.media import Media
 from kinema.video.path_gate import open_below
@@ -61,8 +61,8 @@ def _locate(source: object, access: Access) -> Media:
 
 def _named(text: str, access: Access) -> Media:
     if is_data_uri(text):
-        uri = parse_data_uri(text, access.budget)
-        return Media(name=uri.name, data=uri.payloads[0], budget=access.budget)
+        name, data = decode_data_uri(text, access.budget)
+        return Media(name=name, data=data, budget=access.budget)
     if is_url(text):
         name, part = Fetcher(access.urls, access.budget).fetch(text)
         return Media(name=name, part=part, budget=access.budget)

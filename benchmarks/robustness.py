@@ -1,0 +1,73 @@
+"""10,000 damaged inputs and 500 reads in one process: what breaks, and what is left behind.
+
+Usage: python benchmarks/robustness.py [--inputs 10000] [--reads 500]
+
+Writes results/mutation.json and results/soak.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from common import machine, write_result
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from faults.mutate import DEADLINE_SECONDS, MEMORY_BYTES, Result, examine_all
+from faults.soak import growth_bytes, holdings, make_files, soak
+
+
+def mutation(count: int) -> dict[str, object]:
+    """Read inputs 0 to ``count``; this process surviving is part of the result."""
+    before, began = holdings(), time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        result = examine_all(range(count), Path(folder), say=_progress)
+    after = holdings()
+    return {
+        "what": "damaged inputs, each read by a worker process with a deadline and a memory limit",
+        **asdict(result),
+        "outcomes": dict(result.outcomes.most_common()),
+        "parent_crashes": 0,
+        "parent_before": asdict(before),
+        "parent_after": asdict(after),
+        "deadline_seconds": DEADLINE_SECONDS,
+        "worker_memory_bytes": MEMORY_BYTES,
+        "seconds": round(time.monotonic() - began, 1),
+        "machine": machine(),
+    }
+
+
+def _progress(result: Result) -> None:
+    if result.count % 1000 == 0:
+        print(f"{result.count} {dict(result.outcomes)}", file=sys.stderr, flush=True)
+
+
+def long_soak(reads: int) -> dict[str, object]:
+    """Good and bad files in turn, in one process."""
+    with tempfile.TemporaryDirectory() as folder:
+        seen = soak(make_files(Path(folder)), reads=reads)
+    return {
+        "what": "good, damaged and hostile files read in one process; holdings after each tenth",
+        "reads": reads,
+        "growth_bytes_second_half": growth_bytes(seen),
+        "holdings": [asdict(moment) for moment in seen],
+        "machine": machine(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inputs", type=int, default=10_000)
+    parser.add_argument("--reads", type=int, default=500)
+    chosen = parser.parse_args()
+    write_result("soak", long_soak(chosen.reads))
+    write_result("mutation", mutation(chosen.inputs))
+
+
+if __name__ == "__main__":
+    main()
