@@ -55,6 +55,8 @@ class Message:
 
     role: Role
     parts: tuple[Part, ...]
+    between: str = "\n"
+    """What stands between parts, where a template takes them as one text."""
 
     @property
     def text(self) -> str:

@@ -176,7 +176,7 @@ def _template_message(message: Message, family: Family, guard: _Guard) -> Mappin
     parts = [typed for part in message.parts for typed in _typed(part, family, guard)]
     if family.content == "parts":
         return {"role": message.role, "content": parts}
-    return {"role": message.role, "content": _as_text(parts, family)}
+    return {"role": message.role, "content": _as_text(parts, family, message.between)}
 
 
 def _typed(part: Part, family: Family, guard: _Guard) -> list[dict[str, str]]:
@@ -193,10 +193,10 @@ def _timed_image(seconds: float) -> tuple[dict[str, str], dict[str, str]]:
     return {"type": "text", "text": f"Frame at {seconds:.1f} s:"}, {"type": "image"}
 
 
-def _as_text(parts: list[dict[str, str]], family: Family) -> str:
+def _as_text(parts: list[dict[str, str]], family: Family, between: str) -> str:
     placeholder = {"video": family.video_placeholder, "image": family.image_placeholder}
     lines = (part["text"] if "text" in part else placeholder[part["type"]] for part in parts)
-    return "\n".join(lines)
+    return between.join(lines)
 
 
 def with_frames(conversation: Conversation, most: int) -> Conversation:

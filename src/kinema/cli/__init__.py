@@ -6,6 +6,7 @@ COMMANDS = Table(
     "command",
     {
         "chat": Row("kinema.cli.chat:chat", summary="Ask about videos and images."),
+        "answer": Row("kinema.cli.answer:answer", summary="Answer a file of prompts."),
         "probe": Row("kinema.cli.probe:probe", summary="Show what is in a media file."),
         "models": Row("kinema.cli.models:models", summary="List model families and engines."),
         "doctor": Row("kinema.cli.doctor:doctor", summary="Check what is installed and reachable."),

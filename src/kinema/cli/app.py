@@ -14,6 +14,8 @@ from kinema.cli.output import STDIN, complain, say
 from kinema.errors import KinemaError, UsageError
 
 INTERRUPTED = 130
+_OWN_CONFIG = ("answer",)
+"""Commands whose ``--config`` is in another program's format."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -30,7 +32,7 @@ def run(words: Sequence[str]) -> int:
 
 def _run(words: list[str]) -> int:
     name, *rest = words
-    rest, config = _take_config(rest)
+    rest, config = (rest, None) if name in _OWN_CONFIG else _take_config(rest)
     app = build(name, config=config)
     # A lone dash is an option to the parser, and "read it from stdin" to everybody else.
     rest = [STDIN if word == "-" else word for word in rest]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from transformers import (
     CLIPVisionModel,
     SiglipVisionModel,
 )
+from transformers.utils import logging as transformers_logging
 
 from kinema.errors import MissingPackage, ModelError, ModelNotFound
 from kinema.models.importers.weights import Weights
@@ -25,6 +28,17 @@ _TOWERS = {
     "siglip_vision_model": SiglipVisionModel,
 }
 _PIXELS = ("size", "crop_size", "image_mean", "image_std", "do_center_crop", "resample")
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,8 @@ def read_tower(name: str | Path, *, fit: str) -> Tower:
             raise ModelError(
                 f"{name} is a {kind}, and towers are CLIP or SigLIP.", hint="Give another tower."
             )
-        tower = _TOWERS[kind].from_pretrained(name)
+        with _without_bars():
+            tower = _TOWERS[kind].from_pretrained(name)
         given = AutoImageProcessor.from_pretrained(name).to_dict()
     except (OSError, ValueError) as error:
         raise ModelNotFound(

@@ -30,6 +30,7 @@ class VideoLMConfig(PreTrainedConfig):  # type: ignore[misc]
     """
 
     model_type = "kinema_videolm"
+    attribute_map: ClassVar[dict[str, str]] = {"image_token_id": "media_token_id"}
     sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
         "vision_config": SubConfigSpec(config_class=AutoConfig, model_type="clip_vision_model"),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),

@@ -1,0 +1,386 @@
+"""A file of prompts over a folder or tar of videos, answered in order and resumable."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from kinema import prompt as prompts
+from kinema.config import fingerprint
+from kinema.engines import EngineSettings, Generates
+from kinema.errors import KinemaError, UsageError
+from kinema.ledger import Ledger, Unit
+from kinema.messages import (
+    Completion,
+    Conversation,
+    ImagePart,
+    Message,
+    Part,
+    Prompt,
+    Request,
+    SamplingParams,
+    TextPart,
+    VideoPart,
+)
+from kinema.tasks.models import Model
+from kinema.tasks.prompts_file import (
+    MediaBase,
+    MediaType,
+    Question,
+    read_records,
+    understand,
+    write_records,
+)
+from kinema.types import Frames, FrameSampling
+
+_MAX_ATTEMPTS = 25
+"""A run may be killed this often in the middle of one record before the record is given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions:
+    """How records become requests."""
+
+    media_base_path: Path | None = None
+    """Folder or tar that the records' media are relative to."""
+    media_type: MediaType = "auto"
+    """Which field names the medium: video, image, or whichever is there."""
+    insert_media_token: Literal["left", "right"] | None = None
+    """Put the placeholder before or behind the words; else they must hold it."""
+    add_media_sep: bool = False
+    """Put " \\n" behind an inserted placeholder."""
+    add_bos: bool = False
+    """Begin every prompt with the tokenizer's begin mark."""
+    batch_size: int = 8
+    """Records that are decoded and given to the engine together."""
+    model_id: str = ""
+    """What records call the model; its name when empty."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One record that was just finished."""
+
+    number: int
+    """Counted from one, among the prompts of the same medium."""
+    of: int
+    record: Mapping[str, Any]
+
+
+@dataclass
+class AnswerJob:
+    """Everything that decides the answers to one file.
+
+    Call :meth:`run`; calling it again after a crash goes on where it ended.
+    """
+
+    prompt_file: Path
+    output: Path
+    model: Model
+    params: SamplingParams = field(default_factory=SamplingParams)
+    settings: EngineSettings = field(default_factory=EngineSettings)
+    options: AnswerOptions = field(default_factory=AnswerOptions)
+    sampling: FrameSampling = field(default_factory=FrameSampling)
+    force: bool = False
+    """Forget the answers that another run with other settings left."""
+
+    def run(self, on_answer: Callable[[Progress], None] = lambda progress: None) -> int:
+        """Answer every record and write the output file.
+
+        Args:
+            on_answer: told each record as it is done.
+
+        Returns:
+            How many records failed.
+
+        Raises:
+            UsageError: the prompt file cannot be read, or the output belongs to another job.
+        """
+        records = read_records(self.prompt_file)
+        units = _units(records, self._base)
+        path = self.output.with_name(f".{self.output.name}.ledger")
+        with Ledger(
+            path, settings=self._fingerprinted(), max_attempts=_MAX_ATTEMPTS, restart=self.force
+        ) as ledger:
+            ledger.add((unit, records[i]) for unit, i in _by_medium(units, records))
+            self._work(ledger, _counts(records), on_answer)
+            done = {unit.id: unit for unit in ledger.units()}
+            written = [_final(records[i], done[unit]) for unit, i in units]
+        write_records(self.output, written)
+        return sum(record["error"] is not None for record in written)
+
+    @cached_property
+    def _base(self) -> MediaBase:
+        return MediaBase(self.options.media_base_path)
+
+    @property
+    def _together(self) -> int:
+        """Sampled answers are made one by one: their neighbours would change them."""
+        return self.options.batch_size if self.params.temperature == 0 else 1
+
+    def _fingerprinted(self) -> dict[str, Any]:
+        """Batching is left out: it changes no answer."""
+        options = vars(self.options) | {"batch_size": None}
+        return {
+            "model": self.model.name,
+            "parts": {k: str(v) for k, v in vars(self.model.parts).items() if v is not None},
+            "engine": self.model.engine,
+            "params": self.params.to_dict(),
+            "sampling": self.sampling.to_dict(),
+            "dtype": self.settings.dtype,
+            "options": {k: str(v) for k, v in options.items() if v is not None},
+        }
+
+    def _work(
+        self,
+        ledger: Ledger,
+        counts: Mapping[str, int],
+        on_answer: Callable[[Progress], None],
+    ) -> None:
+        worker = _Worker(self, self._base)
+        seen: dict[str, int] = {}
+        try:
+            while batch := ledger.claim(self._together):
+                for unit, result in worker.answer(batch):
+                    if isinstance(result, KinemaError):
+                        ledger.fail(unit.id, _sentence(result))
+                        continue
+                    ledger.finish(unit.id, result)
+                    medium = _medium_of(unit.payload)
+                    seen[medium] = seen.get(medium, 0) + 1
+                    on_answer(Progress(seen[medium], counts[medium], result))
+        finally:
+            worker.close()
+
+
+class _Worker:
+    """Turns units into records; loads the model when the first one is ready for it."""
+
+    def __init__(self, job: AnswerJob, base: MediaBase) -> None:
+        self._job = job
+        self._base = base
+        self._engine: Generates | None = None
+        self._medium: tuple[str, Part] | None = None
+
+    def answer(self, units: Sequence[Unit]) -> Iterator[tuple[Unit, dict[str, Any] | KinemaError]]:
+        """Each unit with its record or what went wrong; one that fails harms no other."""
+        ready: dict[str, tuple[Unit, Request]] = {}
+        for unit in units:
+            try:
+                ready[unit.id] = (unit, self._request(unit))
+            except KinemaError as error:
+                yield unit, error
+        for request_id, completion in self._generate([request for _, request in ready.values()]):
+            unit, request = ready[request_id]
+            if isinstance(completion, KinemaError):
+                yield unit, completion
+            elif completion.finish_reason == "error":
+                yield unit, KinemaError(completion.error or "The engine failed.")
+            else:
+                yield unit, self._record(unit.payload, request, completion)
+
+    def close(self) -> None:
+        """Give the engine's memory back."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def _request(self, unit: Unit) -> Request:
+        job, options = self._job, self._job.options
+        question = understand(
+            unit.payload,
+            media_type=options.media_type,
+            insert=options.insert_media_token,
+            separator=" \n" if options.add_media_sep else "",
+        )
+        conversation = self._conversation(question)
+
+        def prepare(said: Conversation) -> Request:
+            prepared = prompts.prepare(
+                said,
+                family=job.model.family,
+                checkpoint=job.model.checkpoint,
+                params=job.params,
+                request_id=unit.id,
+            )
+            return self._with_bos(prepared)
+
+        engine = self._open()
+        request, _ = prompts.fit(
+            prepare(conversation),
+            count=engine.count_tokens,
+            context_length=engine.context_length,
+            reprepare=prepare,
+        )
+        return request
+
+    def _conversation(self, question: Question) -> Conversation:
+        parts: tuple[Part, ...] = (TextPart(question.text),)
+        if question.kind is not None:
+            before, after = question.text.split(f"<{question.kind}>")
+            medium = self._look(question)
+            words = (TextPart(before) if before else None, TextPart(after) if after else None)
+            parts = tuple(part for part in (words[0], medium, words[1]) if part is not None)
+        return Conversation((Message("user", parts, between=""),))
+
+    def _look(self, question: Question) -> Part:
+        """The medium, decoded; the last one is kept, since its prompts stand together."""
+        key = f"{question.kind} {question.medium}"
+        if self._medium is None or self._medium[0] != key:
+            source = self._base.find(question.medium)
+            part: Part = (
+                ImagePart(source)
+                if question.kind == "image"
+                else VideoPart(source, self._job.sampling)
+            )
+            said = Conversation((Message("user", (part,)),))
+            decoded = prompts.decode(said, self._job.model.family).messages[0].parts[0]
+            self._medium = (key, _named(decoded, question.medium))
+        return self._medium[1]
+
+    def _with_bos(self, request: Request) -> Request:
+        bos = (self._job.model.checkpoint.special_tokens or {}).get("bos_token", "")
+        if not self._job.options.add_bos or request.prompt.text.startswith(bos):
+            return request
+        return replace(request, prompt=replace(request.prompt, text=bos + request.prompt.text))
+
+    def _open(self) -> Generates:
+        if self._engine is None:
+            self._engine = self._job.model.open(self._job.settings)
+        return self._engine
+
+    def _generate(
+        self, requests: Sequence[Request]
+    ) -> Iterator[tuple[str, Completion | KinemaError]]:
+        """Completions of a batch; where the batch fails, each request by itself."""
+        if not requests:
+            return
+        try:
+            completions = list(self._open().generate(requests))
+        except KinemaError as error:
+            if len(requests) == 1:
+                yield requests[0].id, error
+                return
+            for request in requests:
+                yield from self._generate([request])
+        else:
+            yield from ((completion.request_id, completion) for completion in completions)
+
+    def _record(
+        self, payload: Mapping[str, Any], request: Request, completion: Completion
+    ) -> dict[str, Any]:
+        job = self._job
+        question = understand(
+            payload,
+            media_type=job.options.media_type,
+            insert=job.options.insert_media_token,
+            separator=" \n" if job.options.add_media_sep else "",
+        )
+        answer = _without_ends(completion.text, job.params.stop)
+        record = {
+            **payload,
+            "prompt": question.text,
+            "full_text": _spoken(request.prompt) + completion.text,
+            "pred_answer": answer,
+            "model_id": job.options.model_id or job.model.name,
+            "answer_id": payload.get("answer_id", 0),
+            "metadata": payload.get("metadata", {}),
+            "frames": [medium.frames.to_dict() for medium in request.media],
+            "usage": vars(completion.usage).copy(),
+            "finish_reason": completion.finish_reason,
+            "error": None,
+        }
+        if completion.logprobs is not None:
+            record["logprobs"] = [vars(token).copy() for token in completion.logprobs]
+        return record
+
+
+def _units(records: Sequence[Any], base: MediaBase) -> list[tuple[str, int]]:
+    """Ids and indices of the records: place, content, and the state of their medium."""
+    return [
+        (f"{i:08d}-{fingerprint({'record': record, 'medium': _stamp(record, base)})}", i)
+        for i, record in enumerate(records)
+    ]
+
+
+def _stamp(record: Any, base: MediaBase) -> str:
+    medium = _medium_of(record)
+    return base.stamp(medium) if medium else ""
+
+
+def _medium_of(record: Any) -> str:
+    if not isinstance(record, Mapping):
+        return ""
+    return str(record.get("video") or record.get("image") or "")
+
+
+def _by_medium(units: Sequence[tuple[str, int]], records: Sequence[Any]) -> list[tuple[str, int]]:
+    """Prompts of one medium together, media in the order they are first named."""
+    first: dict[str, int] = {}
+    for _, i in units:
+        first.setdefault(_medium_of(records[i]), i)
+    return sorted(units, key=lambda unit: (first[_medium_of(records[unit[1]])], unit[1]))
+
+
+def _counts(records: Sequence[Any]) -> dict[str, int]:
+    media = [_medium_of(record) for record in records]
+    return {medium: media.count(medium) for medium in media}
+
+
+_ADDED = (
+    "prompt",
+    "full_text",
+    "pred_answer",
+    "model_id",
+    "answer_id",
+    "metadata",
+    "frames",
+    "usage",
+    "finish_reason",
+    "logprobs",
+    "error",
+)
+
+
+def _final(record: Any, unit: Unit) -> dict[str, Any]:
+    """The record as it was given, and what was found about it, in a fixed order."""
+    own = dict(record) if isinstance(record, Mapping) else {"record": record}
+    if unit.state != "done":
+        return own | {"pred_answer": None, "error": unit.error or unit.state}
+    return own | {name: unit.result[name] for name in _ADDED if name in unit.result}
+
+
+def _named(part: Part, name: str) -> Part:
+    """Frames are called what the record calls them, also when they came out of a tar."""
+    if isinstance(part, VideoPart | ImagePart) and isinstance(part.source, Frames):
+        return replace(part, source=replace(part.source, source=name))
+    return part
+
+
+def _spoken(prompt: Prompt) -> str:
+    """The prompt as a person would read it, literals in their places."""
+    literals = iter(prompt.literals)
+    return re.sub(Prompt.GUARD, lambda _: next(literals), prompt.text)
+
+
+def _without_ends(text: str, ends: Sequence[str]) -> str:
+    """The answer without an end string behind it: the string, never its characters."""
+    text = text.strip()
+    for end in ends:
+        text = text.removesuffix(end).rstrip()
+    return text
+
+
+def _sentence(error: KinemaError) -> str:
+    return " ".join(filter(None, (str(error), error.hint)))
+
+
+def check_output(prompt_file: Path, output: Path) -> None:
+    """Refuse an output that would overwrite the questions or cannot be written."""
+    if output.resolve() == prompt_file.resolve():
+        raise UsageError("The output is the prompt file itself.", hint="Choose another --output.")
+    if not output.parent.is_dir():
+        raise UsageError(f"There is no folder {output.parent}.", hint="Make it first.")

@@ -1,0 +1,223 @@
+"""NeVA's own inference YAML and its ``a.b=c`` overrides, in our terms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kinema.errors import MissingCapability, UnknownName, UsageError
+
+_DEAD = frozenset(
+    (
+        "quality",
+        "toxicity",
+        "humor",
+        "creativity",
+        "violence",
+        "helpfulness",
+        "not_appropriate",
+        "server",
+        "port",
+        "web_server",
+        "share",
+        "username",
+        "password",
+        "web_port",
+        "cluster_type",
+        "pipeline_model_parallel_split_rank",
+        "checkpoint_dir",
+        "checkpoint_name",
+        "hparams_file",
+        "trainer.logger",
+        "trainer.accelerator",
+        "trainer.enable_checkpointing",
+        "trainer.use_distributed_sampler",
+        "inference.images_base_path",
+        "quantization.decoder_type",
+        "quantization.inference_tensor_parallel",
+        "quantization.sm_version",
+    )
+)
+"""Keys of the YAML that NeVA itself never reads."""
+_PARAMS = {
+    "inference.top_k": "top_k",
+    "inference.repetition_penalty": "repetition_penalty",
+    "inference.tokens_to_generate": "max_new_tokens",
+    "inference.min_tokens_to_generate": "min_new_tokens",
+    "inference.seed": "seed",
+}
+_OPTIONS = {
+    "inference.media_base_path": "media_base_path",
+    "inference.insert_media_token": "insert_media_token",
+    "inference.media_type": "media_type",
+    "inference.batch_size": "batch_size",
+    "inference.add_BOS": "add_bos",
+    "add_media_sep": "add_media_sep",
+}
+_FILES = ("prompt_file", "output_file", "neva_model_file", "base_model_file")
+_READ_HERE = (
+    "inference.greedy",
+    "inference.temperature",
+    "inference.top_p",
+    "inference.end_strings",
+    "inference.compute_logprob",
+    "inference.all_probs",
+    "trainer.precision",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "tensor_model_parallel_size",
+    "pipeline_model_parallel_size",
+    "quantization.enable",
+    "quantization.algorithm",
+    "quantization.num_samples",
+)
+_KNOWN = {*_PARAMS, *_OPTIONS, *_FILES, *_READ_HERE, *_DEAD}
+_PRECISIONS = {
+    "bf16": "bfloat16",
+    "bf16-mixed": "bfloat16",
+    "bf16-true": "bfloat16",
+    "16": "float16",
+    "16-mixed": "float16",
+    "16-true": "float16",
+    "32": "float32",
+    "32-true": "float32",
+}
+_QUANTIZATIONS = {"awq": "torchao-int4", "int8_sq": "torchao-int8"}
+ALL_PROBS = "all"
+"""Stands for the size of the vocabulary, which the YAML does not know."""
+
+
+@dataclass(frozen=True)
+class NevaRequest:
+    """What a NeVA command asks for."""
+
+    files: dict[str, str]
+    """``prompt_file``, ``output_file``, ``neva_model_file``, ``base_model_file``."""
+    params: dict[str, Any]
+    """Fields of SamplingParams; ``logprobs`` may be :data:`ALL_PROBS`."""
+    options: dict[str, Any]
+    """Fields of AnswerOptions."""
+    settings: dict[str, Any]
+    """Fields of EngineSettings."""
+    notes: tuple[str, ...]
+    """Sentences about what is done otherwise than the YAML reads."""
+
+
+def read_neva(path: Path, overrides: Sequence[str]) -> NevaRequest:
+    """Read ``neva_inference.yaml`` with Hydra-style overrides.
+
+    Raises:
+        UsageError: the file is not YAML, an override has no ``=``, or values contradict.
+        UnknownName: a key that NeVA does not have.
+        MissingCapability: something that nothing here can do.
+    """
+    values = dict(_flat(_load(path))) | dict(_override(word) for word in overrides)
+    for key in values:
+        if key not in _KNOWN:
+            raise UnknownName("NeVA key", key, _KNOWN)
+    given = {key: value for key, value in values.items() if value not in (None, "", "null")}
+    settings, notes = _settings(given)
+    return NevaRequest(
+        files={key: str(given[key]) for key in _FILES if key in given},
+        params=_params(given),
+        options={ours: given[key] for key, ours in _OPTIONS.items() if key in given},
+        settings=settings,
+        notes=(*_dead_note(given), *notes),
+    )
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise UsageError(f"There is no file {path}.", hint="Check --config.")
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path.name} is not YAML: {error}.", hint="Check the file.") from error
+    if not isinstance(loaded, Mapping):
+        raise UsageError(f"{path.name} holds no keys.", hint="Give neva_inference.yaml.")
+    return loaded
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _override(word: str) -> tuple[str, Any]:
+    key, equals, value = word.lstrip("+~").partition("=")
+    if not equals:
+        raise UsageError(f"{word!r} is no override.", hint="Write inference.temperature=0.2.")
+    return key, yaml.safe_load(value)
+
+
+def _params(given: Mapping[str, Any]) -> dict[str, Any]:
+    params = {ours: given[key] for key, ours in _PARAMS.items() if key in given}
+    greedy = given.get("inference.greedy", False)
+    params["temperature"] = 0.0 if greedy else float(given.get("inference.temperature", 1.0))
+    top_p = float(given.get("inference.top_p", 1.0))
+    # NeVA switches nucleus sampling off outside 0 < p < 1.
+    params["top_p"] = top_p if 0 < top_p < 1 else 1.0
+    params["stop"] = tuple(given.get("inference.end_strings", ()))
+    if given.get("inference.all_probs"):
+        params["logprobs"] = ALL_PROBS
+    elif given.get("inference.compute_logprob"):
+        params["logprobs"] = 0
+    return params
+
+
+def _settings(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    settings: dict[str, Any] = {}
+    notes: list[str] = []
+    if "trainer.precision" in given:
+        precision = str(given["trainer.precision"])
+        if precision not in _PRECISIONS:
+            raise UnknownName("precision", precision, _PRECISIONS)
+        settings["dtype"] = _PRECISIONS[precision]
+    _check_parallel(given, notes)
+    if given.get("quantization.enable"):
+        settings["quantization"], note = _quantization(given)
+        notes.append(note)
+    return settings, notes
+
+
+def _check_parallel(given: Mapping[str, Any], notes: list[str]) -> None:
+    if int(given.get("pipeline_model_parallel_size", 1)) > 1:
+        raise MissingCapability(
+            "pipeline_model_parallel_size is above 1, and no engine for this model splits layers.",
+            hint="Use tensor_model_parallel_size, or --device-map auto on one machine.",
+        )
+    width = int(given.get("tensor_model_parallel_size", 1))
+    if width > 1:
+        notes.append(
+            f"tensor_model_parallel_size={width} takes effect under: torchrun "
+            f"--nproc-per-node {width} -m kinema answer …"
+        )
+
+
+def _quantization(given: Mapping[str, Any]) -> tuple[str, str]:
+    algorithm = str(given.get("quantization.algorithm", "awq"))
+    if algorithm == "fp8":
+        raise MissingCapability(
+            "fp8 needs a GPU that computes in it, and this engine has none.",
+            hint=f"quantization.algorithm {' and '.join(_QUANTIZATIONS)} are mapped to torchao.",
+        )
+    if algorithm not in _QUANTIZATIONS:
+        raise UnknownName("quantization algorithm", algorithm, [*_QUANTIZATIONS, "fp8"])
+    ours = _QUANTIZATIONS[algorithm]
+    note = (
+        f"quantization.algorithm={algorithm} becomes {ours}, weight-only: it needs no calibration, "
+        "so num_samples is not used and prompts are answered once"
+    )
+    return ours, note
+
+
+def _dead_note(given: Mapping[str, Any]) -> list[str]:
+    dead = sorted(_DEAD & set(given))
+    return [f"NeVA does not use {', '.join(dead)}, nor is it used here"] if dead else []

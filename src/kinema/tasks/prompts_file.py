@@ -1,0 +1,177 @@
+"""Files of questions: records in, records out, and where their media are."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from kinema.errors import KinemaError, MediaNotFound, UsageError
+from kinema.ledger import write_atomically
+
+MediaType = Literal["auto", "video", "image"]
+_TEXT_FIELDS = ("prompt", "text", "question")
+_MEDIA_FIELDS: tuple[Literal["video"], Literal["image"]] = ("video", "image")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One record, understood: what is asked about which medium."""
+
+    text: str
+    """The words, placeholders included."""
+    kind: Literal["video", "image"] | None
+    """What the medium is; None when the record names none."""
+    medium: str = ""
+    """Its name, as the record gives it."""
+
+
+def read_records(path: Path) -> list[Any]:
+    """The records of a ``.json`` list or a ``.jsonl`` file, in order.
+
+    A line that is no JSON object becomes a record of its own, ``{"line": …}``: it fails later, by
+    itself.
+
+    Raises:
+        UsageError: there is no such file, or it is neither.
+    """
+    if not path.is_file():
+        raise UsageError(f"There is no prompt file {path}.", hint="Check the path.")
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".jsonl":
+        return [_read_line(line) for line in text.splitlines() if line.strip()]
+    if path.suffix != ".json":
+        raise UsageError(
+            f"{path.name} is neither .json nor .jsonl.",
+            hint="Give a JSON list, or one JSON object a line.",
+        )
+    try:
+        records = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{path.name} is not JSON: {error}.", hint="Check the file.") from error
+    if not isinstance(records, list):
+        raise UsageError(f"{path.name} is no list.", hint="Put the records into [ ].")
+    return records
+
+
+def _read_line(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return {"line": line}
+
+
+def write_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write a ``.json`` list, or one record a line for any other name; whole or not at all."""
+    if path.suffix == ".json":
+        text = json.dumps(list(records), indent=2, ensure_ascii=False) + "\n"
+    else:
+        text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    write_atomically(path, text)
+
+
+def understand(
+    record: Any,
+    *,
+    media_type: MediaType = "auto",
+    insert: Literal["left", "right"] | None = None,
+    separator: str = "",
+) -> Question:
+    """What a record asks.
+
+    Args:
+        record: has ``video`` or ``image``, and ``prompt``, ``text`` or ``question``.
+        media_type: which of the two fields counts; auto takes the one that is there.
+        insert: put the placeholder before or behind the words.
+        separator: what stands between an inserted placeholder and the words.
+
+    Raises:
+        UsageError: a field is missing, or placeholders and media do not match.
+    """
+    if not isinstance(record, Mapping) or set(record) == {"line"}:
+        raise UsageError("The record is no JSON object.", hint="Write one object a line.")
+    text = next((record[name] for name in _TEXT_FIELDS if name in record), None)
+    if not isinstance(text, str):
+        raise UsageError("The record has no prompt.", hint=f"Name it {' or '.join(_TEXT_FIELDS)}.")
+    kinds = _MEDIA_FIELDS if media_type == "auto" else (media_type,)
+    kind = next((name for name in kinds if record.get(name)), None)
+    if kind is None and (media_type != "auto" or insert):
+        wanted = "video or image" if media_type == "auto" else media_type
+        raise UsageError(f"The record has no {wanted}.", hint="Name the file in that field.")
+    if kind is None:
+        return Question(text, None)
+    text = _with_placeholder(text, f"<{kind}>", insert, separator)
+    return Question(text, kind, str(record[kind]))
+
+
+def _with_placeholder(
+    text: str, placeholder: str, insert: Literal["left", "right"] | None, separator: str
+) -> str:
+    if insert == "left":
+        text = f"{placeholder}{separator}{text}"
+    elif insert == "right":
+        text = f"{text}{placeholder}{separator}"
+    if text.count(placeholder) != 1:
+        raise UsageError(
+            f"The prompt holds {text.count(placeholder)} {placeholder} and the record one medium.",
+            hint="Write the placeholder once, or use --insert-media-token left without it.",
+        )
+    return text
+
+
+@dataclass(frozen=True)
+class MediaBase:
+    """A folder or a tar that media names are relative to."""
+
+    path: Path | None = None
+
+    def find(self, name: str) -> Path | bytes:
+        """The medium called ``name``: a path, or the bytes of a tar member.
+
+        An absolute path is taken as it is; ``./a.mp4`` and ``a.mp4`` are one member.
+
+        Raises:
+            MediaNotFound: the tar has no such member.
+        """
+        if self.path is None or Path(name).is_absolute():
+            return Path(name)
+        if self.path.suffix != ".tar":
+            return self.path / name
+        member = self._members.get(_plain_name(name))
+        if member is None:
+            raise MediaNotFound(
+                f"{self.path.name} has no member {name}.", hint="List it with: tar -tf"
+            )
+        with self.path.open("rb") as file:
+            file.seek(member.offset_data)
+            return file.read(member.size)
+
+    def stamp(self, name: str) -> str:
+        """Changes when the medium does: name, size and time of its file."""
+        in_tar = self.path is not None and self.path.suffix == ".tar"
+        path = self.path if in_tar and not Path(name).is_absolute() else None
+        found = path or Path(self.path or ".", name)
+        try:
+            status = found.stat()
+        except OSError:
+            return f"{name} absent"
+        return f"{name} {status.st_size} {status.st_mtime_ns}"
+
+    @cached_property
+    def _members(self) -> dict[str, tarfile.TarInfo]:
+        assert self.path is not None
+        try:
+            with tarfile.open(self.path, "r:") as tar:
+                return {_plain_name(m.name): m for m in tar.getmembers() if m.isfile()}
+        except (tarfile.TarError, OSError) as error:
+            raise KinemaError(
+                f"{self.path} is no tar that can be read.", hint="It must not be compressed."
+            ) from error
+
+
+def _plain_name(name: str) -> str:
+    return str(PurePosixPath(name))

@@ -1,0 +1,202 @@
+"""A file of prompts, answered by the echo engine: order, isolation, resuming."""
+
+import json
+import tarfile
+from collections import Counter
+
+import pytest
+from PIL import Image
+
+from kinema import prompt as prompts
+from kinema.errors import KinemaError, UsageError
+from kinema.messages import SamplingParams
+from kinema.tasks.answer import AnswerJob, AnswerOptions
+from kinema.tasks.models import find_model
+from support.clips import make_clip
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("media")
+    for name in ("a", "b"):
+        make_clip(folder / f"{name}.mp4", num_frames=20)
+    Image.new("RGB", (32, 24), "red").save(folder / "red.png")
+    (folder / "broken.mp4").write_bytes(b"\0\0\0\x20ftypisom" + b"\0" * 100)
+    with tarfile.open(folder / "media.tar", "w") as tar:
+        tar.add(folder / "a.mp4", arcname="./a.mp4")
+        tar.add(folder / "red.png", arcname="red.png")
+    return folder
+
+
+@pytest.fixture
+def answer(media, tmp_path):
+    def run(records, *, name="out.jsonl", on_answer=lambda progress: None, **settings):
+        source = tmp_path / "prompts.jsonl"
+        lines = [r if isinstance(r, str) else json.dumps(r) for r in records]
+        source.write_text("\n".join(lines))
+        job_settings = {k: settings.pop(k) for k in ("params", "force") if k in settings}
+        options = AnswerOptions(**{"media_base_path": media} | settings)
+        job = AnswerJob(
+            source, tmp_path / name, find_model("echo"), options=options, **job_settings
+        )
+        failed = job.run(on_answer)
+        text = (tmp_path / name).read_text()
+        written = json.loads(text) if name.endswith(".json") else _lines(text)
+        return failed, written
+
+    return run
+
+
+def _lines(text):
+    return [json.loads(line) for line in text.split("\n") if line]
+
+
+def question(video, text, **more):
+    return {"video": video, "text": text, **more}
+
+
+def test_output_keeps_the_order_and_every_field_of_the_input(answer):
+    records = [
+        question("a.mp4", "one", question_id=7, category="conv"),
+        question("b.mp4", "two", answer_id="x", metadata={"k": 1}),
+        question("a.mp4", "three"),
+    ]
+    failed, written = answer(records, insert_media_token="right")
+    assert failed == 0
+    for record, out in zip(records, written, strict=True):
+        assert {**out, **record} == out
+        assert out["prompt"] == record["text"] + "<video>"
+        assert record["text"] in out["pred_answer"]
+        assert out["full_text"].endswith(out["pred_answer"])
+        assert out["model_id"] == "echo"
+        assert out["error"] is None
+        assert out["frames"][0]["source"] == record["video"]
+        assert out["usage"].keys() == {"prompt_tokens", "completion_tokens", "visual_tokens"}
+    assert [out["answer_id"] for out in written] == [0, "x", 0]
+    assert written[1]["metadata"] == {"k": 1}
+
+
+def test_a_json_output_is_a_list(answer):
+    _, written = answer([question("a.mp4", "<video>?")], name="out.json")
+    assert len(written) == 1
+
+
+def test_one_bad_record_never_stops_the_file(answer):
+    records = [
+        question("a.mp4", "<video> fine"),
+        question("absent.mp4", "<video>"),
+        question("broken.mp4", "<video>"),
+        "{cut",
+        question("a.mp4", "no placeholder"),
+        {"text": "<video> whose?"},
+        question("b.mp4", "<video> fine too"),
+    ]
+    failed, written = answer(records)
+    errors = [record["error"] for record in written]
+    assert failed == 4
+    assert errors[0] is errors[5] is errors[6] is None
+    assert "absent.mp4" in errors[1]
+    assert written[3]["line"] == "{cut"
+    assert "0 <video>" in errors[4]
+    assert all(record["pred_answer"] is None for record in written if record["error"])
+
+
+def test_images_and_videos_mix_in_one_file_and_come_out_of_a_tar(answer, media):
+    records = [
+        question("a.mp4", "<video> moving?"),
+        {"image": "./red.png", "prompt": "<image> still?"},
+    ]
+    for base in (media, media / "media.tar"):
+        failed, written = answer(records, media_base_path=base, name=f"{base.name}.jsonl")
+        assert failed == 0
+        assert [out["frames"][0]["num_frames"] for out in written] == [8, 1]
+        assert "image" in written[1]["pred_answer"]
+
+
+def test_media_type_picks_the_field(answer):
+    both = {"video": "a.mp4", "image": "red.png", "text": "?"}
+    for kind, frames in (("video", 8), ("image", 1)):
+        _, (out,) = answer([both], media_type=kind, insert_media_token="left", name=f"{kind}.jsonl")
+        assert out["prompt"] == f"<{kind}>?"
+        assert out["frames"][0]["num_frames"] == frames
+
+
+def test_a_medium_is_decoded_once_for_all_of_its_prompts(answer, monkeypatch):
+    reads = Counter()
+    load = prompts.load_frames
+
+    def counting(source, **settings):
+        reads[source.name] += 1
+        return load(source, **settings)
+
+    monkeypatch.setattr(prompts, "load_frames", counting)
+    names = ["a.mp4", "b.mp4"] * 6
+    answer([question(n, f"<video> {i}") for i, n in enumerate(names)], batch_size=3)
+    assert reads == {"a.mp4": 1, "b.mp4": 1}
+
+
+def test_prompts_are_counted_by_medium(answer):
+    seen = []
+    records = [question(n, "<video>") for n in ("a.mp4", "b.mp4", "a.mp4")]
+    answer(records, on_answer=lambda p: seen.append((p.record["video"], p.number, p.of)))
+    assert seen == [("a.mp4", 1, 2), ("a.mp4", 2, 2), ("b.mp4", 1, 1)]
+
+
+def test_an_end_string_is_cut_as_a_string_and_not_by_its_letters(answer):
+    end = SamplingParams(stop=("<extra_id_1>",))
+    _, (out,) = answer([question("a.mp4", "<video> a red diet")], params=end)
+    assert out["pred_answer"].endswith("a red diet")
+
+
+def test_control_strings_of_a_question_stay_words(answer):
+    _, (out,) = answer([{"text": "what is <image> in html?"}])
+    assert "what is <image> in html?" in out["pred_answer"]
+
+
+def test_a_second_run_answers_nothing_again(answer):
+    records = [question("a.mp4", f"<video> {i}") for i in range(3)]
+    _, first = answer(records)
+    again = []
+    _, second = answer(records, on_answer=again.append)
+    assert first == second
+    assert again == []
+
+
+def test_a_medium_that_appears_later_is_answered_then(answer, media):
+    records = [question("late.mp4", "<video>?")]
+    assert answer(records)[0] == 1
+    make_clip(media / "late.mp4", num_frames=5)
+    assert answer(records)[0] == 0
+    (media / "late.mp4").unlink()
+
+
+def test_other_settings_never_mix_with_old_answers(answer):
+    records = [question("a.mp4", "<video>?")]
+    answer(records)
+    warmer = SamplingParams(max_new_tokens=3)
+    with pytest.raises(UsageError, match="params"):
+        answer(records, params=warmer)
+    _, (out,) = answer(records, params=warmer, force=True)
+    assert out["usage"]["completion_tokens"] <= 3
+
+
+def test_an_engine_that_fails_on_one_request_answers_the_others(answer, monkeypatch):
+    from kinema.engines.echo import EchoEngine
+
+    generate = EchoEngine.generate
+
+    def failing(self, requests):
+        requests = list(requests)
+        if any("poison" in request.prompt.text for request in requests):
+            raise KinemaError("The model choked.", hint="Leave it out.")
+        return generate(self, requests)
+
+    monkeypatch.setattr(EchoEngine, "generate", failing)
+    records = [question("a.mp4", f"<video> {word}") for word in ("one", "poison", "three")]
+    failed, written = answer(records)
+    assert failed == 1
+    assert [record["error"] for record in written] == [
+        None,
+        "The model choked. Leave it out.",
+        None,
+    ]

@@ -1,0 +1,138 @@
+"""NeVA's inference YAML in our terms."""
+
+import pytest
+
+from kinema.errors import MissingCapability, UnknownName, UsageError
+from kinema.messages import SamplingParams
+from kinema.tasks.neva_yaml import ALL_PROBS, read_neva
+
+YAML = """\
+inference:
+  greedy: False
+  top_k: 0
+  top_p: 0.9
+  temperature: 0.2
+  add_BOS: False
+  tokens_to_generate: 256
+  all_probs: False
+  repetition_penalty: 1.2
+  min_tokens_to_generate: 0
+  compute_logprob: False
+  end_strings: ["<extra_id_1>", "<extra_id_7>"]
+  media_base_path: /pwd/images
+  insert_media_token: null
+  media_type: image
+trainer:
+  devices: 8
+  num_nodes: 1
+  accelerator: gpu
+  logger: False
+  precision: bf16
+quantization:
+  algorithm: awq
+  enable: False
+cluster_type: BCP
+tensor_model_parallel_size: 8
+pipeline_model_parallel_size: 1
+pipeline_model_parallel_split_rank: 0
+neva_model_file: neva.nemo
+base_model_file: null
+checkpoint_dir: null
+hparams_file: null
+prompt_file: /pwd/nemo_multimodal/test_prompts.json
+output_file: /pwd/nemo_multimodal/results.json
+server: False
+port: 5555
+quality: 9
+"""
+
+
+@pytest.fixture
+def neva(tmp_path):
+    path = tmp_path / "neva_inference.yaml"
+    path.write_text(YAML)
+
+    def read(*overrides: str):
+        return read_neva(path, overrides)
+
+    return read
+
+
+def test_the_shipped_defaults_are_translated(neva):
+    asked = neva()
+    params = SamplingParams(**asked.params)
+    assert (params.temperature, params.top_p, params.top_k) == (0.2, 0.9, 0)
+    assert (params.repetition_penalty, params.max_new_tokens) == (1.2, 256)
+    assert params.stop == ("<extra_id_1>", "<extra_id_7>")
+    assert params.logprobs is None
+    assert asked.settings == {"dtype": "bfloat16"}
+    assert asked.options == {
+        "media_base_path": "/pwd/images",
+        "media_type": "image",
+        "add_bos": False,
+    }
+    assert asked.files["neva_model_file"] == "neva.nemo"
+    assert "base_model_file" not in asked.files
+
+
+def test_dead_keys_are_named_in_one_sentence(neva):
+    dead = [note for note in neva().notes if "does not use" in note]
+    assert len(dead) == 1
+    for key in ("quality", "port", "cluster_type", "trainer.logger"):
+        assert key in dead[0]
+
+
+def test_overrides_win_in_hydras_spellings(neva):
+    asked = neva("inference.temperature=0.7", "+inference.batch_size=4", "++inference.seed=3")
+    assert asked.params["temperature"] == 0.7
+    assert asked.params["seed"] == 3
+    assert asked.options["batch_size"] == 4
+    assert neva('inference.end_strings=["<|eot_id|>"]').params["stop"] == ("<|eot_id|>",)
+
+
+@pytest.mark.parametrize(("top_p", "meant"), [(0.4, 0.4), (0.0, 1.0), (1.0, 1.0)])
+def test_nucleus_sampling_is_off_outside_its_range(top_p, meant, neva):
+    assert neva(f"inference.top_p={top_p}").params["top_p"] == meant
+
+
+def test_greedy_is_temperature_zero_and_log_probabilities_are_asked_for(neva):
+    assert neva("inference.greedy=True").params["temperature"] == 0
+    assert neva("inference.compute_logprob=True").params["logprobs"] == 0
+    assert neva("inference.all_probs=True").params["logprobs"] == ALL_PROBS
+
+
+def test_tensor_parallel_says_how_it_takes_effect(neva):
+    assert any(
+        "torchrun --nproc-per-node 4" in n for n in neva("tensor_model_parallel_size=4").notes
+    )
+
+
+def test_quantisation_is_mapped_or_refused_by_name(neva):
+    asked = neva("quantization.enable=True")
+    assert asked.settings["quantization"] == "torchao-int4"
+    assert any("awq becomes torchao-int4" in note for note in asked.notes)
+    smooth = neva("quantization.enable=True", "quantization.algorithm=int8_sq")
+    assert smooth.settings["quantization"] == "torchao-int8"
+    with pytest.raises(MissingCapability, match="fp8"):
+        neva("quantization.enable=True", "quantization.algorithm=fp8")
+    with pytest.raises(UnknownName, match="'int8'"):
+        neva("quantization.enable=True", "quantization.algorithm=int8")
+
+
+def test_what_cannot_be_meant_is_refused(neva):
+    with pytest.raises(UnknownName, match=r"inference\.temprature"):
+        neva("inference.temprature=1")
+    with pytest.raises(UsageError, match="no override"):
+        neva("greedy")
+    with pytest.raises(MissingCapability, match="pipeline"):
+        neva("pipeline_model_parallel_size=2")
+    with pytest.raises(UnknownName, match="precision '8'"):
+        neva("trainer.precision=8")
+
+
+def test_files_that_are_no_yaml_are_named(tmp_path):
+    with pytest.raises(UsageError, match="no file"):
+        read_neva(tmp_path / "absent.yaml", [])
+    (tmp_path / "x.yaml").write_text("a: [")
+    with pytest.raises(UsageError, match="not YAML"):
+        read_neva(tmp_path / "x.yaml", [])
