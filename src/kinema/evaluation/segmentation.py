@@ -160,13 +160,16 @@ def per_video_scores(reply: str, truth: str) -> PerVideo:
     prediction = said.frames(length, fill=_NOTHING)
     reference = meant.frames(length, fill=_NOTHING)
     right, total = correct_frames(prediction, reference)
+    at_10, at_25, at_50 = (
+        f1_score(segment_counts(reference, prediction, overlap=k, ignore={_NOTHING}))
+        for k in OVERLAPS
+    )
     return PerVideo(
         100.0 * right / total if total else 0.0,
         _weighted_f1(prediction, reference),
-        *(
-            f1_score(segment_counts(reference, prediction, overlap=k, ignore={_NOTHING}))
-            for k in OVERLAPS
-        ),
+        at_10,
+        at_25,
+        at_50,
         edit_score(prediction, reference, ignore={_NOTHING}),
         _label_recall(said, meant),
     )
