@@ -1,0 +1,1 @@
+"""Measuring models: benchmarks, answer parsing, metrics, judges, statistics, reports."""

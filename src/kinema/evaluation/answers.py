@@ -1,0 +1,117 @@
+"""From a reply to an answer of the kind that the item wants, or to None."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kinema.errors import UsageError
+from kinema.evaluation.choice import LETTERS, parse_choice
+from kinema.evaluation.normalise import plain_words
+from kinema.evaluation.records import Item, Prediction, Record, Task
+from kinema.evaluation.segments import Parsed, parse_segments
+from kinema.types import parse_seconds
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An item, and what was read from the reply to it."""
+
+    record: Record
+    value: Any
+    """int, str, float, (start, end) or :class:`Parsed`; None when unparsed or not answered."""
+    rule: str = ""
+    """How it was read, where there are several ways."""
+
+    @property
+    def item(self) -> Item:
+        """The question."""
+        return self.record.item
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was read, ready for JSON."""
+        return {"parsed": _plain(self.value, self.item), "rule": self.rule}
+
+
+def read_answer(record: Record) -> Answer:
+    """Read the reply of a record the way its task wants."""
+    item, prediction = record.item, record.prediction
+    if prediction.option_scores is not None:
+        scores = prediction.option_scores
+        return Answer(record, max(range(len(scores)), key=scores.__getitem__), "ranked")
+    if prediction.reply is None:
+        return Answer(record, None)
+    value, rule = _READERS[item.task](item, prediction)
+    return Answer(record, value, rule)
+
+
+def _read_choice(item: Item, prediction: Prediction) -> tuple[int | None, str]:
+    choice = parse_choice(str(prediction.reply), item.options, lettered=item.lettered)
+    return choice.index, choice.rule
+
+
+def _read_text(item: Item, prediction: Prediction) -> tuple[str | None, str]:
+    return (str(prediction.reply).strip() or None), ""
+
+
+def _read_count(item: Item, prediction: Prediction) -> tuple[float | None, str]:
+    """The only number of the reply; several different ones are no answer."""
+    words = plain_words(str(prediction.reply))
+    numbers = {float(word) for word in words if word.replace(".", "", 1).isdigit()}
+    return (numbers.pop() if len(numbers) == 1 else None), ""
+
+
+_SPAN = re.compile(
+    r"(\d+(?::\d{1,2}){0,2}(?:\.\d+)?)\s*(?:seconds?|secs?|s)?\s*(?:-|–|—|to|until|till|and|,)\s*"
+    r"(\d+(?::\d{1,2}){0,2}(?:\.\d+)?)",
+    re.IGNORECASE,
+)
+
+
+def _read_span(item: Item, prediction: Prediction) -> tuple[tuple[float, float] | None, str]:
+    """The only range of times of the reply."""
+    found = {_times(*pair) for pair in _SPAN.findall(str(prediction.reply))} - {None}
+    return (found.pop() if len(found) == 1 else None), ""
+
+
+def _times(start: str, end: str) -> tuple[float, float] | None:
+    try:
+        seconds = parse_seconds(start), parse_seconds(end)
+    except UsageError:
+        return None
+    return seconds if seconds[0] < seconds[1] else None
+
+
+def _read_segments(item: Item, prediction: Prediction) -> tuple[Parsed | None, str]:
+    parsed = parse_segments(
+        str(prediction.reply),
+        ends=item.facts.get("ends", "inclusive"),
+        fps=item.facts.get("fps"),
+        vocabulary=item.facts.get("vocabulary", ()),
+        last_end=item.facts.get("num_frames"),
+    )
+    return (parsed if parsed.segments else None), ""
+
+
+_READERS: Mapping[Task, Callable[[Item, Prediction], tuple[Any, str]]] = {
+    "choice": _read_choice,
+    "text": _read_text,
+    "caption": _read_text,
+    "count": _read_count,
+    "span": _read_span,
+    "segments": _read_segments,
+}
+
+
+def _plain(value: Any, item: Item) -> Any:
+    if isinstance(value, Parsed):
+        return {
+            "segments": [[s.start, s.end, s.label] for s in value.segments],
+            "unparsed_lines": list(value.unparsed_lines),
+            "unknown_labels": list(value.unknown_labels),
+        }
+    if item.task == "choice" and value is not None:
+        return LETTERS[value]
+    return value

@@ -1,0 +1,295 @@
+"""The table of metrics. A new one is a function below (or anywhere) and a row.
+
+A metric is given every item of its task, in benchmark order, those without an answer included; it
+must count them as wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from kinema.errors import MissingPackage
+from kinema.evaluation import captions, segmentation, text
+from kinema.evaluation.answers import Answer
+from kinema.evaluation.records import Task
+from kinema.evaluation.segments import Parsed, parse_segments
+from kinema.evaluation.statistics import Measured
+from kinema.evaluation.wordnet import open_nouns
+from kinema.lazy import Row
+
+Answers = Sequence[Answer]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row: what it is called, for which task, how it is computed."""
+
+    title: str
+    tasks: tuple[Task, ...]
+    measure: Callable[[Answers], Measured]
+    needs: tuple[str, ...] = ()
+    """Packages of the extra ``eval``."""
+    lower_is_better: bool = False
+
+    def __call__(self, answers: Answers) -> Measured:
+        """The score of these items.
+
+        Raises:
+            MissingPackage: a package or WordNet is not installed.
+            UsageError: the score would mean nothing (CIDEr of one caption).
+        """
+        missing = Row("", needs=self.needs).missing
+        if missing:
+            raise MissingPackage(
+                f"{self.title} needs {' and '.join(missing)}.",
+                hint="Install with: pip install 'kinema[eval]'",
+            )
+        return self.measure(answers)
+
+
+def _each(score: Callable[[Answer], float]) -> Callable[[Answers], Measured]:
+    """The mean of a score of one answer, in percent; no answer scores zero."""
+
+    def measure(answers: Answers) -> Measured:
+        return Measured.mean([0.0 if a.value is None else 100 * score(a) for a in answers])
+
+    return measure
+
+
+def _accuracy(answer: Answer) -> float:
+    return float(answer.value == answer.item.answer)
+
+
+def _with_references(score: Callable[[str, Sequence[str]], float]) -> Callable[[Answer], float]:
+    return lambda answer: score(answer.value, answer.item.references)
+
+
+def _wups(threshold: float) -> Callable[[Answers], Measured]:
+    def measure(answers: Answers) -> Measured:
+        score = partial(text.wups, threshold=threshold, similarity=open_nouns().similarity)
+        return _each(_with_references(score))(answers)
+
+    return measure
+
+
+def _count_accuracy(answer: Answer) -> float:
+    return float(answer.value == float(answer.item.references[0]))
+
+
+def _count_error(answers: Answers) -> Measured:
+    """Mean squared error; a missing answer is as far off as a zero, or one off a true zero."""
+    truths = [float(a.item.references[0]) for a in answers]
+    errors = [
+        max(1.0, truth**2) if a.value is None else (a.value - truth) ** 2
+        for a, truth in zip(answers, truths, strict=True)
+    ]
+    return Measured.mean(errors)
+
+
+# --- captions -----------------------------------------------------------------------------------
+
+
+def _tokens(answers: Answers) -> tuple[list[list[str]], list[list[list[str]]]]:
+    said = [captions.caption_tokens(answer.value or "") for answer in answers]
+    meant = [[captions.caption_tokens(r) for r in a.item.references] for a in answers]
+    return said, meant
+
+
+def _cider(answers: Answers) -> Measured:
+    return Measured.mean(100 * captions.cider_d(*_tokens(answers)))
+
+
+def _bleu(order: int) -> Callable[[Answers], Measured]:
+    return lambda answers: Measured(100 * captions.bleu(*_tokens(answers))[order - 1])
+
+
+def _rouge_l(answers: Answers) -> Measured:
+    pairs = zip(*_tokens(answers), strict=True)
+    return Measured.mean([100 * captions.rouge_l(said, meant) for said, meant in pairs])
+
+
+def _meteor(answers: Answers) -> Measured:
+    score = captions.meteor_nltk()
+    pairs = zip(*_tokens(answers), strict=True)
+    return Measured.mean([100 * score(said, meant) for said, meant in pairs])
+
+
+# --- time ranges --------------------------------------------------------------------------------
+
+
+def _span_iou(answer: Answer) -> float:
+    """Intersection over union of the said range with the best true one."""
+    return max(_iou(answer.value, _span(reference)) for reference in answer.item.references)
+
+
+def _span(reference: str) -> tuple[float, float]:
+    start, end = map(float, reference.split())
+    return start, end
+
+
+def _iou(one: tuple[float, float], other: tuple[float, float]) -> float:
+    shared = max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
+    union = max(one[1], other[1]) - min(one[0], other[0])
+    return shared / union if union > 0 else 0.0
+
+
+def _recall_at(threshold: float) -> Callable[[Answer], float]:
+    return lambda answer: float(_span_iou(answer) >= threshold)
+
+
+# --- segments -----------------------------------------------------------------------------------
+
+
+def segment_frames(answer: Answer) -> tuple[list[str], list[str]]:
+    """Prediction and truth of a video, one label a frame; no answer is all background."""
+    facts = answer.item.facts
+    fill = facts.get("background", "background")
+    truth = parse_segments(
+        "\n".join(answer.item.references), ends=facts["ends"], last_end=facts["num_frames"]
+    )
+    said: Parsed = answer.value or Parsed(())
+    length = facts["num_frames"]
+    return said.frames(length, fill=fill), truth.frames(length, fill=fill)
+
+
+def _ignored(answer: Answer, *, background: bool) -> Collection[str]:
+    """Labels that Edit and F1 leave out.
+
+    The official scripts leave out ``background`` alone; "without background" leaves out the data
+    set's own background label too (SIL, action_start, action_end).
+    """
+    return {"background"} if background else {"background", *answer.item.facts.get("idle", ())}
+
+
+def _mof(*, background: bool) -> Callable[[Answers], Measured]:
+    def measure(answers: Answers) -> Measured:
+        ignored = [() if background else _ignored(a, background=False) for a in answers]
+        counts = [
+            segmentation.correct_frames(*segment_frames(a), ignore=i)
+            for a, i in zip(answers, ignored, strict=True)
+        ]
+        return Measured.ratio([c for c, _ in counts], [t for _, t in counts], scale=100)
+
+    return measure
+
+
+def _edit(*, background: bool) -> Callable[[Answers], Measured]:
+    def score(answer: Answer) -> float:
+        ignore = _ignored(answer, background=background)
+        return segmentation.edit_score(*segment_frames(answer), ignore=ignore)
+
+    return lambda answers: Measured.mean([score(answer) for answer in answers])
+
+
+def _f1(overlap: float, *, background: bool) -> Callable[[Answers], Measured]:
+    """Pooled: matches and misses are summed over all videos before F1 is taken."""
+
+    def counts(answer: Answer) -> segmentation.Counts:
+        ignore = _ignored(answer, background=background)
+        return segmentation.segment_counts(*segment_frames(answer), overlap=overlap, ignore=ignore)
+
+    def measure(answers: Answers) -> Measured:
+        table = np.array([counts(answer) for answer in answers], dtype=np.float64).reshape(-1, 3)
+        return Measured.ratio(2 * table[:, 0], table @ [2, 1, 1], scale=100, empty=100.0)
+
+    return measure
+
+
+def _overlap(which: int, *, background: bool) -> Callable[[Answers], Measured]:
+    """Mean over all true segments of IoU (0) or IoD (1)."""
+
+    def measure(answers: Answers) -> Measured:
+        lists = [
+            segmentation.segment_overlaps(
+                *segment_frames(a), ignore=_ignored(a, background=background)
+            )[which]
+            for a in answers
+        ]
+        return Measured.ratio(list(map(sum, lists)), list(map(len, lists)), scale=100, empty=100.0)
+
+    return measure
+
+
+def _per_video(name: str) -> Callable[[Answers], Measured]:
+    """A score of the fork's script: of each video, then the plain mean."""
+
+    def score(answer: Answer) -> float:
+        reply = answer.record.prediction.reply or ""
+        truth = "\n".join(answer.item.references)
+        return float(getattr(segmentation.per_video_scores(reply, truth), name))
+
+    return lambda answers: Measured.mean([score(answer) for answer in answers])
+
+
+_TEXT: tuple[Task, ...] = ("text",)
+_CAPTION: tuple[Task, ...] = ("caption",)
+_SPANS: tuple[Task, ...] = ("span",)
+_SEGMENTS: tuple[Task, ...] = ("segments",)
+
+
+def _segment_metrics() -> dict[str, Metric]:
+    rows: dict[str, Metric] = {}
+    for suffix, background, words in (
+        ("", True, ""),
+        ("_without_background", False, " without background"),
+    ):
+        rows[f"mof{suffix}"] = Metric(f"MoF{words}", _SEGMENTS, _mof(background=background))
+        rows[f"edit{suffix}"] = Metric(f"Edit{words}", _SEGMENTS, _edit(background=background))
+        for percent in (10, 25, 50):
+            rows[f"f1_{percent}{suffix}"] = Metric(
+                f"F1@{percent}{words}", _SEGMENTS, _f1(percent / 100, background=background)
+            )
+        for which, name in enumerate(("IoU", "IoD")):
+            rows[f"{name.lower()}{suffix}"] = Metric(
+                f"{name}{words}", _SEGMENTS, _overlap(which, background=background)
+            )
+    for field in segmentation.PerVideo._fields:
+        title = f"{field.replace('_', ' ')}, mean of videos"
+        rows[f"per_video_{field}"] = Metric(title, _SEGMENTS, _per_video(field))
+    return rows
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric("accuracy", ("choice",), _each(_accuracy)),
+    "exact_match": Metric("exact match", _TEXT, _each(_with_references(text.exact_match))),
+    "normalised_match": Metric(
+        "normalised match", _TEXT, _each(_with_references(text.normalised_match))
+    ),
+    "contains_match": Metric("contains match", _TEXT, _each(_with_references(text.contains_match))),
+    "token_f1": Metric("token F1", _TEXT, _each(_with_references(text.token_f1))),
+    "wups_0": Metric("WUPS@0.0", _TEXT, _wups(0.0)),
+    "wups_0.9": Metric("WUPS@0.9", _TEXT, _wups(0.9)),
+    "count_accuracy": Metric("count accuracy", ("count",), _each(_count_accuracy)),
+    "count_mse": Metric("mean squared error", ("count",), _count_error, lower_is_better=True),
+    "cider_d": Metric("CIDEr-D", _CAPTION, _cider),
+    "bleu_1": Metric("BLEU-1", _CAPTION, _bleu(1), needs=("sacrebleu",)),
+    "bleu_4": Metric("BLEU-4", _CAPTION, _bleu(4), needs=("sacrebleu",)),
+    "rouge_l": Metric("ROUGE-L", _CAPTION, _rouge_l),
+    "meteor_nltk_stems": Metric(
+        "METEOR (nltk, words and stems)", _CAPTION, _meteor, needs=("nltk",)
+    ),
+    "span_iou": Metric("mIoU", _SPANS, _each(_span_iou)),
+    "recall_0.3": Metric("R@1, IoU 0.3", _SPANS, _each(_recall_at(0.3))),
+    "recall_0.5": Metric("R@1, IoU 0.5", _SPANS, _each(_recall_at(0.5))),
+    "recall_0.7": Metric("R@1, IoU 0.7", _SPANS, _each(_recall_at(0.7))),
+    **_segment_metrics(),
+}
+
+
+def metrics_for(task: Task) -> dict[str, Metric]:
+    """The rows of one task."""
+    return {name: metric for name, metric in METRICS.items() if task in metric.tasks}
+
+
+def unparsed_lines(answers: Answers) -> dict[str, Any]:
+    """Lines of segment answers that could not be read, and labels nobody knows."""
+    parsed = [a.value for a in answers if isinstance(a.value, Parsed)]
+    return {
+        "unparsed_lines": sum(len(p.unparsed_lines) for p in parsed),
+        "unknown_labels": sum(len(p.unknown_labels) for p in parsed),
+    }

@@ -1,0 +1,126 @@
+"""What is asked, what was answered: the values that everything in here works on.
+
+A record holds all that scoring needs, so that scores can be made again without the data set, the
+model or a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+Task = Literal["choice", "text", "count", "caption", "span", "segments"]
+"""What an item wants: an option, a short text, a number, a caption, a time range, segments."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One question of a benchmark."""
+
+    id: str
+    task: Task
+    question: str
+    """The question itself; presets put instructions and options around it."""
+    video: str = ""
+    """File, relative to the benchmark's folder; empty when the folder has none for it."""
+    video_id: str = ""
+    """What the benchmark calls the video; items that share it are not independent."""
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    options: tuple[str, ...] = ()
+    lettered: bool = True
+    """The options are shown behind letters."""
+    answer: int | None = None
+    """Position of the right option; None when it is hidden."""
+    references: tuple[str, ...] = ()
+    """Accepted answers; of spans ``start end``, of segments their lines."""
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """Category by kind of category, for tables and macro averages."""
+    subtitles: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What one task needs: ``num_frames``, ``fps``, ``vocabulary``, ``background``."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Only what differs from the defaults, ready for JSON."""
+        return {k: v for k, v in asdict(self).items() if v not in (None, "", (), {})} | {
+            "lettered": self.lettered
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Item:
+        """The inverse of :meth:`to_dict`."""
+        return cls(**_tuples(values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a model made of an item, with everything that decided it."""
+
+    reply: str | None
+    """The raw text; None when there is none."""
+    error: str = ""
+    """Why there is no reply: a missing video, a decode error, an engine's error."""
+    error_code: str = ""
+    prompt: str = ""
+    """What was asked, instructions and options included."""
+    frames: tuple[Mapping[str, Any], ...] = ()
+    """Source, indices and times of the frames that the model saw."""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    """The rule that took them."""
+    option_scores: tuple[float, ...] | None = None
+    """Log-probability of each option's letter, when options were ranked."""
+    finish_reason: str = ""
+    usage: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    """Time that the engine spent."""
+    warnings: tuple[str, ...] = ()
+    model: str = ""
+    revision: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """How words were picked."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Prediction:
+        """The inverse of :meth:`to_dict`."""
+        return cls(**_tuples(values))
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of ``predictions.jsonl``."""
+
+    item: Item
+    prediction: Prediction
+
+    @property
+    def answered(self) -> bool:
+        """True when the model replied at all."""
+        return self.prediction.reply is not None or self.prediction.option_scores is not None
+
+    @property
+    def cluster(self) -> str:
+        """Records of one cluster are not independent of each other."""
+        return self.item.video_id or self.item.video or self.item.id
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {"item": self.item.to_dict(), "prediction": self.prediction.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Record:
+        """The inverse of :meth:`to_dict`."""
+        return cls(Item.from_dict(values["item"]), Prediction.from_dict(values["prediction"]))
+
+
+_TUPLES = {
+    f.name for cls in (Item, Prediction) for f in fields(cls) if str(f.type).startswith("tuple")
+}
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if k in _TUPLES and v is not None else v for k, v in values.items()}
