@@ -182,7 +182,8 @@ class _Corpus:
         cosine = np.divide(dots[self._count :], scale, out=np.zeros(len(owners)), where=scale > 0)
         gap = (self._bigrams[owners] - self._bigrams[self._count :]).astype(np.float64)
         similar = cosine * np.exp(-(gap**2) / (2 * _CIDER_SIGMA**2))
-        return _sums(owners, similar, self._count) / self._num_references
+        means: Floats = _sums(owners, similar, self._count) / self._num_references
+        return means
 
 
 def _sums(places: NDArray[Any], values: Floats, size: int) -> Floats:
