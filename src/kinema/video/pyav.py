@@ -23,8 +23,12 @@ from kinema.video.decoder import Decoded, Size
 from kinema.video.disposable import may_skip
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
+from kinema.video.packets import MISSING
 from kinema.video.picture import Canvas, Converter
-from kinema.video.runs import Run, earlier, plan_runs
+from kinema.video.runs import Run, earlier, join_neighbours, plan_runs
+
+_SHARES_A_THREAD = 4
+_BEFORE_EVERYTHING = -(1 << 40)
 
 
 def decode(
@@ -36,12 +40,12 @@ def decode(
     num_threads: int | None = None,
 ) -> Decoded:
     """Decode the wanted frames; the protocol of :class:`kinema.video.decoder.Decodes`."""
-    runs = plan_runs(index, wanted)
     canvas = Canvas(wanted)
     num_threads = num_threads or usable_cores()
+    runs = _shares(plan_runs(index, wanted), num_threads)
     workers = min(num_threads, len(runs))
     work: queue.SimpleQueue[Run] = queue.SimpleQueue()
-    for run in sorted(runs, key=len, reverse=True):
+    for run in runs:
         work.put(run)
     crew = [
         Crew(media, index, canvas, size=size, num_threads=num_threads // workers)
@@ -59,6 +63,13 @@ def decode(
         )
     said = (f"The decoder reported {damaged} damaged packets.",) if damaged else ()
     return Decoded(canvas.pixels, canvas.found, said)
+
+
+def _shares(runs: list[Run], num_threads: int) -> list[Run]:
+    """Runs in the order to start them, the longest first so that no core waits for the last."""
+    total = sum(len(run) for run in runs)
+    joined = join_neighbours(runs, most_packets=total // (_SHARES_A_THREAD * num_threads))
+    return sorted(joined, key=len, reverse=True)
 
 
 def usable_cores() -> int:
@@ -138,7 +149,7 @@ class Reader:
         """Yield (frame index, ``av.VideoFrame``) of a run's frames, in presentation order."""
         left = dict(run.frames)
         for count, frame in enumerate(self._frames(run)):
-            frame_index = left.pop(count if self._index.by_order else frame.opaque, None)
+            frame_index = left.pop(count if self._index.by_order else frame.opaque[0], None)
             if frame_index is not None:
                 yield frame_index, frame
             if not left:
@@ -147,7 +158,8 @@ class Reader:
 
     def _frames(self, run: Run) -> Iterator[Any]:
         for position, packet in self._packets_from(run.entry):
-            packet.opaque = position
+            # PyAV keeps these by identity, and small integers are one object in all threads.
+            packet.opaque = [position]
             if self._skips:
                 self._context.skip_frame = "DEFAULT" if position in run.frames else "NONREF"
             yield from self._decode(packet)
@@ -196,12 +208,11 @@ class Reader:
         return None
 
     def _seek_candidates(self, entry: int) -> Iterator[int]:
-        """Times to seek to, the likeliest first; the last is before everything."""
+        """Times to seek to, the likeliest first."""
         packets = self._index.packets
-        if not self._index.by_order and entry > 0:
-            yield int(packets.pts[entry])
-            yield int(packets.dts[entry])
-        yield -(1 << 40)
+        times = [int(packets.pts[entry]), int(packets.dts[entry]), int(packets.dts.min())]
+        times = [_BEFORE_EVERYTHING, *times] if entry == 0 else [*times, _BEFORE_EVERYTHING]
+        return (t for t in times if t != MISSING)
 
     def _locate(self, packet: Any) -> int:
         """Position of the first packet after a seek, -1 while it is unknown."""
