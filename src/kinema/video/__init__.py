@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from kinema.video.reading import load_frames as load_frames
     from kinema.video.reading import load_image as load_image
     from kinema.video.sheet import contact_sheet as contact_sheet
+    from kinema.video.shots import Shot as Shot
+    from kinema.video.shots import find_shots as find_shots
 
 _PUBLIC = {
+    "Shot": "kinema.video.shots:Shot",
     "VideoInfo": "kinema.video.info:VideoInfo",
     "contact_sheet": "kinema.video.sheet:contact_sheet",
+    "find_shots": "kinema.video.shots:find_shots",
     "load_frames": "kinema.video.reading:load_frames",
     "load_image": "kinema.video.reading:load_image",
     "plan": "kinema.video.info:plan",

@@ -65,6 +65,25 @@ def decode(
     return Decoded(canvas.pixels, canvas.found, said)
 
 
+def stream(
+    media: Media, index: VideoIndex, *, size: Size | None = None
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Every frame in presentation order as (frame index, uint8[H, W, 3]), one in memory at a time.
+
+    Raises:
+        MediaError: the file cannot be opened.
+    """
+    with open_container(media) as container:
+        video = video_stream(container, media)
+        reader = Reader(container, video, index, num_threads=usable_cores())
+        converter = Converter(float(video.sample_aspect_ratio or 1), size)
+        for run in plan_runs(index, np.arange(len(index.timeline))):
+            for frame_index, frame in reader.read(run):
+                picture = np.empty((*converter.shape(frame), 3), dtype=np.uint8)
+                converter.into(picture, frame)
+                yield frame_index, picture
+
+
 def _shares(runs: list[Run], num_threads: int) -> list[Run]:
     """Runs in the order to start them, the longest first so that no core waits for the last."""
     total = sum(len(run) for run in runs)
