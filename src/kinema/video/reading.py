@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,14 @@ from kinema.types import Formula, Frames, FrameSampling, Single, Source
 from kinema.video.cache import cached_index
 from kinema.video.decoder import DECODERS, DecoderName, Decodes, Size
 from kinema.video.media import Media, open_media
-from kinema.video.sampling import Selection, select
+from kinema.video.sampling import Selection, select, snap_to_keyframes
 from kinema.video.stills import is_image, read_image, single_frame, upright_rgb
 from kinema.video.timeline import Timeline
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Snap = Literal["keyframes"]
 DEFAULT_SAMPLING = FrameSampling(num_frames=8)
 
 
@@ -41,6 +42,7 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
     formula: Formula = "slices",
     decoder: DecoderName = "pyav",
     size: Size | None = None,
+    snap: Snap | None = None,
 ) -> Frames:
     """Read some frames of a video, with the times they are shown at.
 
@@ -50,6 +52,8 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
     Args:
         source: path, ``file://`` address, bytes, Frames, or uint8[T, H, W, 3].
         size: length of the shorter side in pixels (never enlarged), or (height, width).
+        snap: ``"keyframes"`` takes the key frame nearest to each chosen frame instead; quick,
+            approximate, and said in the warnings.
 
     Raises:
         UsageError: contradictory choices.
@@ -75,7 +79,7 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
     media = open_media(source)
     if is_image(media):
         return _sample_frames(read_image(media), sampling)
-    return _read_video(media, sampling, decoder=DECODERS.load(decoder), size=size)
+    return _read_video(media, sampling, decoder=DECODERS.load(decoder), size=size, snap=snap)
 
 
 def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSampling:
@@ -90,11 +94,18 @@ def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSam
 
 
 def _read_video(
-    media: Media, sampling: FrameSampling, *, decoder: Decodes, size: Size | None
+    media: Media,
+    sampling: FrameSampling,
+    *,
+    decoder: Decodes,
+    size: Size | None,
+    snap: Snap | None,
 ) -> Frames:
     index = cached_index(media)
     timeline = index.timeline
     selection = select(timeline, sampling)
+    if snap is not None:
+        selection = snap_to_keyframes(timeline, selection)
     decoded = decoder(media, index, selection.indices, size=size)
     found = decoded.found
     got = selection.indices[found]
