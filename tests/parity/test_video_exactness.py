@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kinema.types import Frames
 from kinema.video import load_frames, probe
+from kinema.video.disposable import packet_filter
 from kinema.video.media import open_media
 from kinema.video.mp4 import read_sample_tables
 from support.clips import board, make_clip, read_boards
@@ -171,6 +172,16 @@ def test_sampled_pixels_equal_those_of_decoding_everything(
     path = tmp_path / "c.mp4"
     make_clip(path, num_frames=90, codec=codec, options=options, pictures=pictures)
     assert_same_as_sequential(path)
+
+
+def test_frames_of_av1_that_nothing_refers_to_are_found(tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.mp4", num_frames=64, codec="libsvtav1", options={"preset": "10"})
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        stream = container.streams.video[0]
+        may_drop = packet_filter(stream.codec_context)
+        assert may_drop
+        dropped = [may_drop(bytes(p)) for p in container.demux(stream) if p.size]
+    assert 8 <= sum(dropped) <= 40
 
 
 def assert_same_as_sequential(path: Path) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from kinema.errors import NoFrames
 from kinema.video.container import open_container, video_stream
 from kinema.video.decoder import Decoded, Size
-from kinema.video.disposable import may_skip
+from kinema.video.disposable import decoder_may_skip, packet_filter
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
 from kinema.video.packets import MISSING
@@ -28,6 +28,8 @@ from kinema.video.picture import Canvas, Converter
 from kinema.video.runs import Run, earlier, join_neighbours, plan_runs
 
 _SHARES_A_THREAD = 4
+_MOST_THREADS = 16
+"""Each holds a decoder's own pictures, so memory grows with them."""
 _BEFORE_EVERYTHING = -(1 << 40)
 
 
@@ -41,7 +43,7 @@ def decode(
 ) -> Decoded:
     """Decode the wanted frames; the protocol of :class:`kinema.video.decoder.Decodes`."""
     canvas = Canvas(wanted)
-    num_threads = num_threads or usable_cores()
+    num_threads = num_threads or min(usable_cores(), _MOST_THREADS)
     runs = _shares(plan_runs(index, wanted), num_threads)
     workers = min(num_threads, len(runs))
     work: queue.SimpleQueue[Run] = queue.SimpleQueue()
@@ -160,7 +162,8 @@ class Reader:
         self._context.thread_count = num_threads
         self._context.thread_type = "AUTO" if num_threads > 1 else "SLICE"
         self._context.copy_opaque = True
-        self._skips = may_skip(self._context) and not index.by_order
+        self._skips = decoder_may_skip(self._context) and not index.by_order
+        self._is_disposable = None if index.by_order else packet_filter(self._context)
         self._next = 0
         self.num_errors = 0
 
@@ -179,12 +182,19 @@ class Reader:
         for position, packet in self._packets_from(run.entry):
             # PyAV keeps these by identity, and small integers are one object in all threads.
             packet.opaque = [position]
-            if self._skips:
-                self._context.skip_frame = "DEFAULT" if position in run.frames else "NONREF"
-            yield from self._decode(packet)
+            if not self._may_drop(packet, is_wanted=position in run.frames):
+                yield from self._decode(packet)
             if position + 1 >= run.stop:
                 break
         yield from self._decode(None)
+
+    def _may_drop(self, packet: Any, *, is_wanted: bool) -> bool:
+        """True for a packet nobody needs; some decoders are told to find them by themselves."""
+        if self._skips:
+            self._context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
+        if is_wanted or self._is_disposable is None:
+            return False
+        return self._is_disposable(bytes(packet))
 
     def _decode(self, packet: Any) -> list[Any]:
         try:
