@@ -138,6 +138,9 @@ def summary(
         "num_frames": case.num_frames,
         "cores": cores,
         "seconds": {n: round(s, 4) for n, s in seconds.items()},
+        "cpu_seconds": {
+            n: round(statistics.median(r["cpu_seconds"] for r in a), 4) for n, a in fine.items()
+        },
         "fastest_peer": best,
         "times_faster_than_fastest_peer": round(peers[best] / seconds["kinema"], 3),
         "limit_seconds": round(limit, 4),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from kinema.video.reading import load_frames as load_frames
     from kinema.video.reading import load_image as load_image
     from kinema.video.sheet import contact_sheet as contact_sheet
+    from kinema.video.shots import Shot as Shot
+    from kinema.video.shots import find_shots as find_shots
     from kinema.video.worker import Workers as Workers
 
 _PUBLIC = {
@@ -29,11 +31,13 @@ _PUBLIC = {
     "Access": "kinema.video.access:Access",
     "Budget": "kinema.video.budget:Budget",
     "LOCAL": "kinema.video.access:LOCAL",
+    "Shot": "kinema.video.shots:Shot",
     "UrlRules": "kinema.video.access:UrlRules",
     "as_frames": "kinema.video.pictures:as_frames",
     "server_access": "kinema.video.access:server_access",
     "VideoInfo": "kinema.video.info:VideoInfo",
     "contact_sheet": "kinema.video.sheet:contact_sheet",
+    "find_shots": "kinema.video.shots:find_shots",
     "load_frames": "kinema.video.reading:load_frames",
     "load_image": "kinema.video.reading:load_image",
     "plan": "kinema.video.info:plan",

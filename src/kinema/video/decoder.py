@@ -12,7 +12,7 @@ from kinema.lazy import Row, Table
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
 
-DecoderName = Literal["pyav"]
+DecoderName = Literal["pyav", "torchcodec"]
 
 Size = int | tuple[int, int]
 """Length of the shorter side in pixels (never enlarged), or exactly (height, width)."""
@@ -45,5 +45,13 @@ class Decodes(Protocol):
 
 DECODERS = Table(
     "decoder",
-    {"pyav": Row("kinema.video.pyav:decode", summary="FFmpeg through PyAV, in this process")},
+    {
+        "pyav": Row("kinema.video.pyav:decode", summary="FFmpeg through PyAV, its own build"),
+        "torchcodec": Row(
+            "kinema.video.torchcodec:decode",
+            needs=("torchcodec",),
+            install="pip install torchcodec",
+            summary="the system's FFmpeg through torchcodec",
+        ),
+    },
 )

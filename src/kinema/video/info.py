@@ -15,7 +15,7 @@ from kinema.video.cache import cached_index
 from kinema.video.container import open_container, video_stream
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
-from kinema.video.picture import orientation_of, target_size
+from kinema.video.picture import HDR_TRANSFERS, orientation_of, target_size
 from kinema.video.reading import DEFAULT_SAMPLING
 from kinema.video.sampling import select
 from kinema.video.source import open_media
@@ -167,7 +167,7 @@ def _stream_facts(stream: Any) -> dict[str, Any]:
         "coded_width": context.width,
         "coded_height": context.height,
         "sample_aspect_ratio": _ratio(stream.sample_aspect_ratio),
-        "hdr": {16: "pq", 18: "hlg"}.get(transfer, "none"),
+        "hdr": HDR_TRANSFERS.get(transfer, "none"),
         "color_transfer": _TRANSFERS.get(transfer, "unspecified"),
         "color_primaries": _PRIMARIES.get(int(context.color_primaries), "unspecified"),
         "color_matrix": _MATRICES.get(int(context.colorspace), "unspecified"),

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from av.filter import Graph
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from kinema.video.decoder import Size
+from kinema.video.tonemap import Transfer, to_sdr
+
+HDR_TRANSFERS: dict[int, Transfer] = {16: "pq", 18: "hlg"}
+"""ITU-T H.273 transfer characteristics that are tone-mapped."""
+_BT2020_PRIMARIES = 9
 
 
 @dataclass(frozen=True)
@@ -65,11 +72,12 @@ def target_size(
     shown = (height, max(1, round(width * pixel_aspect)))
     if turned:
         shown = (shown[1], shown[0])
-    wanted = _fit(shown, size)
+    wanted = fit(shown, size)
     return (wanted[1], wanted[0]) if turned else wanted
 
 
-def _fit(shown: tuple[int, int], size: Size | None) -> tuple[int, int]:
+def fit(shown: tuple[int, int], size: Size | None) -> tuple[int, int]:
+    """Height and width at the asked size."""
     if size is None:
         return shown
     if isinstance(size, tuple):
@@ -107,17 +115,42 @@ class Converter:
         """Write an ``av.VideoFrame`` upright into uint8[H, W, 3]."""
         orientation = orientation_of(frame)
         height, width = target.shape[1::-1] if orientation.transpose else target.shape[:2]
+        if frame.interlaced_frame:
+            frame = self._deinterlaced(frame)
+        transfer = HDR_TRANSFERS.get(int(frame.color_trc))
+        if transfer is None:
+            pixels = self._scaled(frame, height, width, "rgb24")
+        else:
+            wide = int(frame.color_primaries) == _BT2020_PRIMARIES
+            code_values = self._scaled(frame, height, width, "rgb48le").view("<u2")
+            pixels = to_sdr(code_values, transfer, wide=wide)
+        target[:] = orientation.apply(pixels)
+
+    def _scaled(self, frame: Any, height: int, width: int, layout: str) -> NDArray[np.uint8]:
+        """uint8[H, W, bytes of a pixel] on the memory of the converted frame."""
         rgb = self._reformatter.reformat(
-            frame, width=width, height=height, format="rgb24", interpolation="BICUBIC", threads=1
+            frame, width=width, height=height, format=layout, interpolation="BICUBIC", threads=1
         )
-        target[:] = orientation.apply(_view(rgb))
+        plane = rgb.planes[0]
+        rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)
+        pixel_bytes = 6 if layout == "rgb48le" else 3
+        pixels = rows[:height, : width * pixel_bytes]
+        return pixels.reshape(height, width, pixel_bytes)
 
-
-def _view(rgb: Any) -> NDArray[np.uint8]:
-    """uint8[H, W, 3] on the memory of an rgb24 frame."""
-    plane = rgb.planes[0]
-    rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)
-    return rows[: rgb.height, : rgb.width * 3].reshape(rgb.height, rgb.width, 3)
+    def _deinterlaced(self, frame: Any) -> Any:
+        """The frame with its second field drawn from its first, which needs no neighbours."""
+        graph = Graph()
+        source = graph.add_buffer(
+            width=frame.width,
+            height=frame.height,
+            format=frame.format.name,
+            time_base=Fraction(1, 1000),
+        )
+        graph.link_nodes(source, graph.add("estdif", "mode=frame"), graph.add("buffersink"))
+        graph.configure()
+        graph.push(frame)
+        graph.push(None)
+        return graph.pull()
 
 
 class Canvas:

@@ -20,11 +20,17 @@ from numpy.typing import NDArray
 from kinema.errors import NoFrames
 from kinema.video.container import open_container, video_stream
 from kinema.video.decoder import Decoded, Size
-from kinema.video.disposable import may_skip
+from kinema.video.disposable import decoder_may_skip, packet_filter
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
+from kinema.video.packets import MISSING
 from kinema.video.picture import Canvas, Converter
-from kinema.video.runs import Run, earlier, plan_runs
+from kinema.video.runs import Run, earlier, join_neighbours, plan_runs
+
+_SHARES_A_THREAD = 4
+_MOST_THREADS = 16
+"""Each holds a decoder's own pictures, so memory grows with them."""
+_BEFORE_EVERYTHING = -(1 << 40)
 
 
 def decode(
@@ -36,12 +42,12 @@ def decode(
     num_threads: int | None = None,
 ) -> Decoded:
     """Decode the wanted frames; the protocol of :class:`kinema.video.decoder.Decodes`."""
-    runs = plan_runs(index, wanted)
     canvas = Canvas(wanted)
-    num_threads = num_threads or usable_cores()
+    num_threads = num_threads or min(usable_cores(), _MOST_THREADS)
+    runs = _shares(plan_runs(index, wanted), num_threads)
     workers = min(num_threads, len(runs))
     work: queue.SimpleQueue[Run] = queue.SimpleQueue()
-    for run in sorted(runs, key=len, reverse=True):
+    for run in runs:
         work.put(run)
     crew = [
         Crew(media, index, canvas, size=size, num_threads=num_threads // workers)
@@ -59,6 +65,32 @@ def decode(
         )
     said = (f"The decoder reported {damaged} damaged packets.",) if damaged else ()
     return Decoded(canvas.pixels, canvas.found, said)
+
+
+def stream(
+    media: Media, index: VideoIndex, *, size: Size | None = None
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Every frame in presentation order as (frame index, uint8[H, W, 3]), one in memory at a time.
+
+    Raises:
+        MediaError: the file cannot be opened.
+    """
+    with open_container(media) as container:
+        video = video_stream(container, media)
+        reader = Reader(container, video, index, num_threads=usable_cores())
+        converter = Converter(float(video.sample_aspect_ratio or 1), size)
+        for run in plan_runs(index, np.arange(len(index.timeline))):
+            for frame_index, frame in reader.read(run):
+                picture = np.empty((*converter.shape(frame), 3), dtype=np.uint8)
+                converter.into(picture, frame)
+                yield frame_index, picture
+
+
+def _shares(runs: list[Run], num_threads: int) -> list[Run]:
+    """Runs in the order to start them, the longest first so that no core waits for the last."""
+    total = sum(len(run) for run in runs)
+    joined = join_neighbours(runs, most_packets=total // (_SHARES_A_THREAD * num_threads))
+    return sorted(joined, key=len, reverse=True)
 
 
 def usable_cores() -> int:
@@ -139,7 +171,8 @@ class Reader:
         self._context.thread_count = num_threads
         self._context.thread_type = "AUTO" if num_threads > 1 else "SLICE"
         self._context.copy_opaque = True
-        self._skips = may_skip(self._context) and not index.by_order
+        self._skips = decoder_may_skip(self._context) and not index.by_order
+        self._is_disposable = None if index.by_order else packet_filter(self._context)
         self._next = 0
         self.num_errors = 0
 
@@ -147,7 +180,7 @@ class Reader:
         """Yield (frame index, ``av.VideoFrame``) of a run's frames, in presentation order."""
         left = dict(run.frames)
         for count, frame in enumerate(self._frames(run)):
-            frame_index = left.pop(count if self._index.by_order else frame.opaque, None)
+            frame_index = left.pop(count if self._index.by_order else frame.opaque[0], None)
             if frame_index is not None:
                 yield frame_index, frame
             if not left:
@@ -156,13 +189,21 @@ class Reader:
 
     def _frames(self, run: Run) -> Iterator[Any]:
         for position, packet in self._packets_from(run.entry):
-            packet.opaque = position
-            if self._skips:
-                self._context.skip_frame = "DEFAULT" if position in run.frames else "NONREF"
-            yield from self._decode(packet)
+            # PyAV keeps these by identity, and small integers are one object in all threads.
+            packet.opaque = [position]
+            if not self._may_drop(packet, is_wanted=position in run.frames):
+                yield from self._decode(packet)
             if position + 1 >= run.stop:
                 break
         yield from self._decode(None)
+
+    def _may_drop(self, packet: Any, *, is_wanted: bool) -> bool:
+        """True for a packet nobody needs; some decoders are told to find them by themselves."""
+        if self._skips:
+            self._context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
+        if is_wanted or self._is_disposable is None:
+            return False
+        return self._is_disposable(bytes(packet))
 
     def _decode(self, packet: Any) -> list[Any]:
         try:
@@ -206,12 +247,11 @@ class Reader:
         return None
 
     def _seek_candidates(self, entry: int) -> Iterator[int]:
-        """Times to seek to, the likeliest first; the last is before everything."""
+        """Times to seek to, the likeliest first."""
         packets = self._index.packets
-        if not self._index.by_order and entry > 0:
-            yield int(packets.pts[entry])
-            yield int(packets.dts[entry])
-        yield -(1 << 40)
+        times = [int(packets.pts[entry]), int(packets.dts[entry]), int(packets.dts.min())]
+        times = [_BEFORE_EVERYTHING, *times] if entry == 0 else [*times, _BEFORE_EVERYTHING]
+        return (t for t in times if t != MISSING)
 
     def _locate(self, packet: Any) -> int:
         """Position of the first packet after a seek, -1 while it is unknown."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from PIL.Image import Image
@@ -15,11 +16,12 @@ from kinema.video.cache import cached_index
 from kinema.video.decoder import DECODERS, DecoderName, Decodes, Size
 from kinema.video.media import Media
 from kinema.video.pictures import Pictures, find_pictures
-from kinema.video.sampling import Selection, select
+from kinema.video.sampling import Selection, select, snap_to_keyframes
 from kinema.video.source import open_media
 from kinema.video.stills import is_image, read_image, single_frame, upright_rgb
 from kinema.video.timeline import Timeline
 
+Snap = Literal["keyframes"]
 DEFAULT_SAMPLING = FrameSampling(num_frames=8)
 
 
@@ -40,6 +42,7 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
     decoder: DecoderName = "pyav",
     size: Size | None = None,
     access: Access = LOCAL,
+    snap: Snap | None = None,
 ) -> Frames:
     """Read some frames of a video, with the times they are shown at.
 
@@ -52,6 +55,8 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
             tensor of it, or a list of pictures.
         size: length of the shorter side in pixels (never enlarged), or (height, width).
         access: what the source may reach, and how much may be read.
+        snap: ``"keyframes"`` takes the key frame nearest to each chosen frame instead; quick,
+            approximate, and said in the warnings.
 
     Raises:
         UsageError: contradictory choices.
@@ -77,7 +82,7 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
     media = open_media(source, access)
     if is_image(media):
         return _sample_frames(read_image(media), sampling)
-    return _read_video(media, sampling, decoder=DECODERS.load(decoder), size=size)
+    return _read_video(media, sampling, decoder=DECODERS.load(decoder), size=size, snap=snap)
 
 
 def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSampling:
@@ -92,12 +97,19 @@ def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSam
 
 
 def _read_video(
-    media: Media, sampling: FrameSampling, *, decoder: Decodes, size: Size | None
+    media: Media,
+    sampling: FrameSampling,
+    *,
+    decoder: Decodes,
+    size: Size | None,
+    snap: Snap | None,
 ) -> Frames:
     index = cached_index(media)
     timeline = index.timeline
     selection = select(timeline, sampling)
     media.budget.check_frames(media.name, len(selection.indices))
+    if snap is not None:
+        selection = snap_to_keyframes(timeline, selection)
     decoded = decoder(media, index, selection.indices, size=size)
     found = decoded.found
     got = selection.indices[found]

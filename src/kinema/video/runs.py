@@ -46,6 +46,18 @@ def plan_runs(index: VideoIndex, wanted: NDArray[np.int64]) -> list[Run]:
     return runs
 
 
+def join_neighbours(runs: list[Run], *, most_packets: int) -> list[Run]:
+    """Join runs that touch, while they stay below a length: fewer seeks, still enough to share."""
+    joined: list[Run] = []
+    for run in runs:
+        last = joined[-1] if joined else None
+        if last and last.stop == run.entry and run.stop - last.entry <= most_packets:
+            joined[-1] = Run(last.entry, run.stop, {**last.frames, **run.frames})
+        else:
+            joined.append(run)
+    return joined
+
+
 def earlier(index: VideoIndex, run: Run, missing: set[int]) -> Run:
     """The run of a second attempt for frames that did not come: one key frame further back."""
     keys = np.flatnonzero(index.packets.keyframe[: run.entry])

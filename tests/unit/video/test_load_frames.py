@@ -23,7 +23,8 @@ from support.clips import board, make_clip, read_board, read_boards
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """200 frames at 25 a second, a key frame every 60, with B frames."""
     path = tmp_path_factory.mktemp("clips") / "boards.mp4"
-    make_clip(path, num_frames=200, options={"g": "60", "bf": "3"})
+    options = {"g": "60", "bf": "3", "sc_threshold": "0"}
+    make_clip(path, num_frames=200, options=options)
     return path
 
 
@@ -130,6 +131,12 @@ def test_size_scales_the_shorter_side_or_exactly(clip: Path) -> None:
     exact = load_frames(clip, num_frames=3, size=(40, 40))
     assert exact.pixels.shape == (3, 40, 40, 3)
     assert read_boards(exact.pixels) == exact.indices.tolist()
+
+
+def test_snapped_frames_are_key_frames(clip: Path) -> None:
+    frames = load_frames(clip, num_frames=8, snap="keyframes")
+    assert read_boards(frames.pixels) == frames.indices.tolist() == [0, 60, 120, 180]
+    assert "Approximate" in frames.warnings[0]
 
 
 def test_a_gif_keeps_its_times(tmp_path: Path) -> None:

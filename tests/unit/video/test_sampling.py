@@ -7,7 +7,7 @@ import pytest
 
 from kinema.errors import EmptyRange
 from kinema.types import FrameSampling
-from kinema.video.sampling import positions, select
+from kinema.video.sampling import positions, select, snap_to_keyframes
 from kinema.video.timeline import Timeline
 
 
@@ -151,3 +151,15 @@ def test_a_start_beyond_the_end_is_an_empty_range() -> None:
     with pytest.raises(EmptyRange, match=r"lasts 4\.00 s") as caught:
         taken(clock(100), num_frames=4, start=10)
     assert caught.value.hint
+
+
+def test_snapping_takes_the_nearest_key_frames_and_says_how_far_they_are() -> None:
+    timeline = clock(100, every=30)
+    exact = select(timeline, FrameSampling(at=(0.2, 1.0, 1.1, 3.9)))
+    snapped = snap_to_keyframes(timeline, exact)
+    assert snapped.indices.tolist() == [0, 30, 90]
+    assert snapped.warnings == (
+        "Approximate: 3 key frames stand in for 4 frames, up to 0.28 s away.",
+    )
+    alone = snap_to_keyframes(clock(100, every=1000), exact)
+    assert alone.indices.tolist() == [0]

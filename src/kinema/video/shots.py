@@ -1,0 +1,138 @@
+"""Cuts and fades, found by PySceneDetect and timed by the presentation clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scenedetect import FrameTimecode
+from scenedetect.detectors import ContentDetector, ThresholdDetector
+
+from kinema.errors import UsageError
+from kinema.types import Source
+from kinema.video.cache import cached_index
+from kinema.video.media import open_media
+from kinema.video.pyav import stream
+from kinema.video.timeline import Timeline
+
+Opening = Literal["start", "cut", "fade", "split"]
+
+_ANALYSIS_PIXELS = 96
+_ANY_RATE = 25.0
+"""The detectors count frames; times come from the timeline, so this rate means nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """A stretch of video without a cut; half-open in frames and in time."""
+
+    start_seconds: float
+    end_seconds: float
+    start_index: int
+    end_index: int
+    """One past the last frame."""
+    opens_with: Opening
+    """What separates it from the shot before; ``split`` where only its length does."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return asdict(self)
+
+
+def find_shots(
+    source: Source,
+    *,
+    threshold: float = 27.0,
+    min_seconds: float = 0.6,
+    max_seconds: float | None = None,
+) -> tuple[Shot, ...]:
+    """Cut a video into shots that cover all of it, without gaps.
+
+    A shot below ``min_seconds`` joins the one before it (the first joins the one after); one above
+    ``max_seconds`` is split into equal parts.
+
+    Args:
+        threshold: how different two frames are at a cut, 0 to 255; lower finds more.
+
+    Raises:
+        UsageError: a limit is not positive, or they contradict each other.
+        MediaError: the source cannot be used.
+    """
+    if min_seconds < 0 or (max_seconds is not None and max_seconds < max(2 * min_seconds, 1e-3)):
+        raise UsageError(
+            f"Shots of {min_seconds:g} to {max_seconds or 0:g} s cannot be cut.",
+            hint="max_seconds must be at least twice min_seconds.",
+        )
+    media = open_media(source)
+    index = cached_index(media)
+    pictures = stream(media, index, size=_ANALYSIS_PIXELS)
+    openings = {0: "start"} | _openings(pictures, threshold)
+    return shots_between(index.timeline, openings, min_seconds=min_seconds, max_seconds=max_seconds)
+
+
+def _openings(pictures: Iterator[tuple[int, Any]], threshold: float) -> dict[int, str]:
+    """Frame index to what opens a shot there."""
+    cuts = ContentDetector(threshold=threshold, min_scene_len=0)
+    fades = ThresholdDetector(min_scene_len=0)
+    found: dict[int, str] = {}
+    for frame_index, rgb in pictures:
+        moment = FrameTimecode(frame_index, fps=_ANY_RATE)
+        bgr = np.ascontiguousarray(rgb[..., ::-1])
+        found |= {cut.frame_num: "fade" for cut in fades.process_frame(moment, bgr)}
+        found |= {cut.frame_num: "cut" for cut in cuts.process_frame(moment, bgr)}
+    return found
+
+
+def shots_between(
+    timeline: Timeline,
+    openings: Mapping[int, str],
+    *,
+    min_seconds: float,
+    max_seconds: float | None,
+) -> tuple[Shot, ...]:
+    """Shots that begin at the given frames, after joining the short and splitting the long."""
+    begins = _without_short(timeline, openings, min_seconds)
+    kinds = {begin: openings[begin] for begin in begins} | {0: "start"}
+    if max_seconds is not None:
+        for begin, end in list(zip(begins, [*begins[1:], len(timeline)], strict=True)):
+            kinds |= dict.fromkeys(_split(timeline, begin, end, max_seconds), "split")
+    begins = sorted(kinds)
+    return tuple(
+        Shot(
+            start_seconds=_begin_seconds(timeline, begin),
+            end_seconds=_begin_seconds(timeline, end),
+            start_index=begin,
+            end_index=end,
+            opens_with=kinds[begin],  # type: ignore[arg-type]
+        )
+        for begin, end in zip(begins, [*begins[1:], len(timeline)], strict=True)
+    )
+
+
+def _begin_seconds(timeline: Timeline, frame_index: int) -> float:
+    if frame_index == len(timeline):
+        return timeline.duration_seconds
+    return float(timeline.seconds[frame_index])
+
+
+def _without_short(
+    timeline: Timeline, openings: Mapping[int, str], min_seconds: float
+) -> list[int]:
+    kept = [0]
+    for begin in sorted(openings):
+        if timeline.seconds[begin] - timeline.seconds[kept[-1]] >= min_seconds:
+            kept.append(begin)
+        elif openings[begin] == "fade" and kept[-1]:
+            kept[-1] = begin  # colours jump in the dark; the fade around them is what happened
+    if len(kept) > 1 and timeline.duration_seconds - timeline.seconds[kept[-1]] < min_seconds:
+        kept.pop()
+    return kept
+
+
+def _split(timeline: Timeline, begin: int, end: int, max_seconds: float) -> list[int]:
+    first, last = _begin_seconds(timeline, begin), _begin_seconds(timeline, end)
+    num_parts = int(np.ceil((last - first) / max_seconds - 1e-9))
+    borders = first + (last - first) * np.arange(1, num_parts) / max(num_parts, 1)
+    return [i for i in timeline.shown_at(borders).tolist() if begin < i < end]

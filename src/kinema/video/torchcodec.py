@@ -1,0 +1,82 @@
+"""Decoding with torchcodec, the second opinion: the same pictures by another library.
+
+Identical at the stored size; with ``size=`` the scaling happens after RGB and not before, which
+moves values by a few steps. What torchcodec does not do (interlaced or HDR pictures, wide pixels)
+is read by PyAV, and said.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from kinema.errors import DecodeFailed, MissingPackage
+from kinema.video import pyav
+from kinema.video.container import open_container, video_stream
+from kinema.video.decoder import Decoded, Size
+from kinema.video.index import VideoIndex
+from kinema.video.media import Media
+from kinema.video.picture import HDR_TRANSFERS, fit
+
+try:
+    from torchcodec.decoders import VideoDecoder
+except (ImportError, RuntimeError, OSError):
+    raise MissingPackage(
+        "torchcodec is installed and finds no FFmpeg libraries.",
+        hint="Install FFmpeg 4 to 8 with your system's packages, or use decoder='pyav'.",
+    ) from None
+
+_CLOCK_TOLERANCE_SECONDS = 2e-3
+
+
+def decode(
+    media: Media, index: VideoIndex, wanted: NDArray[np.int64], *, size: Size | None = None
+) -> Decoded:
+    """Decode the wanted frames; the protocol of :class:`kinema.video.decoder.Decodes`."""
+    beyond = _beyond_torchcodec(media, index)
+    if beyond:
+        decoded = pyav.decode(media, index, wanted, size=size)
+        said = f"torchcodec does not read {beyond}; PyAV read it."
+        return Decoded(decoded.pixels, decoded.found, (said, *decoded.warnings))
+    source = media.data if media.data is not None else str(media.path)
+    try:
+        decoder = VideoDecoder(source, dimension_order="NHWC", num_ffmpeg_threads=0)
+        batch = decoder.get_frames_at(wanted.tolist())
+    except (RuntimeError, ValueError, IndexError):
+        raise DecodeFailed(
+            f"{media.name} could not be decoded by torchcodec.", hint="Use decoder='pyav'."
+        ) from None
+    begin = decoder.metadata.begin_stream_seconds_from_content or 0.0
+    clock = batch.pts_seconds.numpy() - begin
+    if np.abs(clock - index.timeline.seconds[wanted]).max() > _CLOCK_TOLERANCE_SECONDS:
+        raise DecodeFailed(
+            f"torchcodec and the packets of {media.name} disagree about time.",
+            hint="Use decoder='pyav'.",
+        )
+    pixels = _scaled(batch.data.numpy(), size)
+    return Decoded(pixels, np.ones(len(wanted), dtype=np.bool_))
+
+
+def _beyond_torchcodec(media: Media, index: VideoIndex) -> str:
+    """What about this file torchcodec would get wrong, empty when nothing."""
+    with open_container(media) as container:
+        stream = video_stream(container, media)
+        frame = next(container.decode(stream))
+        facts = {
+            "interlaced video": frame.interlaced_frame,
+            "HDR video": int(frame.color_trc) in HDR_TRANSFERS,
+            "pixels that are not square": (stream.sample_aspect_ratio or 1) != 1,
+            "video without presentation times": index.by_order,
+        }
+    return " and ".join(name for name, present in facts.items() if present)
+
+
+def _scaled(pixels: NDArray[np.uint8], size: Size | None) -> NDArray[np.uint8]:
+    height, width = fit(pixels.shape[1:3], size)
+    if (height, width) == pixels.shape[1:3]:
+        return pixels
+    bicubic = Image.Resampling.BICUBIC
+    return np.stack(
+        [np.asarray(Image.fromarray(p).resize((width, height), bicubic)) for p in pixels]
+    )

@@ -1,0 +1,57 @@
+"""The second decoder gives the pictures of the first."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kinema.errors import MissingPackage
+from kinema.video import load_frames
+from support.clips import make_clip, read_boards
+
+if importlib.util.find_spec("torchcodec") is None:
+    pytest.skip("torchcodec is not installed", allow_module_level=True)
+try:
+    importlib.import_module("kinema.video.torchcodec")
+except MissingPackage as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+CLIPS = {
+    "h264.mp4": {"options": {"bf": "3", "g": "20"}},
+    "variable.mp4": {"seconds": [i / 30 for i in range(20)] + [1 + i / 3 for i in range(20)]},
+    "hevc10.mp4": {
+        "codec": "libx265",
+        "pixel_format": "yuv420p10le",
+        "options": {"x265-params": "log-level=none:keyint=12"},
+    },
+    "full.mp4": {"color_range": 2, "colorspace": 1},
+    "444.mkv": {"pixel_format": "yuv444p"},
+    "grey.mp4": {"pixel_format": "gray"},
+    "vp9.webm": {"codec": "libvpx-vp9"},
+    "interlaced.mp4": {"options": {"x264-params": "tff=1", "flags": "+ildct+ilme"}},
+    "wide.mp4": {"sample_aspect_ratio": Fraction(2)},
+}
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_pictures_and_times_are_those_of_pyav(tmp_path: Path, name: str) -> None:
+    settings = dict(CLIPS[name])
+    settings.setdefault("num_frames", 40)
+    make_clip(tmp_path / name, **settings)  # type: ignore[arg-type]
+    ours = load_frames(tmp_path / name, num_frames=7)
+    theirs = load_frames(tmp_path / name, num_frames=7, decoder="torchcodec")
+    assert read_boards(theirs.pixels) == theirs.indices.tolist()
+    np.testing.assert_array_equal(theirs.pixels, ours.pixels)
+    np.testing.assert_array_equal(theirs.seconds, ours.seconds)
+
+
+def test_scaled_pictures_are_close(tmp_path: Path) -> None:
+    make_clip(tmp_path / "c.mp4", num_frames=20)
+    ours = load_frames(tmp_path / "c.mp4", num_frames=4, size=32).pixels.astype(int)
+    theirs = load_frames(tmp_path / "c.mp4", num_frames=4, size=32, decoder="torchcodec").pixels
+    assert np.abs(ours - theirs).mean() < 4
