@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 from transformers.generation import GenerateDecoderOnlyOutput
 
 from kinema.models.tiny.constraint import OnlySentencesOf
 
 
-def write_ahead(  # noqa: PLR0913  the signature transformers calls
+def write_ahead(
     model: Any,
     input_ids: Tensor,
     logits_processor: Any,
@@ -45,7 +44,9 @@ def write_ahead(  # noqa: PLR0913  the signature transformers calls
             break
     if streamer is not None:
         streamer.end()
-    return GenerateDecoderOnlyOutput(sequences=written)
+    if not generation_config.return_dict_in_generate:
+        return written
+    return GenerateDecoderOnlyOutput(sequences=written, past_key_values=reader.cache)
 
 
 def _pick(scores: Tensor, *, sample: bool) -> Tensor:
@@ -63,23 +64,26 @@ class _Reader:
         input_ids: Tensor,
         *,
         attention_mask: Tensor,
+        past_key_values: Any,
         inputs_embeds: Tensor | None = None,
         **_: Any,
     ) -> None:
+        self.cache = past_key_values
         self._language_model = model.language_model
         self._mask = attention_mask
-        self._cache = DynamicCache(config=model.config.get_text_config())
-        self._prompt = (
-            {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
-        )
-        self._num_read = 0
+        self._num_read = past_key_values.get_seq_length()
         self._prompt_length = input_ids.shape[1]
+        self._prompt = (
+            {"input_ids": input_ids[:, self._num_read :]}
+            if inputs_embeds is None
+            else {"inputs_embeds": inputs_embeds[:, self._num_read :]}
+        )
 
     def logits(self, written: Tensor) -> Tensor:
         """float32[1, vocab] after all of ``written``, int64[1, L]."""
-        if self._num_read == 0:
+        if self._num_read < self._prompt_length:
             logits = self._read(self._prompt, self._prompt_length)
-        if written.shape[1] > self._num_read:
+        if self._num_read < written.shape[1]:
             unread = written[:, self._num_read :]
             logits = self._read({"input_ids": unread}, written.shape[1])
         return logits
@@ -91,7 +95,7 @@ class _Reader:
             **inputs,
             attention_mask=mask,
             position_ids=position_ids,
-            past_key_values=self._cache,
+            past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
         )

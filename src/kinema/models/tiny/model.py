@@ -30,7 +30,6 @@ from kinema.models.tiny.processor import UNKNOWN_TIME
 from kinema.models.tiny.sightings import Clip
 from kinema.models.tiny.vision import classify
 
-
 _PLAIN: dict[str, tuple[Any, ...]] = {
     "output_logits": (False,),
     "output_scores": (False,),
@@ -148,26 +147,37 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         logits_processor: LogitsProcessorList | None = None,
         **kwargs: Any,
     ) -> Any:
-        """``GenerationMixin.generate``, held to the sentences that the frames support."""
+        """``GenerationMixin.generate``, held to the sentences that the frames support.
+
+        What was seen is kept with the keys and values (``past_key_values``), so a follow-up that
+        brings them needs no pixels.
+        """
         if input_ids is None:
             raise UsageError("generate() got no input_ids.", hint="Pass the processor's output.")
-        clips: list[Clip] = []
-        if pixel_values is not None:
+        if pixel_values is None:
+            seen = getattr(kwargs.get("past_key_values"), "seen", [[] for _ in input_ids])
+        else:
             probabilities = classify(self.vision, pixel_values.float())
             kwargs["inputs_embeds"] = self.splice(input_ids, probabilities)
             clips = _clips(probabilities, frame_counts, frame_milliseconds)
-        rows = self._split(input_ids, clips)
-        grammars = [answer(self._turns(ids), own) for ids, own in zip(input_ids, rows, strict=True)]
-        constraint = OnlySentencesOf(
+            seen = self._split(input_ids, clips)
+        constraint = self._constrain(input_ids, seen)
+        processors = LogitsProcessorList([*(logits_processor or []), constraint])
+        if _may_write_ahead(input_ids, kwargs):
+            kwargs["custom_generate"] = write_ahead
+        output = super().generate(input_ids=input_ids, logits_processor=processors, **kwargs)
+        if getattr(output, "past_key_values", None) is not None:
+            output.past_key_values.seen = seen
+        return output
+
+    def _constrain(self, input_ids: Tensor, seen: list[list[Clip]]) -> OnlySentencesOf:
+        grammars = [answer(self._turns(ids), own) for ids, own in zip(input_ids, seen, strict=True)]
+        return OnlySentencesOf(
             grammars,
             encode=lambda text: self._tokenizer.encode(text, add_special_tokens=False),
             prompt_length=input_ids.shape[1],
             eos_token_id=self._tokenizer.eos_token_id,
         )
-        processors = LogitsProcessorList([*(logits_processor or []), constraint])
-        if _may_write_ahead(input_ids, kwargs):
-            kwargs["custom_generate"] = write_ahead
-        return super().generate(input_ids=input_ids, logits_processor=processors, **kwargs)
 
     @cached_property
     def _tokenizer(self) -> Any:
