@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import timm
@@ -137,7 +138,11 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         logits_processor: LogitsProcessorList | None = None,
         **kwargs: Any,
     ) -> Any:
-        """``GenerationMixin.generate``, held to the sentences that the frames support."""
+        """``GenerationMixin.generate``, held to the sentences that the frames support.
+
+        What was seen is kept with the keys and values (``past_key_values``), so a follow-up that
+        brings them needs no pixels.
+        """
         if input_ids is None:
             raise UsageError("generate() got no input_ids.", hint="Pass the processor's output.")
         # What was seen stays with the keys and values of the prompt that showed it.
@@ -146,14 +151,7 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             probabilities = classify(self.vision, pixel_values.float())
             kwargs["inputs_embeds"] = self.splice(input_ids, probabilities)
             clips = _clips(probabilities, frame_counts, frame_milliseconds)
-        rows = self._split(input_ids, clips)
-        grammars = [answer(self._turns(ids), own) for ids, own in zip(input_ids, rows, strict=True)]
-        constraint = OnlySentencesOf(
-            grammars,
-            encode=lambda text: self._tokenizer.encode(text, add_special_tokens=False),
-            prompt_length=input_ids.shape[1],
-            eos_token_id=self._tokenizer.eos_token_id,
-        )
+        constraint = self._constrain(input_ids, self._split(input_ids, clips))
         processors = LogitsProcessorList([*(logits_processor or []), constraint])
         if len(input_ids) == 1 and _is_plain(kwargs):
             kwargs |= _with_drafts(kwargs.get("generation_config"))
@@ -161,6 +159,15 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         if (cache := getattr(output, "past_key_values", None)) is not None:
             cache.clips = clips
         return output
+
+    def _constrain(self, input_ids: Tensor, seen: list[list[Clip]]) -> OnlySentencesOf:
+        grammars = [answer(self._turns(ids), own) for ids, own in zip(input_ids, seen, strict=True)]
+        return OnlySentencesOf(
+            grammars,
+            encode=lambda text: self._tokenizer.encode(text, add_special_tokens=False),
+            prompt_length=input_ids.shape[1],
+            eos_token_id=self._tokenizer.eos_token_id,
+        )
 
     def _get_candidate_generator(
         self, *, logits_processor: LogitsProcessorList, **_: Any
@@ -200,10 +207,17 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
 
     def _turns(self, ids: Tensor) -> list[str]:
         """What user and model said, in order, without the placeholders."""
-        text = self._tokenizer.decode(ids[~self._places(ids)])
-        turns = [turn.partition("\n") for turn in text.split("<|im_start|>")[1:]]
-        said = [words for role, _, words in turns if role in ("user", "assistant")]
-        return [words.split("<|im_end|>")[0].strip() for words in said if words.strip()]
+        start, end = self._tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+        turns = _split_at(ids[~self._places(ids)].tolist(), start)[1:]
+        texts = [self._tokenizer.decode(_split_at(turn, end)[0]).partition("\n") for turn in turns]
+        said = [words.strip() for role, _, words in texts if role in ("user", "assistant")]
+        return [words for words in said if words]
+
+
+def _split_at(ids: list[int], mark: int) -> list[list[int]]:
+    """The parts between the marks; compares ids, so text that spells a mark stays text."""
+    at = [-1, *(i for i, one in enumerate(ids) if one == mark), len(ids)]
+    return [ids[left + 1 : right] for left, right in pairwise(at)]
 
 
 def _with_drafts(config: GenerationConfig | None) -> dict[str, Any]:

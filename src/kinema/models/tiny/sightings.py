@@ -27,8 +27,12 @@ class Clip:
     """float64[T], NaN where unknown."""
 
     def of(self, concept: Concept) -> NDArray[np.float32]:
-        """float32[T], how likely each frame shows one of the concept's classes."""
-        likely: NDArray[np.float32] = self.probabilities[:, concept.classes].sum(1)
+        """float32[T], how likely each frame shows one of the concept's classes.
+
+        Zero where no class alone reaches ``MAYBE``: many faint guesses are no evidence.
+        """
+        classes = self.probabilities[:, concept.classes]
+        likely: NDArray[np.float32] = classes.sum(1) * (classes.max(1) >= MAYBE)
         return likely
 
     def look_for(self, concept: Concept) -> Sighting | None:
