@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from PIL.Image import Image
 
-from kinema.errors import UsageError
+from kinema.errors import DecodeFailed, UsageError
 from kinema.types import Formula, Frames, FrameSampling, Single, Source
 from kinema.video.access import LOCAL, Access
 from kinema.video.cache import cached_index
@@ -40,6 +40,7 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
     decoder: DecoderName = "pyav",
     size: Size | None = None,
     access: Access = LOCAL,
+    strict: bool = False,
 ) -> Frames:
     """Read some frames of a video, with the times they are shown at.
 
@@ -52,6 +53,7 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
             tensor of it, or a list of pictures.
         size: length of the shorter side in pixels (never enlarged), or (height, width).
         access: what the source may reach, and how much may be read.
+        strict: raise ``DecodeFailed`` instead of returning fewer frames than were chosen.
 
     Raises:
         UsageError: contradictory choices.
@@ -77,7 +79,7 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
     media = open_media(source, access)
     if is_image(media):
         return _sample_frames(read_image(media), sampling)
-    return _read_video(media, sampling, decoder=DECODERS.load(decoder), size=size)
+    return _read_video(media, sampling, decoder=DECODERS.load(decoder), size=size, strict=strict)
 
 
 def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSampling:
@@ -92,7 +94,7 @@ def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSam
 
 
 def _read_video(
-    media: Media, sampling: FrameSampling, *, decoder: Decodes, size: Size | None
+    media: Media, sampling: FrameSampling, *, decoder: Decodes, size: Size | None, strict: bool
 ) -> Frames:
     index = cached_index(media)
     timeline = index.timeline
@@ -102,7 +104,9 @@ def _read_video(
     found = decoded.found
     got = selection.indices[found]
     missing = len(selection.indices) - len(got)
-    short = (f"Decoded {len(got)} of {len(selection.indices)} frames.",) if missing else ()
+    said = f"Decoded {len(got)} of {len(selection.indices)} frames."
+    if missing and strict:
+        raise DecodeFailed(f"{media.name}: {said}", hint="Read it without strict to get those.")
     return Frames(
         pixels=decoded.pixels if found.all() else decoded.pixels[found],
         seconds=timeline.seconds[got],
@@ -111,7 +115,7 @@ def _read_video(
         total_frames=len(timeline),
         duration_seconds=timeline.duration_seconds,
         source_fps=timeline.fps,
-        warnings=(*selection.warnings, *decoded.warnings, *short),
+        warnings=(*selection.warnings, *decoded.warnings, *((said,) if missing else ())),
     )
 
 
