@@ -18,12 +18,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from kinema.errors import DecodeDeadline, DecoderCrashed, KinemaError
 from kinema.video import Workers
-from support.clips import board, make_clip
+from support.clips import board, clip_bytes
 
 DEADLINE_SECONDS = 20.0
 MEMORY_BYTES = 3 << 30
@@ -31,38 +32,31 @@ NUM_FRAMES = 6
 
 # --- corpus ---------------------------------------------------------------------------------------
 
-_CLIPS: dict[str, dict[str, object]] = {
-    "h264.mp4": {"container": "mp4", "options": {"g": "10", "bf": "2"}},
-    "faststart.mp4": {"container": "mp4", "options": {"movflags": "faststart"}},
-    "fragmented.mp4": {
-        "container": "mp4",
-        "options": {"movflags": "frag_keyframe+empty_moov", "g": "8"},
-    },
-    "variable.mp4": {"container": "mp4", "seconds": [i * i / 400 for i in range(30)]},
-    "hevc.mp4": {
-        "container": "mp4",
-        "codec": "libx265",
-        "options": {"x265-params": "log-level=none:keyint=10"},
-    },
-    "av1.mp4": {"container": "mp4", "codec": "libsvtav1", "options": {"g": "10"}},
-    "vp9.webm": {"container": "webm", "codec": "libvpx-vp9", "options": {"g": "10"}},
-    "h264.mkv": {"container": "matroska", "pixel_format": "yuv444p"},
-    "mpeg4.avi": {"container": "avi", "codec": "mpeg4"},
-    "h264.ts": {"container": "mpegts", "options": {"g": "10"}},
-    "prores.mov": {"container": "mov", "codec": "prores_ks", "pixel_format": "yuv422p10le"},
-    "mjpeg.mov": {"container": "mov", "codec": "mjpeg", "pixel_format": "yuvj420p"},
-    "gif.gif": {"container": "gif", "codec": "gif", "pixel_format": "rgb8"},
+_FRAGMENTS = "frag_keyframe+empty_moov+default_base_moof"
+_CLIPS: dict[str, dict[str, Any]] = {
+    "h264.mp4": {"options": {"g": "10", "bf": "2"}},
+    "faststart.mp4": {"container_options": {"movflags": "faststart"}},
+    "fragmented.mp4": {"container_options": {"movflags": _FRAGMENTS}, "options": {"g": "8"}},
+    "variable.mp4": {"seconds": [i * i / 400 for i in range(30)]},
+    "hevc.mp4": {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=10"}},
+    "av1.mp4": {"codec": "libsvtav1", "options": {"g": "10"}},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"g": "10"}},
+    "h264.mkv": {"pixel_format": "yuv444p"},
+    "mpeg4.avi": {"codec": "mpeg4"},
+    "h264.ts": {"options": {"g": "10"}},
+    "prores.mov": {"codec": "prores_ks", "pixel_format": "yuv422p10le"},
+    "mjpeg.mov": {"codec": "mjpeg", "pixel_format": "yuvj420p"},
+    "gif.gif": {"codec": "gif", "pixel_format": "rgb8"},
 }
 _STILLS = ("JPEG", "PNG", "WEBP", "BMP")
 
 
 def make_corpus() -> dict[str, bytes]:
     """Small files of every common kind by name."""
-    corpus = {}
-    for name, how in _CLIPS.items():
-        buffer = io.BytesIO()
-        make_clip(buffer, num_frames=30, **how)  # type: ignore[arg-type]
-        corpus[name] = buffer.getvalue()
+    corpus = {
+        name: clip_bytes(name.rpartition(".")[2], num_frames=30, **how)
+        for name, how in _CLIPS.items()
+    }
     for kind in _STILLS:
         buffer = io.BytesIO()
         Image.fromarray(board(7)).save(buffer, kind)

@@ -8,6 +8,7 @@ frames arrived.
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -56,6 +57,7 @@ def make_clip(
     width: int = 96,
     container: str | None = None,
     options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
     pictures: Iterable[NDArray[np.uint8]] | None = None,
     **attributes: Any,
 ) -> Path | io.BytesIO:
@@ -66,7 +68,9 @@ def make_clip(
     if seconds is None:
         seconds = [i / fps for i in range(num_frames)]
     target = path if isinstance(path, io.BytesIO) else str(path)
-    with av.open(target, "w", format=container) as output:
+    with av.open(
+        target, "w", format=container, container_options=container_options or {}
+    ) as output:
         stream = output.add_stream(codec, rate=fps, options=options or {})
         stream.height, stream.width, stream.pix_fmt = height, width, pixel_format
         is_constant = seconds == [i / fps for i in range(len(seconds))]
@@ -82,6 +86,14 @@ def make_clip(
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return path
+
+
+def clip_bytes(suffix: str = "mp4", **how: Any) -> bytes:
+    """The content of a clip; see :func:`make_clip`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"clip.{suffix}"
+        make_clip(path, **how)
+        return path.read_bytes()
 
 
 def make_audio(path: Path) -> Path:

@@ -17,7 +17,6 @@ from kinema.video.media import Media
 from kinema.video.packets import Packets
 
 _LARGEST_MOOV_BYTES = 256 << 20
-_MOST_SAMPLES = 50_000_000
 
 
 class _NotPlain(Exception):
@@ -31,7 +30,7 @@ def read_sample_tables(media: Media) -> Packets | None:
     try:
         with media.open() as file:
             moov = _read_moov(file, media.size_bytes)
-        return _packets_of_movie(moov)
+        return _packets_of_movie(moov, media)
     except (_NotPlain, ValueError, IndexError, OverflowError):
         return None
 
@@ -81,13 +80,13 @@ def _maybe(data: bytes, kind: bytes) -> bytes | None:
     return found[0] if found else None
 
 
-def _packets_of_movie(moov: bytes) -> Packets:
+def _packets_of_movie(moov: bytes, media: Media) -> Packets:
     if _maybe(moov, b"mvex") is not None:
         raise _NotPlain
     movie_timescale = _timescale(_only(moov, b"mvhd"))
     for name, trak in _boxes(moov):
         if name == b"trak" and _only(trak, b"mdia", b"hdlr")[8:12] == b"vide":
-            return _packets_of_track(trak, movie_timescale)
+            return _packets_of_track(trak, movie_timescale, media)
     raise _NotPlain
 
 
@@ -99,10 +98,10 @@ def _timescale(header: bytes) -> int:
     return scale
 
 
-def _packets_of_track(trak: bytes, movie_timescale: int) -> Packets:
+def _packets_of_track(trak: bytes, movie_timescale: int, media: Media) -> Packets:
     media_timescale = _timescale(_only(trak, b"mdia", b"mdhd"))
     table = _only(trak, b"mdia", b"minf", b"stbl")
-    count = _num_samples(_only(table, b"stsz"))
+    count = _num_samples(_only(table, b"stsz"), media)
     duration = _runs(_only(table, b"stts"), count)
     dts = np.concatenate([[0], np.cumsum(duration)[:-1]])
     pts = dts + _composition_offsets(_maybe(table, b"ctts"), count)
@@ -120,13 +119,15 @@ def _packets_of_track(trak: bytes, movie_timescale: int) -> Packets:
     )
 
 
-def _num_samples(stsz: bytes) -> int:
-    count = int.from_bytes(stsz[8:12], "big")
-    if not 0 < count <= _MOST_SAMPLES:
+def _num_samples(stsz: bytes, media: Media) -> int:
+    size, count = (int.from_bytes(stsz[at : at + 4], "big") for at in (4, 8))
+    # Believed only as far as the file could hold it: arrays of this length follow.
+    most = min(media.size_bytes // max(1, size), media.budget.packets)
+    if not 0 < count <= most:
         raise _NotPlain
     sizes = np.frombuffer(stsz, ">u4", offset=12)
     # Empty samples never become packets, which would shift every later position.
-    if not int.from_bytes(stsz[4:8], "big") and (len(sizes) < count or not sizes[:count].all()):
+    if not size and (len(sizes) < count or not sizes[:count].all()):
         raise _NotPlain
     return count
 

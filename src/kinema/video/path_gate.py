@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from kinema.errors import PathNotAllowed
@@ -20,13 +21,11 @@ def open_below(roots: tuple[Path, ...], path: Path) -> OpenFile:
         PathNotAllowed: it lies elsewhere, is no regular file, or is not there; the text is the
             same for all of these, so that it tells nothing about the disk.
     """
-    resolved = Path(os.path.realpath(path))
-    for root in (Path(os.path.realpath(root)) for root in roots):
-        if resolved != root and resolved.is_relative_to(root):
-            try:
+    with suppress(OSError):  # also where a folder changes while its path is being resolved
+        resolved = Path(os.path.realpath(path))
+        for root in (Path(os.path.realpath(root)) for root in roots):
+            if resolved != root and resolved.is_relative_to(root):
                 return _open_beneath(root, resolved.relative_to(root).parts)
-            except OSError:
-                break
     raise PathNotAllowed(
         "This path may not be read here.",
         hint="Give a file below the media folder of this server, or a URL.",

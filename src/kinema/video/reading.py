@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from PIL.Image import Image
 
-from kinema.errors import UsageError
+from kinema.errors import DecodeFailed, UsageError
 from kinema.types import Formula, Frames, FrameSampling, Single, Source
 from kinema.video.access import LOCAL, Access
 from kinema.video.cache import cached_index
@@ -43,6 +43,7 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
     size: Size | None = None,
     access: Access = LOCAL,
     snap: Snap | None = None,
+    strict: bool = False,
 ) -> Frames:
     """Read some frames of a video, with the times they are shown at.
 
@@ -57,6 +58,7 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
         access: what the source may reach, and how much may be read.
         snap: ``"keyframes"`` takes the key frame nearest to each chosen frame instead; quick,
             approximate, and said in the warnings.
+        strict: raise ``DecodeFailed`` instead of returning fewer frames than were chosen.
 
     Raises:
         UsageError: contradictory choices.
@@ -82,7 +84,8 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
     media = open_media(source, access)
     if is_image(media):
         return _sample_frames(read_image(media), sampling)
-    return _read_video(media, sampling, decoder=DECODERS.load(decoder), size=size, snap=snap)
+    reader = DECODERS.load(decoder)
+    return _read_video(media, sampling, decoder=reader, size=size, snap=snap, strict=strict)
 
 
 def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSampling:
@@ -103,6 +106,7 @@ def _read_video(
     decoder: Decodes,
     size: Size | None,
     snap: Snap | None,
+    strict: bool,
 ) -> Frames:
     index = cached_index(media)
     timeline = index.timeline
@@ -114,7 +118,9 @@ def _read_video(
     found = decoded.found
     got = selection.indices[found]
     missing = len(selection.indices) - len(got)
-    short = (f"Decoded {len(got)} of {len(selection.indices)} frames.",) if missing else ()
+    said = f"Decoded {len(got)} of {len(selection.indices)} frames."
+    if missing and strict:
+        raise DecodeFailed(f"{media.name}: {said}", hint="Read it without strict to get those.")
     return Frames(
         pixels=decoded.pixels if found.all() else decoded.pixels[found],
         seconds=timeline.seconds[got],
@@ -123,7 +129,7 @@ def _read_video(
         total_frames=len(timeline),
         duration_seconds=timeline.duration_seconds,
         source_fps=timeline.fps,
-        warnings=(*selection.warnings, *decoded.warnings, *short),
+        warnings=(*selection.warnings, *decoded.warnings, *((said,) if missing else ())),
     )
 
 
