@@ -8,8 +8,10 @@ _ONE_LINE = (
     "{% for message in messages %}"
     "{% if message.role == 'system' %}{{ message.content[0].text }} "
     "{% elif message.role == 'user' %}USER: "
-    "{{ message.content | selectattr('type', 'eq', 'text') | map(attribute='text') | join('\n') }}"
-    "{% for part in message.content if part.type != 'text' %}\n<{{ part.type }}>{% endfor %} "
+    "{{ message.content | selectattr('type', 'eq', 'text') | map(attribute='text') | join('\\n') }}"
+    "{% for part in message.content if part.type != 'text' %}"
+    "{{ '\\n' }}<{{ part.type }}>"  # a bare line break behind a tag would be trimmed
+    "{% endfor %} "
     "{% else %}ASSISTANT: {{ message.content[0].text }} {% endif %}"
     "{% endfor %}ASSISTANT:"
 )
