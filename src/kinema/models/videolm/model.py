@@ -24,7 +24,7 @@ from kinema.models.videolm.fusion import (
     build_fusion,
 )
 from kinema.models.videolm.pooling import pool
-from kinema.models.videolm.positions import LearnedPositions
+from kinema.models.videolm.positions import build_positions
 from kinema.models.videolm.projector import build_projector
 from kinema.models.videolm.tower import build_tower, tower_states
 
@@ -71,7 +71,7 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
     def __init__(self, config: VideoLMConfig) -> None:
         super().__init__(config)
         self.vision_tower = build_tower(config)
-        self.positions = self._build_positions() if config.time == "learned" else None
+        self.positions = build_positions(config)
         self.projector = build_projector(
             config.projector,
             in_size=config.vision_hidden_size,
@@ -79,7 +79,7 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
             grid=config.layout.frame_grid,
         )
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
-        self.fusion = build_fusion(config, config.text_config.num_hidden_layers)
+        self.fusion = build_fusion(config)
         if self.fusion is not None:
             self._attach_fusion()
         self.post_init()
@@ -282,11 +282,6 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
             logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs
         )
         return loss
-
-    def _build_positions(self) -> LearnedPositions:
-        config = self.config
-        layers = len(config.select_layers)
-        return LearnedPositions(config.max_frames, layers, config.vision_hidden_size)
 
     def _attach_fusion(self) -> None:
         for index, layer in enumerate(self.get_decoder().layers):  # type: ignore[arg-type]
