@@ -9,12 +9,12 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from kinema.errors import UnknownName, UsageError
+from kinema.models.videolm.fusion import FUSIONS
 from kinema.models.videolm.layout import MediaWrap, Pooling, TokenLayout
+from kinema.models.videolm.positions import TIMES
 from kinema.models.videolm.projector import check_projector
 
 SelectFeature = Literal["patch", "cls_patch", "cls"]
-Time = Literal["none", "learned", "timestamps"]
-Fusion = Literal["splice", "layer_bias", "cross_attention"]
 
 
 class VideoLMConfig(PreTrainedConfig):  # type: ignore[misc]
@@ -60,12 +60,12 @@ class VideoLMConfig(PreTrainedConfig):  # type: ignore[misc]
     """identity, linear, mlp<N>x_gelu or mlp_downsample."""
 
     time: str = "none"
-    """none, learned (a table added to the features) or timestamps (written into the prompt)."""
+    """A row of positions.TIMES: none, learned or timestamps."""
     max_frames: int = 1000
     """Rows of the learned table, and the exact frame count of layer_bias."""
 
     fusion: str = "splice"
-    """splice; layer_bias and cross_attention do that and more."""
+    """A row of fusion.FUSIONS: splice; layer_bias and cross_attention do that and more."""
     layer_bias_scale: float = 0.1
     cross_attention_every: int = 1
     """With cross_attention: a block after every this many decoder layers."""
@@ -138,14 +138,14 @@ class VideoLMConfig(PreTrainedConfig):  # type: ignore[misc]
 
 def _check_choices(config: VideoLMConfig) -> None:
     for name, choices in (
-        ("select_feature", SelectFeature),
-        ("pooling", Pooling),
-        ("time", Time),
-        ("fusion", Fusion),
-        ("media_wrap", MediaWrap),
+        ("select_feature", get_args(SelectFeature)),
+        ("pooling", get_args(Pooling)),
+        ("time", tuple(TIMES)),
+        ("fusion", tuple(FUSIONS)),
+        ("media_wrap", get_args(MediaWrap)),
     ):
-        if getattr(config, name) not in get_args(choices):
-            raise UnknownName(name, getattr(config, name), get_args(choices))
+        if getattr(config, name) not in choices:
+            raise UnknownName(name, getattr(config, name), choices)
     check_projector(config.projector)
     _check_class_token(config)
     _check_per_frame(config)

@@ -7,7 +7,7 @@ Both fusions of this file are off where a row has no media.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
@@ -48,15 +48,6 @@ class LayerFusion(Protocol):
 
     def after_layer(self, index: int, hidden: Tensor, context: VisualContext) -> Tensor:
         """float[B, S, H] after decoder layer ``index`` to float[B, S, H]."""
-
-
-def build_fusion(config: VideoLMConfig, num_decoder_layers: int) -> nn.Module | None:
-    """The fusion that the config names, None for the plain splice."""
-    if config.fusion == "layer_bias":
-        return LayerBias(config)
-    if config.fusion == "cross_attention":
-        return CrossAttention(config, num_decoder_layers)
-    return None
 
 
 class LayerBias(nn.Module):
@@ -110,18 +101,17 @@ class LayerBias(nn.Module):
 class CrossAttention(nn.Module):
     """Let positions look at the row's visual tokens after every n-th decoder layer."""
 
-    def __init__(self, config: VideoLMConfig, num_decoder_layers: int) -> None:
+    def __init__(self, config: VideoLMConfig) -> None:
         super().__init__()
         self.every = config.cross_attention_every
+        num_blocks = config.text_config.num_hidden_layers // self.every
         size, heads = config.text_config.hidden_size, config.cross_attention_heads
         if size % heads:
             raise UsageError(
                 f"cross_attention_heads is {heads} and the hidden size is {size}.",
                 hint="Choose a number of heads that divides it.",
             )
-        self.blocks = nn.ModuleList(
-            CrossAttentionBlock(size, heads) for _ in range(num_decoder_layers // self.every)
-        )
+        self.blocks = nn.ModuleList(CrossAttentionBlock(size, heads) for _ in range(num_blocks))
 
     def context(self, media: Sequence[Medium], batch_size: int) -> VisualContext:
         """float[B, K, H], the tokens of each row side by side, padded with zeros."""
@@ -171,3 +161,17 @@ class CrossAttentionBlock(nn.Module):
 
     def _split(self, states: Tensor) -> Tensor:
         return torch.unflatten(states, -1, (self.num_heads, -1)).transpose(1, 2)
+
+
+FUSIONS: dict[str, Callable[[VideoLMConfig], nn.Module] | None] = {
+    "splice": None,
+    "layer_bias": LayerBias,
+    "cross_attention": CrossAttention,
+}
+"""Choices of ``config.fusion``; each makes a module that is a :class:`LayerFusion`."""
+
+
+def build_fusion(config: VideoLMConfig) -> nn.Module | None:
+    """The fusion that the config names, None for the plain splice."""
+    build = FUSIONS[config.fusion]
+    return build(config) if build is not None else None

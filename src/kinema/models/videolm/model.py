@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import initialization as init
 from transformers.generation import GenerationMixin
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
 from kinema.errors import UsageError
@@ -24,7 +25,7 @@ from kinema.models.videolm.fusion import (
     build_fusion,
 )
 from kinema.models.videolm.pooling import pool
-from kinema.models.videolm.positions import LearnedPositions
+from kinema.models.videolm.positions import build_positions
 from kinema.models.videolm.projector import build_projector
 from kinema.models.videolm.tower import build_tower, tower_states
 
@@ -36,17 +37,13 @@ _MEDIA_INPUTS = ("pixel_values", "features", "num_frames")
 
 @dataclass
 class VideoLMOutput(ModelOutput):  # type: ignore[misc]
-    """What a forward pass gives.
-
-    ``visual_context`` goes into the next decoding step, so that the media are encoded once.
-    """
+    """What a forward pass gives."""
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     past_key_values: Any = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
-    visual_context: VisualContext | None = None
 
 
 class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
@@ -71,7 +68,7 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
     def __init__(self, config: VideoLMConfig) -> None:
         super().__init__(config)
         self.vision_tower = build_tower(config)
-        self.positions = self._build_positions() if config.time == "learned" else None
+        self.positions = build_positions(config)
         self.projector = build_projector(
             config.projector,
             in_size=config.vision_hidden_size,
@@ -79,7 +76,7 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
             grid=config.layout.frame_grid,
         )
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
-        self.fusion = build_fusion(config, config.text_config.num_hidden_layers)
+        self.fusion = build_fusion(config)
         if self.fusion is not None:
             self._attach_fusion()
         self.post_init()
@@ -94,7 +91,6 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
         pixel_values: Tensor | None = None,
         features: Tensor | None = None,
         num_frames: Tensor | None = None,
-        visual_context: VisualContext | None = None,
         labels: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
@@ -109,11 +105,12 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
         if pixel_values is not None or features is not None:
             media = self._media(input_ids, pixel_values, features, num_frames)
             inputs_embeds = splice(inputs_embeds, self._visual(input_ids), media)
-            visual_context = self._context(media, len(inputs_embeds))
-        elif self.training:
-            inputs_embeds = inputs_embeds + self._touch_connector()
-        if visual_context is not None:
-            kwargs["visual_context"] = visual_context
+            kwargs["visual_context"] = self._context(media, len(inputs_embeds))
+        else:
+            # What earlier steps saw rides on their cache, also from one question to the next.
+            kwargs["visual_context"] = getattr(past_key_values, "visual_context", None)
+            if self.training:
+                inputs_embeds = inputs_embeds + self._touch_connector()
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -122,13 +119,14 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
             logits_to_keep=logits_to_keep,
             **kwargs,
         )
+        if outputs.past_key_values is not None:
+            outputs.past_key_values.visual_context = kwargs["visual_context"]
         return VideoLMOutput(
             loss=None if labels is None else self._loss(outputs.logits, labels, **kwargs),
             logits=outputs.logits,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-            visual_context=visual_context,
         )
 
     def encode(self, pixel_values: Tensor, num_frames: Tensor | None = None) -> Tensor:
@@ -137,6 +135,13 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
         float[sum(T), 3, H, W] and int[M] (default: one frame each) to float[sum(N), L, D]; media
         in order, N rows each (see ``config.layout.feature_tokens``).
         """
+        features: Tensor = self.get_video_features(pixel_values, num_frames).pooler_output
+        return features
+
+    def get_video_features(
+        self, pixel_values: Tensor, num_frames: Tensor | None = None
+    ) -> BaseModelOutputWithPooling:
+        """Like :meth:`encode`, in the form that transformers' tools expect: ``pooler_output``."""
         counts = self._counts(num_frames, len(pixel_values))
         if sum(counts) != len(pixel_values):
             raise UsageError(
@@ -146,7 +151,8 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
         chunks = torch.split(pixel_values, FRAMES_PER_FORWARD)
         states = torch.cat([tower_states(self.vision_tower, c, self.config) for c in chunks])
         layout = self.config.layout
-        return torch.cat([pool(medium, layout) for medium in torch.split(states, counts)])
+        pooled = torch.cat([pool(medium, layout) for medium in torch.split(states, counts)])
+        return BaseModelOutputWithPooling(pooler_output=pooled)
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's token embeddings."""
@@ -171,21 +177,13 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, *, is_first_iteration: bool = False, **kwargs: Any
     ) -> dict[str, Any]:
-        """Hand over media once: later steps find them in the cache and in the context."""
+        """Hand over media once: later steps find them in the cache."""
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(
             input_ids, is_first_iteration=is_first_iteration, **kwargs
         )
         if not is_first_iteration and kwargs.get("use_cache", True):
             inputs |= dict.fromkeys(_MEDIA_INPUTS)
         return inputs
-
-    def _update_model_kwargs_for_generation(
-        self, outputs: VideoLMOutput, model_kwargs: dict[str, Any], **kwargs: Any
-    ) -> dict[str, Any]:
-        updated: dict[str, Any] = super()._update_model_kwargs_for_generation(
-            outputs, model_kwargs, **kwargs
-        )
-        return updated | {"visual_context": outputs.visual_context}
 
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, input_ids: Tensor | None = None, **kwargs: Any
@@ -282,11 +280,6 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
             logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs
         )
         return loss
-
-    def _build_positions(self) -> LearnedPositions:
-        config = self.config
-        layers = len(config.select_layers)
-        return LearnedPositions(config.max_frames, layers, config.vision_hidden_size)
 
     def _attach_fusion(self) -> None:
         for index, layer in enumerate(self.get_decoder().layers):  # type: ignore[arg-type]

@@ -1,21 +1,31 @@
-"""Temporal positions: a learned table that tells the projector when a row was seen."""
+"""Temporal positions: what tells the model when a row of features was seen.
+
+A module here is called with float[N, L, D] features and int64[N] frame indices, -1 for a row that
+belongs to no single frame, and returns the features with time in them.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from kinema.errors import UsageError
 
+if TYPE_CHECKING:
+    from kinema.models.videolm.config import VideoLMConfig
+
 
 class LearnedPositions(nn.Module):
     """One learned vector a frame and layer, added to the features before the projector."""
 
-    def __init__(self, max_frames: int, num_layers: int, size: int) -> None:
+    def __init__(self, config: VideoLMConfig) -> None:
         super().__init__()
-        self.max_frames = max_frames
-        self.num_layers = num_layers
-        self.table = nn.Embedding(max_frames, num_layers * size)
+        self.max_frames = config.max_frames
+        self.num_layers = len(config.select_layers)
+        self.table = nn.Embedding(self.max_frames, self.num_layers * config.vision_hidden_size)
 
     def forward(self, features: Tensor, frame_of_feature: Tensor) -> Tensor:
         """Add positions: float[N, L, D] and int64[N] (-1: no position) to float[N, L, D].
@@ -33,3 +43,17 @@ class LearnedPositions(nn.Module):
         rows = torch.unflatten(rows, 1, (self.num_layers, -1))
         belongs = (frame_of_feature >= 0)[:, None, None]
         return features + torch.where(belongs, rows, 0)
+
+
+TIMES: dict[str, Callable[[VideoLMConfig], nn.Module] | None] = {
+    "none": None,
+    "learned": LearnedPositions,
+    "timestamps": None,  # words in the prompt: the processor writes them
+}
+"""Choices of ``config.time``."""
+
+
+def build_positions(config: VideoLMConfig) -> nn.Module | None:
+    """The positions that the config names, None where nothing is added to the features."""
+    build = TIMES[config.time]
+    return build(config) if build is not None else None

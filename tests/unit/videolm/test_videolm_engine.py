@@ -1,0 +1,76 @@
+"""VideoLM folders through the engine: batches, follow-ups and kept features change no answer."""
+
+import pytest
+import torch
+
+from kinema import prompt as prompts
+from kinema.engines import EngineSettings
+from kinema.messages import Conversation, Message, SamplingParams, TextPart, VideoPart
+from kinema.tasks.models import find_model
+from kinema.types import Frames
+
+CLS = {"pooling": "cls", "select_feature": "cls", "max_frames": 5, "select_layer": [0, 1, 2]}
+PARAMS = SamplingParams(max_new_tokens=6, min_new_tokens=6)
+
+
+@pytest.fixture(
+    params=[{}, {"fusion": "cross_attention"}, CLS | {"fusion": "layer_bias", "time": "learned"}],
+    ids=["splice", "cross_attention", "layer_bias"],
+)
+def model(request, build_model, build_processor, tmp_path):
+    built = build_model(**request.param)
+    for block in getattr(built.fusion, "blocks", ()):
+        torch.nn.init.ones_(block.gate)
+    built.generation_config.eos_token_id = 2
+    built.save_pretrained(tmp_path / "model")
+    build_processor(built.config).save_pretrained(tmp_path / "model")
+    return find_model(str(tmp_path / "model"))
+
+
+def ask(model, *turns, frames: Frames, request_id="0"):
+    roles = ("user", "assistant")
+    said = Conversation(
+        tuple(
+            Message(roles[i % 2], (*((VideoPart(frames),) if i == 0 else ()), TextPart(words)))
+            for i, words in enumerate(turns)
+        )
+    )
+    decoded = prompts.decode(said, model.family)
+    return prompts.prepare(
+        decoded,
+        family=model.family,
+        checkpoint=model.checkpoint,
+        params=PARAMS,
+        request_id=request_id,
+    )
+
+
+def test_a_batch_answers_like_its_requests_alone(model, frames):
+    questions = ["one?", "a longer second question?", "three"]
+    requests = [
+        ask(model, words, frames=frames, request_id=str(i)) for i, words in enumerate(questions)
+    ]
+    engine = model.open(EngineSettings(batch_size=3))
+    together = {c.request_id: c.token_ids for c in engine.generate(requests)}
+    alone = {r.id: next(engine.generate([r])).token_ids for r in requests}
+    assert together == alone
+
+
+def test_a_follow_up_from_the_kept_cache_equals_reading_everything_again(model, frames):
+    keeping = model.open(EngineSettings())
+    first = next(keeping.generate([ask(model, "one?", frames=frames)]))
+    request = ask(model, "one?", first.text, "and two?", frames=frames)
+    followed = next(keeping.generate([request]))
+    fresh = next(model.open(EngineSettings(keep_conversations=0)).generate([request]))
+    assert followed.token_ids == fresh.token_ids
+
+
+def test_features_kept_on_disk_give_the_same_answer(model, frames, tmp_path):
+    settings = EngineSettings(cache=str(tmp_path / "features"))
+    request = ask(model, "one?", frames=frames)
+    answers = [next(model.open(s).generate([request])) for s in (EngineSettings(), settings)]
+    kept = list((tmp_path / "features").glob("*.safetensors"))
+    assert len(kept) == 1
+    answers.append(next(model.open(settings).generate([request])))
+    assert len({answer.token_ids for answer in answers}) == 1
+    assert list((tmp_path / "features").glob("*.safetensors")) == kept
