@@ -47,6 +47,8 @@ class Family:
     """Clips with different numbers of frames may share a batch."""
     min_frames: int = 1
     """Fewer are filled up with the last one, and that is said."""
+    image_tokens_depend_on_count: bool = False
+    """An image takes other tokens beside one other image than beside several."""
     exact_frames: int | None = None
     """The only count there is: fewer are filled up with the last one, more are refused."""
     default_sampling: FrameSampling = DEFAULT_SAMPLING
