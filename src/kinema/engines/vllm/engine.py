@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import AutoConfig
+from vllm import LLM
 from vllm.exceptions import VLLMError
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -21,10 +23,11 @@ from kinema.errors import ModelError
 from kinema.families import Family
 from kinema.families.weights import check_weights
 from kinema.messages import Completion, Delta, Request, TokenLogprob, Usage
-from vllm import LLM
 
 _IN_FLIGHT = 256
 """Requests handed to vLLM's scheduler before the first is finished, at most."""
+_ANY = 999
+"""Media of a kind in one prompt: as many as its context holds."""
 _REFUSALS = (VLLMError, ValueError, AssertionError, TypeError, RuntimeError)
 
 
@@ -47,8 +50,9 @@ class VLLMEngine:
 
     def __init__(self, folder: Path, *, family: Family, settings: EngineSettings) -> None:
         check_weights(folder, verify=settings.verify)
-        folder = with_readable_names(folder, family.vllm_weight_names)
-        self._llm = _open(folder, family, settings)
+        readable = with_readable_names(folder, family.vllm_weight_names)
+        with _load_errors(folder.name):
+            self._llm = LLM(str(readable), **_arguments(folder, family, settings))
         self._family = family
         self._maker = PromptMaker(folder, family)
         self._names = map(str, itertools.count())
@@ -136,30 +140,41 @@ class VLLMEngine:
         return outputs
 
 
-def _open(folder: Path, family: Family, settings: EngineSettings) -> Any:
-    arguments = {k: v for k, v in family.vllm_arguments.items() if k != "mm_processor_kwargs"}
-    kinds = {"image": family.takes_image, "video": family.takes_video}
-    try:
-        return LLM(
-            model=str(folder),
-            dtype=settings.dtype,
-            load_format="safetensors",
-            tensor_parallel_size=settings.tensor_parallel,
-            pipeline_parallel_size=settings.pipeline_parallel,
-            gpu_memory_utilization=settings.gpu_memory,
-            max_model_len=settings.max_context,
-            trust_remote_code=settings.trust_remote_code,
-            limit_mm_per_prompt={k: 999 for k, takes in kinds.items() if takes},
-            enable_prefix_caching=True,
-            skip_mm_profiling=settings.device == "cpu",
-            enforce_eager=not settings.compile,
-            **arguments,
-        )
-    except (ValueError, RuntimeError, OSError, AssertionError, ImportError) as problem:
-        raise ModelError(
-            f"vLLM cannot load {folder.name}: {_first_line(problem)}",
-            hint="Its log above says more. The engine hf may run the model: --engine hf.",
-        ) from problem
+def _arguments(folder: Path, family: Family, settings: EngineSettings) -> dict[str, Any]:
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
+    own = getattr(config.get_text_config(), "max_position_embeddings", None)
+    takes = {"image": family.takes_image, "video": family.takes_video}
+    given = {k: v for k, v in family.vllm_arguments.items() if k != "mm_processor_kwargs"}
+    return given | {
+        "dtype": settings.dtype,
+        "load_format": "safetensors",
+        "tensor_parallel_size": settings.tensor_parallel,
+        "pipeline_parallel_size": settings.pipeline_parallel,
+        "gpu_memory_utilization": settings.gpu_memory,
+        "max_model_len": min(filter(None, (settings.max_context, own)), default=None),
+        "trust_remote_code": settings.trust_remote_code,
+        "limit_mm_per_prompt": {kind: _ANY for kind, taken in takes.items() if taken},
+        "enable_prefix_caching": True,
+        "skip_mm_profiling": settings.device == "cpu",
+        "enforce_eager": not settings.compile,
+    }
+
+
+class _load_errors:
+    """What goes wrong while loading, as one sentence."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, problem: Any, trace: Any) -> None:
+        if isinstance(problem, (*_REFUSALS, OSError, ImportError)):
+            raise ModelError(
+                f"vLLM cannot load {self._name}: {_first_line(problem)}",
+                hint="Its log above says more. The engine hf may run the model: --engine hf.",
+            ) from problem
 
 
 class _Queue:
