@@ -20,6 +20,7 @@ PROMPT = "USER: <video>\nwhy? ASSISTANT:"
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*MatMul8bitLt.*:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*gemm_4bit_forward.*:UserWarning"),
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
 ]
 
 

@@ -75,6 +75,8 @@ class Family:
     """Fields of this row that read differently on an engine."""
     vllm_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """What vLLM needs said to load the family."""
+    vllm_video_processor: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Settings of the checkpoint's video processor that vLLM must read differently."""
     vllm_weight_names: tuple[tuple[str, str], ...] = ()
     """(pattern, replacement) from the names that transformers 5 saves to those vLLM reads."""
 

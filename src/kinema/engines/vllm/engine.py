@@ -17,8 +17,8 @@ from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from kinema.engines.base import EngineSettings, failed
+from kinema.engines.vllm.folder import readable_folder
 from kinema.engines.vllm.prompts import PromptMaker, sampling_params
-from kinema.engines.vllm.weights import with_readable_names
 from kinema.errors import ModelError
 from kinema.families import Family
 from kinema.families.weights import check_weights
@@ -50,7 +50,7 @@ class VLLMEngine:
 
     def __init__(self, folder: Path, *, family: Family, settings: EngineSettings) -> None:
         check_weights(folder, verify=settings.verify)
-        readable = with_readable_names(folder, family.vllm_weight_names)
+        readable = readable_folder(folder, family)
         with _load_errors(folder.name):
             self._llm = LLM(str(readable), **_arguments(folder, family, settings))
         self._family = family
@@ -144,8 +144,7 @@ def _arguments(folder: Path, family: Family, settings: EngineSettings) -> dict[s
     config = AutoConfig.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
     own = getattr(config.get_text_config(), "max_position_embeddings", None)
     takes = {"image": family.takes_image, "video": family.takes_video}
-    given = {k: v for k, v in family.vllm_arguments.items() if k != "mm_processor_kwargs"}
-    return given | {
+    return dict(family.vllm_arguments) | {
         "dtype": settings.dtype,
         "load_format": "safetensors",
         "tensor_parallel_size": settings.tensor_parallel,

@@ -8,13 +8,13 @@ from typing import Any
 
 from PIL import Image
 from transformers import AutoTokenizer
+from vllm import SamplingParams as VLLMSamplingParams
 from vllm.sampling_params import RequestOutputKind
 
 from kinema.engines.clips import shown_pixels, video_metadata
 from kinema.engines.hf.literals import LiteralTokens
 from kinema.families import Family
 from kinema.messages import Media, Request, SamplingParams
-from vllm import SamplingParams as VLLMSamplingParams
 
 
 class PromptMaker:
@@ -28,10 +28,7 @@ class PromptMaker:
 
     def make(self, request: Request) -> dict[str, Any]:
         """The prompt with its media: arrays and their clock, nothing for vLLM to sample."""
-        prompt = self._text(request) | self._media(request.media)
-        if arguments := self._family.vllm_arguments.get("mm_processor_kwargs"):
-            prompt["mm_processor_kwargs"] = dict(arguments)
-        return prompt
+        return self._text(request) | self._media(request.media)
 
     def _text(self, request: Request) -> dict[str, Any]:
         if not request.prompt.literals:

@@ -1,4 +1,4 @@
-"""Weights that transformers 5 saved, under the names that vLLM reads.
+"""A checkpoint as vLLM reads it: weight names and a setting or two.
 
 transformers 5 writes CLIP and SigLIP towers as ``vision_tower.encoder``; checkpoints on the hub,
 and vLLM's loaders, say ``vision_tower.vision_model.encoder``. Only the header of a safetensors
@@ -12,37 +12,62 @@ import json
 import re
 import shutil
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from kinema.config import cache_dir
+from kinema.families import Family
 
 Names = tuple[tuple[str, str], ...]
 
 
-def with_readable_names(folder: Path, renames: Names) -> Path:
-    """The folder itself, or a copy of it whose weights have the names that vLLM reads."""
+def readable_folder(folder: Path, family: Family) -> Path:
+    """The folder itself, or a copy of it in which names and settings are as vLLM reads them."""
     files = sorted(folder.glob("*.safetensors"))
-    if not any(_changed(_header(file)[0], renames) for file in files):
+    renames = family.vllm_weight_names
+    renamed = any(_changed(_header(file)[0], renames) for file in files)
+    if not renamed and not family.vllm_video_processor:
         return folder
     copy = cache_dir() / "vllm" / _key(files)
     if not (copy / "config.json").is_file():
-        _copy(folder, files, copy, renames)
+        _copy(folder, files, copy, family)
     return copy
 
 
-def _copy(folder: Path, files: list[Path], copy: Path, renames: Names) -> None:
+def _copy(folder: Path, files: list[Path], copy: Path, family: Family) -> None:
     copy.mkdir(parents=True, exist_ok=True)
     for file in files:
-        _rename(file, copy / file.name, renames)
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        content = json.loads(index.read_text(encoding="utf-8"))
-        content["weight_map"] = {_new(n, renames): f for n, f in content["weight_map"].items()}
-        (copy / index.name).write_text(json.dumps(content), encoding="utf-8")
+        if _changed(_header(file)[0], family.vllm_weight_names):
+            _rename(file, copy / file.name, family.vllm_weight_names)
+        else:
+            (copy / file.name).symlink_to(file.resolve())
+    for name, change in _CHANGES.items():
+        if (folder / name).is_file():
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+            changed = json.dumps(change(content, family))
+            (copy / name).write_text(changed, encoding="utf-8")
     small = [f for f in folder.iterdir() if f.is_file() and not (copy / f.name).exists()]
     # config.json comes last: a folder without it is not a finished copy.
     for file in sorted(small, key=lambda f: f.name == "config.json"):
         shutil.copyfile(file, copy / file.name)
+
+
+def _index(content: Any, family: Family) -> Any:
+    names = content["weight_map"].items()
+    return content | {"weight_map": {_new(n, family.vllm_weight_names): f for n, f in names}}
+
+
+def _processors(content: Any, family: Family) -> Any:
+    video = content.get("video_processor", {})
+    return content | {"video_processor": video | family.vllm_video_processor}
+
+
+_CHANGES: dict[str, Callable[[Any, Family], Any]] = {
+    "model.safetensors.index.json": _index,
+    "processor_config.json": _processors,
+    "video_preprocessor_config.json": lambda content, f: content | f.vllm_video_processor,
+}
 
 
 def _rename(source: Path, target: Path, renames: Names) -> None:
