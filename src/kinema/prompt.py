@@ -110,6 +110,7 @@ def prepare(
     """
     conversation = _with_system(conversation, family)
     family = _without_video_beside_images(conversation, family)
+    _require_one_length(conversation, family)
     family, template = _choose_template(family, checkpoint)
     media = tuple(_media(conversation, family))
     guard = _Guard(_control_strings(family, checkpoint))
@@ -133,6 +134,18 @@ def _without_video_beside_images(conversation: Conversation, family: Family) -> 
     if family.image_and_video_in_one_call or not {ImagePart, VideoPart} <= kinds:
         return family
     return replace(family, takes_video=False)
+
+
+def _require_one_length(conversation: Conversation, family: Family) -> None:
+    videos = (p.source for p in conversation.media if isinstance(p, VideoPart))
+    shown = family.exact_frames or family.min_frames
+    lengths = sorted({max(shown, len(v)) for v in videos if isinstance(v, Frames)})
+    if family.takes_video and not family.ragged_batch_ok and len(lengths) > 1:
+        raise MissingCapability(
+            f"{family.title} takes clips of one length in one prompt and gets "
+            f"{' and '.join(map(str, lengths))} frames.",
+            hint=f"Use --num-frames {lengths[0]} for all of them.",
+        )
 
 
 def _choose_template(family: Family, checkpoint: Checkpoint) -> tuple[Family, str]:
@@ -190,7 +203,12 @@ def _typed(part: Part, family: Family, guard: _Guard) -> list[dict[str, str]]:
 
 
 def _timed_image(seconds: float) -> tuple[dict[str, str], dict[str, str]]:
-    return {"type": "text", "text": f"Frame at {seconds:.1f} s:"}, {"type": "image"}
+    return {"type": "text", "text": frame_label(seconds)}, {"type": "image"}
+
+
+def frame_label(seconds: float) -> str:
+    """What stands before a frame that goes as an image: its time."""
+    return f"Frame at {seconds:.1f} s:"
 
 
 def _as_text(parts: list[dict[str, str]], family: Family, between: str) -> str:

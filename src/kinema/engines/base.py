@@ -43,6 +43,20 @@ class EngineSettings:
     """Requests that run together at most (hf)."""
     keep_conversations: int = 1
     """Conversations whose keys and values stay in memory, so follow-ups are quick (hf)."""
+    tensor_parallel: int = 1
+    """Split each layer over this many GPUs (vllm)."""
+    pipeline_parallel: int = 1
+    """Split the layers into this many groups, each on its GPUs (vllm)."""
+    gpu_memory: float = 0.9
+    """Share of a GPU's memory that vLLM may take (vllm)."""
+    max_context: int | None = None
+    """Tokens for prompt and answer together, when less than the model's own (vllm)."""
+    base_url: str | None = None
+    """Address of the server (openai), ending in /v1; OPENAI_BASE_URL when not given."""
+    served_model: str | None = None
+    """What the server calls the model (openai); --model when not given."""
+    concurrency: int = 8
+    """Requests on their way to a server at once (openai)."""
     trust_remote_code: bool = False
     """Run Python files that the checkpoint brings."""
     verify: bool = False

@@ -13,6 +13,7 @@ from kinema.families.llava import LLAVA, LLAVA_NEXT_VIDEO, LLAVA_ONEVISION, VIDE
 from kinema.families.lwm import LWM
 from kinema.families.neva import NEVA
 from kinema.families.qwen import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
+from kinema.families.remote import REMOTE
 from kinema.families.smolvlm import SMOLVLM
 from kinema.families.tiny import TINY
 from kinema.families.video_chatgpt import VIDEO_CHATGPT
@@ -50,6 +51,7 @@ _ROWS = (
     VIDEOLM,
     LWM,
     GENERIC,
+    REMOTE,
     ECHO,
 )
 FAMILIES = {f.name: f for f in _ROWS}

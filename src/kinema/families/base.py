@@ -47,6 +47,8 @@ class Family:
     """Clips with different numbers of frames may share a batch."""
     min_frames: int = 1
     """Fewer are filled up with the last one, and that is said."""
+    image_tokens_depend_on_count: bool = False
+    """An image takes other tokens beside one other image than beside several."""
     exact_frames: int | None = None
     """The only count there is: fewer are filled up with the last one, more are refused."""
     default_sampling: FrameSampling = DEFAULT_SAMPLING
@@ -73,6 +75,8 @@ class Family:
     """Fields of this row that read differently on an engine."""
     vllm_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """What vLLM needs said to load the family."""
+    vllm_video_processor: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Settings of the checkpoint's video processor that vLLM must read differently."""
     vllm_weight_names: tuple[tuple[str, str], ...] = ()
     """(pattern, replacement) from the names that transformers 5 saves to those vLLM reads."""
 

@@ -49,6 +49,7 @@ DEEPSEEK_VL2 = Family(
     model_types=("deepseek_vl_v2",),
     engines=("vllm",),
     takes_video=False,
+    image_tokens_depend_on_count=True,
     ragged_batch_ok=True,
     template=turns(
         system=("", "\n\n"),

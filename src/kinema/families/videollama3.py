@@ -20,4 +20,6 @@ VIDEOLLAMA3 = Family(
     visual_tokens=tokens.frames_share_budget,
     # vLLM cannot tell which clip a dropped token belonged to.
     vllm_arguments={"mm_processor_kwargs": {"use_token_compression": False}},
+    # It hands the clock of a clip only to processors that could sample; ours never do.
+    vllm_video_processor={"do_sample_frames": True},
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class Model:
 
     def open(self, settings: EngineSettings) -> Generates:
         """Load the weights."""
+        settings = replace(settings, served_model=settings.served_model or self.name)
         return open_engine(
             self.engine, self.checkpoint.folder, family=self.family, settings=settings
         )
@@ -65,13 +66,16 @@ def find_model(
     """The model that ``name`` means: built-in, a folder, or a name on a model hub.
 
     ``family:FOLDER`` says the family where a folder cannot tell it. Checkpoints of makers whose
-    format is not ours are converted once, with ``parts``.
+    format is not ours are converted once, with ``parts``. With the engine ``openai`` any name is
+    taken as it is: the server knows it.
 
     Raises:
         UnknownName: no such model or engine.
         ModelNotFound: the folder is none, or the hub does not have it or cannot be reached.
         MissingCapability: this family does not run on that engine.
     """
+    if engine == "openai":
+        return Model(name, FAMILIES["remote"], engine, lambda: None)
     if name in _built_in_names():
         return _built_in(name, engine)
     prefix, colon, rest = name.partition(":")

@@ -1,0 +1,274 @@
+"""The vLLM engine: bulk work and streams, on this machine's GPUs or its CPU."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+from vllm import LLM
+from vllm.exceptions import VLLMError
+from vllm.renderers.inputs.preprocess import parse_model_prompt
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from kinema.engines.base import EngineSettings, failed
+from kinema.engines.vllm.folder import readable_folder
+from kinema.engines.vllm.prompts import PromptMaker, sampling_params
+from kinema.errors import ModelError
+from kinema.families import Family
+from kinema.families.weights import check_weights
+from kinema.messages import Completion, Delta, Request, TokenLogprob, Usage
+
+_IN_FLIGHT = 256
+"""Requests handed to vLLM's scheduler before the first is finished, at most."""
+_ANY = 999
+"""Media of a kind in one prompt: as many as its context holds."""
+_REFUSALS = (VLLMError, ValueError, AssertionError, TypeError, RuntimeError)
+
+
+class VLLMEngine:
+    """Runs a checkpoint folder through vLLM's own scheduler.
+
+    vLLM sees exactly our frames, as arrays with their clock. Prefix caching is on, so a
+    follow-up on the same video is read from its first new word.
+
+    Args:
+        folder: a checkpoint in Hugging Face layout, with safetensors weights.
+        family: the facts about it.
+        settings: number format, parallelism, memory and the like.
+
+    Raises:
+        ModelError: the folder is not whole, not safe, or vLLM cannot load it.
+    """
+
+    name = "vllm"
+
+    def __init__(self, folder: Path, *, family: Family, settings: EngineSettings) -> None:
+        check_weights(folder, verify=settings.verify)
+        readable = readable_folder(folder, family)
+        with _load_errors(folder.name):
+            self._llm = LLM(str(readable), **_arguments(folder, family, settings))
+        self._family = family
+        self._maker = PromptMaker(folder, family)
+        self._names = map(str, itertools.count())
+        self._rendered: tuple[Request, Any] | None = None
+        self.context_length: int | None = int(self._llm.model_config.max_model_len)
+
+    def count_tokens(self, request: Request) -> int:
+        """Length of the prompt as vLLM's own processor expands it."""
+        return len(self._render(request)["prompt_token_ids"])
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Completions as they get ready. A request that vLLM refuses does not end the others."""
+        queue = _Queue(requests, self._family)
+        running: dict[str, _Running] = {}
+        while True:
+            for request in queue.take(_IN_FLIGHT - len(running), idle=not running):
+                try:
+                    running |= self._start(request, streamed=False)
+                except _REFUSALS as problem:
+                    yield failed(request, _translated(problem))
+            if not running and queue.empty:
+                return
+            for output in self._step() if running else ():
+                if output.finished and output.request_id in running:
+                    yield running.pop(output.request_id).completion(output)
+
+    def stream(self, request: Request) -> Iterator[Delta]:
+        """Text as it is generated; the last delta carries the completion."""
+        try:
+            started = self._start(request, streamed=True)
+        except _REFUSALS as problem:
+            raise _translated(problem) from problem
+        ((name, running),) = started.items()
+        try:
+            yield from self._pieces(name, running)
+        finally:
+            self._llm.llm_engine.abort_request([name])
+
+    def close(self) -> None:
+        """Stop vLLM and give the memory back."""
+        self._rendered = None
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown()
+            self._llm = None
+
+    def _pieces(self, name: str, running: _Running) -> Iterator[Delta]:
+        said = ""
+        while True:
+            for output in (o for o in self._step() if o.request_id == name):
+                text = output.outputs[0].text
+                if text != said:
+                    running.first = running.first or time.perf_counter() - running.began
+                    yield Delta(running.request.id, text[len(said) :])
+                    said = text
+                if output.finished:
+                    yield Delta(running.request.id, "", running.completion(output))
+                    return
+
+    def _start(self, request: Request, *, streamed: bool) -> dict[str, _Running]:
+        began = time.perf_counter()
+        rendered = self._render(request)
+        self._rendered = None
+        name = next(self._names)
+        params = sampling_params(request.params, streamed=streamed)
+        name = self._llm.llm_engine.add_request(name, rendered, params) or name
+        # vLLM may add a suffix of its own; outputs carry the name that was given.
+        return {name.split("-")[0]: _Running(request, _visual_tokens(rendered), began)}
+
+    def _render(self, request: Request) -> Any:
+        """The request processed by vLLM; kept for the last one, which is counted and then run."""
+        if self._rendered is None or self._rendered[0] is not request:
+            renderer = self._llm.llm_engine.renderer
+            prompt = parse_model_prompt(self._llm.model_config, self._maker.make(request))
+            (rendered,) = renderer.render_cmpl([prompt], renderer.default_cmpl_tok_params)
+            self._rendered = (request, rendered)
+        return self._rendered[1]
+
+    def _step(self) -> list[Any]:
+        try:
+            outputs: list[Any] = self._llm.llm_engine.step()
+        except EngineDeadError as problem:
+            raise ModelError(
+                "vLLM's engine died.", hint="Its own log above says why; memory is the usual cause."
+            ) from problem
+        return outputs
+
+
+def _arguments(folder: Path, family: Family, settings: EngineSettings) -> dict[str, Any]:
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
+    own = getattr(config.get_text_config(), "max_position_embeddings", None)
+    takes = {"image": family.takes_image, "video": family.takes_video}
+    return dict(family.vllm_arguments) | {
+        "dtype": settings.dtype,
+        "load_format": "safetensors",
+        "tensor_parallel_size": settings.tensor_parallel,
+        "pipeline_parallel_size": settings.pipeline_parallel,
+        "gpu_memory_utilization": settings.gpu_memory,
+        "max_model_len": min(filter(None, (settings.max_context, own)), default=None),
+        "trust_remote_code": settings.trust_remote_code,
+        "limit_mm_per_prompt": {kind: _ANY for kind, taken in takes.items() if taken},
+        "enable_prefix_caching": True,
+        "skip_mm_profiling": settings.device == "cpu",
+        "enforce_eager": not settings.compile,
+    }
+
+
+class _load_errors:
+    """What goes wrong while loading, as one sentence."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, problem: Any, trace: Any) -> None:
+        if isinstance(problem, (*_REFUSALS, OSError, ImportError)):
+            raise ModelError(
+                f"vLLM cannot load {self._name}: {_first_line(problem)}",
+                hint="Its log above says more. The engine hf may run the model: --engine hf.",
+            ) from problem
+
+
+class _Queue:
+    """Hands out requests, only clips of one length at a time where a family cannot stack others.
+
+    vLLM encodes clips of several requests in one call, and for those families it fails on
+    different lengths.
+    """
+
+    def __init__(self, requests: Iterable[Request], family: Family) -> None:
+        self._coming = iter(requests)
+        self._apart = not family.ragged_batch_ok and family.takes_video
+        self._waiting: deque[Request] = deque()
+        self._length: frozenset[int] = frozenset()
+        self._fill()
+
+    @property
+    def empty(self) -> bool:
+        return not self._waiting
+
+    def take(self, room: int, *, idle: bool) -> list[Request]:
+        """Up to ``room`` requests that may run now; ``idle`` when nothing else does."""
+        if idle:
+            self._length = next(filter(None, map(self._lengths, self._waiting)), frozenset())
+        taken = [r for r in self._waiting if self._lengths(r) in (frozenset(), self._length)]
+        taken = taken[:room] or ([self._waiting[0]] if idle and self._waiting else [])
+        self._waiting = deque(r for r in self._waiting if not any(r is t for t in taken))
+        self._fill()
+        return taken
+
+    def _fill(self) -> None:
+        more = itertools.islice(self._coming, _IN_FLIGHT - len(self._waiting))
+        self._waiting.extend(more)
+
+    def _lengths(self, request: Request) -> frozenset[int]:
+        if not self._apart:
+            return frozenset()
+        return frozenset(len(m.frames) for m in request.media if m.kind == "video")
+
+
+@dataclass
+class _Running:
+    """A request on its way through vLLM."""
+
+    request: Request
+    visual_tokens: int
+    began: float
+    first: float | None = None
+
+    def completion(self, output: Any) -> Completion:
+        """What vLLM answered."""
+        answer = output.outputs[0]
+        if answer.finish_reason not in ("stop", "length"):
+            problem = ModelError(f"vLLM ended the request: {answer.finish_reason}.")
+            return failed(self.request, problem)
+        return Completion(
+            request_id=self.request.id,
+            text=answer.text.strip(),
+            finish_reason=answer.finish_reason,
+            usage=Usage(len(output.prompt_token_ids), len(answer.token_ids), self.visual_tokens),
+            token_ids=tuple(answer.token_ids),
+            logprobs=_logprobs(answer, self.request.params.logprobs),
+            seconds=time.perf_counter() - self.began,
+            first_token_seconds=self.first,
+        )
+
+
+def _visual_tokens(rendered: Any) -> int:
+    ranges = (r for found in rendered.get("mm_placeholders", {}).values() for r in found)
+    return sum(int(r.get_num_embeds()) for r in ranges)
+
+
+def _logprobs(answer: Any, alternatives: int | None) -> tuple[TokenLogprob, ...] | None:
+    if alternatives is None:
+        return None
+    return tuple(
+        TokenLogprob(
+            steps[token].decoded_token or "",
+            steps[token].logprob,
+            tuple((s.decoded_token or "", s.logprob) for s in _ranked(steps)[:alternatives]),
+        )
+        for token, steps in zip(answer.token_ids, answer.logprobs, strict=True)
+    )
+
+
+def _ranked(steps: dict[int, Any]) -> list[Any]:
+    return sorted(steps.values(), key=lambda step: step.rank or 0)
+
+
+def _translated(problem: Exception) -> ModelError:
+    return ModelError(
+        f"vLLM refused the request: {_first_line(problem)}",
+        hint="`kinema models` says what the family takes.",
+    )
+
+
+def _first_line(problem: BaseException) -> str:
+    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)

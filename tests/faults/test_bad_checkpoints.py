@@ -1,0 +1,152 @@
+"""Checkpoints that are not whole, not safe or not ours: named, and no code of theirs runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kinema.engines import EngineSettings
+from kinema.engines.hf import HFEngine
+from kinema.errors import ContextTooLong, MissingPackage, ModelError, ModelNotFound, UnsafeModel
+from kinema.families import FAMILIES, read_checkpoint, recognise
+from kinema.families.weights import check_weights
+from kinema.messages import Media, Prompt, Request, SamplingParams, VideoPart
+from kinema.tasks.chat import Chat
+from kinema.tasks.models import find_model
+from support.by_hand import clip
+
+
+@pytest.fixture
+def folder(video_llava_folder, tmp_path) -> Path:
+    return Path(shutil.copytree(video_llava_folder, tmp_path / "checkpoint"))
+
+
+def _open(folder, **settings):
+    return HFEngine(
+        folder, family=FAMILIES["video-llava"], settings=EngineSettings(device="cpu", **settings)
+    )
+
+
+class _Canary:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __reduce__(self):
+        return Path.touch, (self._file,)
+
+
+def test_pickled_weights_are_refused_and_not_read(folder, tmp_path):
+    canary = tmp_path / "ran"
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(_Canary(canary)))
+    with pytest.raises(UnsafeModel, match="only as pickles") as caught:
+        _open(folder)
+    assert "safetensors" in caught.value.hint
+    assert not canary.exists()
+
+
+def test_code_of_the_checkpoint_is_refused_and_not_run(folder, tmp_path):
+    canary = tmp_path / "ran"
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "homemade", "auto_map": {"AutoConfig": "code.Config"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text(f"from pathlib import Path\nPath({str(canary)!r}).touch()\n")
+    with pytest.raises(UnsafeModel, match="running Python files") as caught:
+        _open(folder)
+    assert "--trust-remote-code" in caught.value.hint
+    assert not canary.exists()
+
+
+def test_a_half_downloaded_file_is_named(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match=r"model\.safetensors is cut short") as caught:
+        _open(folder)
+    assert "hf download" in caught.value.hint
+
+
+def test_a_missing_shard_is_named(folder):
+    shards = {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": shards}))
+    with pytest.raises(ModelError, match=r"model-00002-of-00002\.safetensors is missing"):
+        _open(folder)
+
+
+def test_missing_weights_are_named(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model\.safetensors is missing"):
+        _open(folder)
+
+
+def test_a_wrong_checksum_is_named_when_asked(folder):
+    weights = folder / "model.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (folder / "SHA256SUMS").write_text(f"{digest}  model.safetensors\n")
+    check_weights(folder, verify=True)
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    check_weights(folder)
+    with pytest.raises(ModelError, match="does not match its checksum"):
+        check_weights(folder, verify=True)
+
+
+def test_a_hub_cache_is_checked_by_the_names_of_its_blobs(folder, tmp_path):
+    weights = folder / "model.safetensors"
+    blob = tmp_path / hashlib.sha256(weights.read_bytes()).hexdigest()
+    shutil.move(weights, blob)
+    weights.symlink_to(blob)
+    check_weights(folder, verify=True)
+    blob.write_bytes(blob.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(ModelError, match="checksum"):
+        check_weights(folder, verify=True)
+
+
+def test_a_language_model_is_named_as_no_video_model(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(ModelError, match="does not read pictures"):
+        recognise(read_checkpoint("text-only", tmp_path))
+
+
+def test_an_unknown_model_name_without_a_network_says_how_to_go_on():
+    with pytest.raises(ModelNotFound, match="hub cannot be reached") as caught:
+        find_model("nobody/nothing")
+    assert "--model tiny" in caught.value.hint
+
+
+def test_flash_attention_that_is_missing_comes_with_its_install_line(folder):
+    with pytest.raises(MissingPackage) as caught:
+        _open(folder, attn="flash_attention_2")
+    assert "pip install flash-attn" in caught.value.hint
+
+
+@pytest.mark.parametrize(("prompt", "videos"), [("<video> and <video>", 1), ("nothing", 1)])
+def test_placeholders_and_media_that_do_not_match_are_counted(family_engine, prompt, videos):
+    _, engine = family_engine("video-llava")
+    media = tuple(Media("video", clip(i)) for i in range(videos))
+    (completion,) = engine.generate([Request("0", Prompt(prompt), media)])
+    assert f"{prompt.count('<video>')} <video> and the request {videos} videos" in completion.error
+
+
+def test_frames_that_do_not_fit_come_with_the_count_that_does(family_folder):
+    settings = EngineSettings(device="cpu")
+    params = SamplingParams(max_new_tokens=4000)
+    with (
+        Chat(str(family_folder("llava-onevision")), params=params, settings=settings) as session,
+        pytest.raises(ContextTooLong) as caught,
+    ):
+        session.ask("why?", VideoPart(clip(1, 32)))
+    assert caught.value.needed > caught.value.available == 4096
+    most = caught.value.largest_num_frames
+    with Chat(str(family_folder("llava-onevision")), settings=settings) as session:
+        session.params = SamplingParams(max_new_tokens=4000, stop=("e",))
+        assert session._engine is None
+        assert 0 < most < 32

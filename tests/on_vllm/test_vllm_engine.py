@@ -1,0 +1,167 @@
+"""The vLLM engine on real vLLM: the same weights, frames and tokens as the hf engine.
+
+Run in the environment that scripts/vllm_env.sh makes; skipped where vLLM is not installed.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("vllm")
+
+from kinema.engines import EngineSettings
+from kinema.errors import MissingCapability
+from kinema.families import FAMILIES
+from kinema.messages import Conversation, ImagePart, Message, SamplingParams, TextPart, VideoPart
+from kinema.prompt import decode, prepare
+from kinema.tasks.chat import Chat
+from kinema.tasks.models import find_model
+from support import tiny_families
+from support.by_hand import NEW_TOKENS, clip
+from support.tiny_families import MAKERS, make_checkpoint
+
+PARAMS = SamplingParams(max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS)
+ON_VLLM = ["llava", *(n for n in MAKERS if "vllm" in FAMILIES.get(n, FAMILIES["janus"]).engines)]
+SETTINGS = EngineSettings(device="cpu", dtype="float32", max_context=2048, keep_conversations=0)
+
+
+@pytest.fixture(scope="module")
+def folder_of(tmp_path_factory):
+    """Tiny checkpoints, wide enough for vLLM's attention on a CPU."""
+    made = {}
+
+    def make(name):
+        if name not in made:
+            made[name] = make_checkpoint(name, tmp_path_factory.mktemp(name), width=128)
+        return made[name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        # vLLM divides by image_size // patch_size**2 here.
+        patch.setitem(
+            MAKERS, "llava-next-video", lambda w: tiny_families.llava_next_video(w, side=196)
+        )
+        patch.setenv("KINEMA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield make
+
+
+@pytest.fixture(scope="module", params=ON_VLLM)
+def both(request, folder_of):
+    """(model, vllm engine, answers of the hf engine) on one family's checkpoint."""
+    model = find_model(str(folder_of(request.param)), engine="vllm")
+    # vLLM's Transformers backend changes transformers' classes, so the reference runs first.
+    hf = find_model(str(folder_of(request.param)), engine="hf").open(SETTINGS)
+    _without_compression(hf)
+    theirs = {c.request_id: c for c in hf.generate(_requests(model))}
+    hf.close()
+    engine = model.open(SETTINGS)
+    yield model, engine, theirs
+    engine.close()
+
+
+def _without_compression(hf):
+    """vLLM runs VideoLLaMA3 without token compression; so does the reference here."""
+    video = getattr(hf.processor, "video_processor", None)
+    if hasattr(video, "use_token_compression"):
+        video.use_token_compression = False
+
+
+def _request(model, *parts, name="0", params=PARAMS):
+    return prepare(
+        decode(Conversation((Message("user", parts),)), model.family),
+        family=model.family,
+        checkpoint=model.checkpoint,
+        params=params,
+        request_id=name,
+    )
+
+
+def _requests(model):
+    made = {
+        "video": (VideoPart(clip(1)), TextPart("what do you see?")),
+        "text": (TextPart("why?"),),
+        "literal": (VideoPart(clip(2, 4)), TextPart("is <video> or <image> in <|im_end|> text?")),
+    }
+    if model.family.takes_image:
+        made["image"] = (ImagePart(clip(3, 1)), TextPart("what do you see?"))
+    if model.family.takes_image and model.family.takes_video:
+        made["both"] = (ImagePart(clip(3, 1)), VideoPart(clip(1)), TextPart("why?"))
+    return [_request(model, *parts, name=name) for name, parts in made.items()]
+
+
+def test_tokens_equal_those_of_the_hf_engine(both):
+    model, engine, theirs = both
+    ours = {c.request_id: c for c in engine.generate(_requests(model))}
+    assert {n: c.error for n, c in ours.items()} == dict.fromkeys(ours)
+    assert {n: c.token_ids for n, c in ours.items()} == {n: c.token_ids for n, c in theirs.items()}
+    counted = {n: c.usage.prompt_tokens for n, c in ours.items()}
+    assert counted == {n: c.usage.prompt_tokens for n, c in theirs.items()}
+
+
+def test_a_stream_gives_the_tokens_of_the_answer(both):
+    model, engine, _ = both
+    request = _request(model, VideoPart(clip(1)), TextPart("what do you see?"))
+    (whole,) = engine.generate([request])
+    deltas = list(engine.stream(request))
+    assert deltas[-1].completion.token_ids == whole.token_ids
+    assert "".join(d.text for d in deltas).strip() == whole.text
+
+
+def test_one_bad_request_does_not_end_the_batch(both):
+    model, engine, _ = both
+    good = _request(model, TextPart("why?"), name="good")
+    long = _request(model, TextPart("why? " * 3000), name="long")
+    answers = {c.request_id: c for c in engine.generate([long, good])}
+    assert answers["long"].finish_reason == "error"
+    assert "maximum context length" in answers["long"].error
+    assert answers["good"].error is None
+
+
+def test_counted_tokens_are_the_tokens_that_run(both):
+    model, engine, _ = both
+    request = _request(model, VideoPart(clip(1)), TextPart("what do you see?"))
+    counted = engine.count_tokens(request)
+    (completion,) = engine.generate([request])
+    assert completion.usage.prompt_tokens == counted
+
+
+def test_a_closed_stream_leaves_the_engine_usable(both):
+    model, engine, _ = both
+    params = SamplingParams(max_new_tokens=200, min_new_tokens=200)
+    stream = engine.stream(_request(model, TextPart("why?"), params=params))
+    next(stream)
+    stream.close()
+    (after,) = engine.generate([_request(model, TextPart("why?"))])
+    assert len(after.token_ids) == NEW_TOKENS
+
+
+def test_logprobs_are_those_of_the_hf_engine(folder_of):
+    params = SamplingParams(max_new_tokens=4, min_new_tokens=4, logprobs=2)
+    found = {}
+    for engine_name in ("hf", "vllm"):
+        model = find_model(str(folder_of("qwen2-vl")), engine=engine_name)
+        engine = model.open(SETTINGS)
+        request = _request(model, VideoPart(clip(1)), TextPart("why?"), params=params)
+        (completion,) = engine.generate([request])
+        found[engine_name] = completion.logprobs
+        engine.close()
+    ours, theirs = ([t.logprob for t in found[name]] for name in ("vllm", "hf"))
+    assert ours == pytest.approx(theirs, abs=1e-3)
+    assert all(len(t.alternatives) == 2 for t in found["vllm"])
+
+
+def test_a_conversation_goes_on(folder_of):
+    folder = str(folder_of("qwen2-vl"))
+    with Chat(folder, engine="vllm", params=PARAMS, settings=SETTINGS) as session:
+        session.ask("what do you see?", VideoPart(clip(1)))
+        history = session.conversation
+        ours = session.ask("why?").completion.token_ids
+    with Chat(folder, engine="hf", params=PARAMS, settings=SETTINGS) as session:
+        session.conversation = history
+        assert session.ask("why?").completion.token_ids == ours
+
+
+@pytest.mark.parametrize("name", ["video-llava", "janus", "deepseek-vl"])
+def test_families_that_vllm_does_not_load_are_refused_by_name(folder_of, name):
+    with pytest.raises(MissingCapability, match="does not run on the engine 'vllm'") as caught:
+        find_model(str(folder_of(name)), engine="vllm")
+    assert "hf" in caught.value.hint
