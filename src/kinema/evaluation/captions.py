@@ -182,11 +182,12 @@ class _Corpus:
         cosine = np.divide(dots[self._count :], scale, out=np.zeros(len(owners)), where=scale > 0)
         gap = (self._bigrams[owners] - self._bigrams[self._count :]).astype(np.float64)
         similar = cosine * np.exp(-(gap**2) / (2 * _CIDER_SIGMA**2))
-        return _sums(owners, similar, self._count) / self._num_references
+        mean: Floats = _sums(owners, similar, self._count) / self._num_references
+        return mean
 
 
 def _sums(places: NDArray[Any], values: Floats, size: int) -> Floats:
-    return np.bincount(places, values, minlength=size).astype(np.float64)
+    return np.asarray(np.bincount(places, values, minlength=size), dtype=np.float64)
 
 
 def meteor_nltk() -> Callable[[Tokens, Sequence[Tokens]], float]:
