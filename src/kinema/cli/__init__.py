@@ -7,6 +7,11 @@ COMMANDS = Table(
     {
         "chat": Row("kinema.cli.chat:chat", summary="Ask about videos and images."),
         "probe": Row("kinema.cli.probe:probe", summary="Show what is in a media file."),
+        "eval": Row("kinema.cli.eval:evaluate", summary="Measure models on a benchmark."),
+        "eval check": Row("kinema.cli.eval:check", summary="Verify a benchmark's files."),
+        "eval list": Row("kinema.cli.eval:list_benchmarks", summary="List the benchmarks."),
+        "eval rescore": Row("kinema.cli.eval:rescore", summary="Score predictions again."),
+        "eval compare": Row("kinema.cli.eval:compare", summary="Compare two runs."),
         "models": Row("kinema.cli.models:models", summary="List model families and engines."),
         "doctor": Row("kinema.cli.doctor:doctor", summary="Check what is installed and reachable."),
     },

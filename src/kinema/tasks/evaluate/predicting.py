@@ -25,7 +25,7 @@ from kinema.messages import (
     TextPart,
     VideoPart,
 )
-from kinema.tasks.feeding import Feed, Question, Ready, load_clip, read_ahead
+from kinema.tasks.evaluate.feeding import Feed, Question, Ready, load_clip, read_ahead
 from kinema.tasks.models import Model
 from kinema.types import Frames
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kinema import __version__
 from kinema.engines import EngineSettings
 from kinema.errors import UsageError
-from kinema.evaluation.benchmarks import Benchmark, Folder, find_benchmark
+from kinema.evaluation.answers import read_answer
+from kinema.evaluation.benchmarks import Benchmark, find_benchmark
 from kinema.evaluation.presets import PRESETS, PresetName
 from kinema.evaluation.records import Item, Prediction, Record
 from kinema.evaluation.scoring import Scores, score_records
 from kinema.ledger import Ledger, write_atomically
 from kinema.messages import SamplingParams
-from kinema.tasks.feeding import Question
+from kinema.tasks.evaluate.feeding import Question
+from kinema.tasks.evaluate.predicting import Predictor
 from kinema.tasks.models import find_model
-from kinema.tasks.predicting import Predictor
 from kinema.types import FrameSampling
 
 PREDICTIONS, RUN, RESULTS, LEDGER = (
@@ -97,18 +99,29 @@ def run_benchmark(
         UsageError: the data is not in the benchmark's layout, or ``output`` holds another run.
     """
     benchmark = find_benchmark(settings.benchmark)
-    folder = Folder(settings.data, benchmark)
     items = read_items(benchmark, settings)
     found = find_model(model, engine=engine)
     place = output / run_name(model, blind=blind)
     place.mkdir(parents=True, exist_ok=True)
     with Predictor(found, settings.params, loading, rank=settings.rank_options) as predictor:
-        about = _about(settings, benchmark, model, found.engine, predictor.revision, blind)
+        about = {
+            **_about(settings, benchmark, items),
+            "model": model,
+            "engine": found.engine,
+            "revision": predictor.revision,
+            "blind": blind,
+        }
         with Ledger(
             place / LEDGER, settings=about, max_attempts=_MAX_ATTEMPTS, restart=restart
         ) as ledger:
             ledger.add((item.id, {}) for item in items)
-            _predict(ledger, items, predictor, folder, benchmark, settings, blind, on_progress)
+            waiting = {unit.id for unit in ledger.units("todo")}
+            on_progress(len(items) - len(waiting), len(items))
+            questions = _questions((i for i in items if i.id in waiting), settings, blind=blind)
+            answers = predictor.answer(questions, on_begin=lambda: ledger.claim(1))
+            for done, (item_id, prediction) in enumerate(answers, len(items) - len(waiting) + 1):
+                ledger.finish(item_id, prediction.to_dict())
+                on_progress(done, len(items))
             records = _collect(ledger, items)
     write_records(place / PREDICTIONS, records)
     about |= {"kinema": __version__}
@@ -163,30 +176,17 @@ def write_records(path: Path, records: Sequence[Record]) -> None:
 
 
 def _line(record: Record) -> dict[str, Any]:
-    from kinema.evaluation.answers import read_answer  # noqa: PLC0415
-
     return record.to_dict() | {"answer": read_answer(record).to_dict()}
 
 
-def _about(
-    settings: EvalSettings,
-    benchmark: Benchmark,
-    model: str,
-    engine: str,
-    revision: str,
-    blind: bool,
-) -> dict[str, Any]:
-    """Everything that decides the numbers; a ledger never goes on with other values."""
+def _about(settings: EvalSettings, benchmark: Benchmark, items: Sequence[Item]) -> dict[str, Any]:
+    """Everything but the model that decides the numbers; a ledger never goes on with others."""
     return {
         "benchmark": benchmark.name,
         "data": str(settings.data.resolve()),
-        "data_sha256": fingerprint_data(benchmark, settings),
+        "data_sha256": fingerprint_items(items),
         "split": settings.split or benchmark.splits[0],
         "limit": settings.limit,
-        "model": model,
-        "engine": engine,
-        "revision": revision,
-        "blind": blind,
         "preset": settings.preset,
         "sampling": settings.sampling.to_dict(),
         "params": settings.params.to_dict(),
@@ -194,38 +194,16 @@ def _about(
     }
 
 
-def fingerprint_data(benchmark: Benchmark, settings: EvalSettings) -> str:
-    """SHA-256 over the items, so over everything that the annotation files say."""
-    import hashlib  # noqa: PLC0415
-
-    items = benchmark.items(settings.data, split=settings.split)
-    text = json.dumps([asdict(item) for item in items], sort_keys=True, default=str)
+def fingerprint_items(items: Sequence[Item]) -> str:
+    """SHA-256 over everything that the annotation files say, and which videos were found."""
+    text = json.dumps([item.to_dict() for item in items], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _predict(
-    ledger: Ledger,
-    items: Sequence[Item],
-    predictor: Predictor,
-    folder: Folder,
-    benchmark: Benchmark,
-    settings: EvalSettings,
-    blind: bool,
-    on_progress: Callable[[int, int], None],
-) -> None:
-    by_id = {item.id: item for item in items}
-    waiting = [by_id[unit.id] for unit in ledger.units("todo")]
-    preset = PRESETS[settings.preset]
-    questions = (
-        Question.of(item, benchmark, preset, settings.sampling, folder.root, blind=blind)
-        for item in waiting
-    )
-    done = len(items) - len(waiting)
-    on_progress(done, len(items))
-    for item_id, prediction in predictor.answer(questions, on_begin=lambda: ledger.claim(1)):
-        ledger.finish(item_id, prediction.to_dict())
-        done += 1
-        on_progress(done, len(items))
+def _questions(items: Iterable[Item], settings: EvalSettings, *, blind: bool) -> Iterator[Question]:
+    benchmark, preset = find_benchmark(settings.benchmark), PRESETS[settings.preset]
+    for item in items:
+        yield Question.of(item, benchmark, preset, settings.sampling, settings.data, blind=blind)
 
 
 def _collect(ledger: Ledger, items: Sequence[Item]) -> list[Record]:

@@ -25,7 +25,7 @@ from kinema.evaluation.judge import (
 from kinema.ledger import Ledger, write_atomically
 from kinema.messages import SamplingParams
 from kinema.tasks.chat import Chat
-from kinema.tasks.evaluate import Run
+from kinema.tasks.evaluate.runs import Run
 
 JUDGEMENT, CACHE = "judgement.json", "judge.sqlite"
 _TIMEOUT_SECONDS = 120.0
