@@ -78,8 +78,9 @@ def _item(parent: Path, row: dict[str, Any], number: int) -> Item:
 
 def _position(answer: Any, options: tuple[str, ...]) -> int | None:
     """A position from 0, a letter or the option's own text."""
-    if answer is None or isinstance(answer, int):
-        return answer
+    if answer is None:
+        return None
     if str(answer) in options:
         return options.index(str(answer))
-    return LETTERS.index(str(answer).upper())
+    letters = LETTERS[: len(options)]
+    return letters.index(letters[answer] if isinstance(answer, int) else answer.upper())
