@@ -31,7 +31,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def _run(words: list[str]) -> int:
-    name, *rest = words
+    name, rest = _take_name(words)
     rest, config = (rest, None) if name in _OWN_CONFIG else _take_config(rest)
     app = build(name, config=config)
     # A lone dash is an option to the parser, and "read it from stdin" to everybody else.
@@ -42,6 +42,12 @@ def _run(words: list[str]) -> int:
         sentence = " ".join(str(problem).split())
         raise UsageError(sentence, hint=f"See `kinema {name} --help`.") from problem
     return status if isinstance(status, int) else 0
+
+
+def _take_name(words: list[str]) -> tuple[str, list[str]]:
+    """The command, of one word or two, and the words behind it."""
+    longer = " ".join(words[:2])
+    return (longer, words[2:]) if longer in COMMANDS else (words[0], words[1:])
 
 
 def build(name: str, *, config: Path | None = None) -> App:

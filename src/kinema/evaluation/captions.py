@@ -187,7 +187,7 @@ class _Corpus:
 
 
 def _sums(places: NDArray[Any], values: Floats, size: int) -> Floats:
-    return np.bincount(places, values, minlength=size).astype(np.float64)
+    return np.asarray(np.bincount(places, values, minlength=size), dtype=np.float64)
 
 
 def meteor_nltk() -> Callable[[Tokens, Sequence[Tokens]], float]:

@@ -1,0 +1,255 @@
+"""``kinema eval``: measure models on a benchmark."""
+
+from __future__ import annotations
+
+import json as json_text
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kinema.cli.output import Status, put, put_record, put_table, say
+from kinema.engines import EngineSettings
+from kinema.errors import PartialFailure, UsageError
+from kinema.evaluation.answers import read_answer
+from kinema.evaluation.benchmarks import BENCHMARKS
+from kinema.evaluation.presets import PresetName
+from kinema.ledger import write_atomically
+from kinema.messages import SamplingParams
+from kinema.tasks.evaluate.checking import Check, check_benchmark
+from kinema.tasks.evaluate.judging import JudgeSettings, judge_run
+from kinema.tasks.evaluate.reporting import (
+    HTML,
+    compare_runs,
+    difference_cells,
+    write_report,
+    write_timelines,
+)
+from kinema.tasks.evaluate.runs import EvalSettings, Run, find_runs, run_benchmark, score_run
+from kinema.tasks.models import DEFAULT_MODEL
+from kinema.types import FrameSampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    """What is measured, how, and where it is written."""
+
+    model: Annotated[tuple[str, ...], Parameter(alias="-m")] = (DEFAULT_MODEL,)
+    """A model to measure; repeat the flag for several in one table."""
+    output: Annotated[Path, Parameter(alias="-o")] = Path("eval")
+    """Folder for predictions, scores and the report."""
+    split: str = ""
+    """The benchmark's split; its usual one when left out."""
+    preset: PresetName = "official"
+    """Whose prompts and frames: official, lmms-eval or vlmevalkit."""
+    engine: str | None = None
+    """The backend, instead of the family's first: see `kinema models`."""
+    blind: bool = False
+    """Measure each model without the video as well."""
+    rank_options: bool = False
+    """Rank options by the log-probability of their letters: nothing is parsed."""
+    limit: int | None = None
+    """Only the first items; the report says so."""
+    force: bool = False
+    """Start over when the output holds a run with other settings."""
+    json: bool = False
+    """Print one JSON record per run."""
+
+
+def evaluate(
+    benchmark: str,
+    data: Path,
+    /,
+    *,
+    options: Annotated[EvalOptions, Parameter(name="*")] = EvalOptions(),
+    sampling: Annotated[FrameSampling, Parameter(name="*")] = FrameSampling(),
+    params: Annotated[SamplingParams, Parameter(name="*")] = SamplingParams(),
+    settings: Annotated[EngineSettings, Parameter(name="*")] = EngineSettings(),
+    judge: Annotated[JudgeSettings, Parameter(name="*")] = JudgeSettings(),
+) -> int:
+    """Measure models on a benchmark.
+
+    The same command goes on where a killed one stopped. See also `kinema eval list`, `check`,
+    `rescore` and `compare`.
+
+    Examples:
+      kinema eval check mvbench data/MVBench
+      kinema eval mvbench data/MVBench --model Qwen/Qwen2.5-VL-3B-Instruct --blind
+      kinema eval rescore eval
+
+    Args:
+        benchmark: A name that `kinema eval list` shows.
+        data: The folder with its files in their official layout, or a .jsonl file.
+    """
+    measured = EvalSettings(
+        benchmark=benchmark,
+        data=data,
+        split=options.split,
+        preset=options.preset,
+        limit=options.limit,
+        sampling=sampling,
+        params=params,
+        rank_options=options.rank_options,
+    )
+    status = Status()
+    runs = []
+    for model, blind in product(options.model, (False, True) if options.blind else (False,)):
+
+        def show(done: int, total: int, name: str = model) -> None:
+            status(f"{name}: {done} of {total}")
+
+        run = run_benchmark(
+            measured,
+            model,
+            output=options.output,
+            engine=options.engine,
+            blind=blind,
+            loading=settings,
+            restart=options.force,
+            on_progress=show,
+        )
+        status.clear()
+        judge_run(run, judge)
+        runs.append(run)
+    return _finish(runs, options.output, json=options.json)
+
+
+def check(benchmark: str, data: Path, /, *, split: str = "", json: bool = False) -> int:
+    """Verify a benchmark's files, counts and first frames before any model is loaded.
+
+    Args:
+        benchmark: A name that `kinema eval list` shows.
+        data: The folder with its files.
+        split: The split to check; its usual one when left out.
+        json: Print one JSON record.
+    """
+    status = Status()
+    found = check_benchmark(
+        benchmark, data, split=split, on_progress=lambda done, total: status(f"{done}/{total}")
+    )
+    status.clear()
+    if json:
+        put_record(found.to_dict())
+    else:
+        put_table(_check_rows(found))
+    if found.missing or found.unreadable:
+        raise PartialFailure(
+            f"{len(found.missing)} videos are missing, {len(found.unreadable)} cannot be read.",
+            hint="They would count as wrong. Fetch them, or publish how many there were.",
+        )
+    return 0
+
+
+def rescore(output: Path, /, *, json: bool = False) -> int:
+    """Score stored predictions again: no model, no data set, no GPU.
+
+    Args:
+        output: A folder that `kinema eval` wrote.
+        json: Print one JSON record per run.
+    """
+    return _finish(_read_runs(output), output, json=json)
+
+
+def compare(one: Path, other: Path, /, *, json: bool = False) -> None:
+    """Compare two runs on the same items: differences, intervals, p-values.
+
+    Args:
+        one: The folder of a run.
+        other: The folder of another.
+        json: Print one JSON record per metric.
+    """
+    first, second = _read_runs(one)[0], _read_runs(other)[0]
+    found = compare_runs(first, second)
+    if json:
+        for name, difference in found.items():
+            put_record({"metric": name, "difference": difference.value, "p": difference.p_value})
+        return
+    header = ["METRIC", f"{first.name} − {second.name}", "95 % INTERVAL", "P"]
+    put_table([header, *([name, *difference_cells(d)] for name, d in found.items())])
+
+
+def list_benchmarks(*, json: bool = False) -> None:
+    """List the benchmarks, and the files each is read from.
+
+    Args:
+        json: Print one JSON record per benchmark.
+    """
+    if json:
+        for row in BENCHMARKS.values():
+            put_record({"name": row.name, "title": row.title, "layout": row.layout})
+        return
+    rows = [[b.name, b.title, ", ".join(b.splits), b.layout] for b in BENCHMARKS.values()]
+    put_table([["NAME", "BENCHMARK", "SPLITS", "FILES"], *rows])
+
+
+def _check_rows(found: Check) -> list[list[str]]:
+    official = f" of {found.official_items}" if found.official_items else ""
+    return [
+        ["benchmark", f"{found.benchmark}, {found.split}"],
+        ["items", f"{found.items}{official}"],
+        ["videos", f"{found.videos} found, {len(found.missing)} missing"],
+        *(["missing", name] for name in found.missing[:10]),
+        *(["unreadable", f"{name}: {why}"] for name, why in list(found.unreadable.items())[:10]),
+        *([name, digest] for name, digest in found.sha256.items()),
+    ]
+
+
+def _read_runs(output: Path) -> list[Run]:
+    folders = find_runs(output)
+    if not folders:
+        raise UsageError(f"{output} holds no evaluation.", hint="Give a folder of kinema eval.")
+    return [score_run(folder) for folder in folders]
+
+
+def _finish(runs: Sequence[Run], output: Path, *, json: bool) -> int:
+    """Write what belongs to the runs, print the table, and say whether all is complete."""
+    for run in runs:
+        write_timelines(run)
+        _write_submission(run)
+    write_report(runs, output)
+    if json:
+        for run in runs:
+            put_record({"run": run.about, **run.scores.to_dict()})
+    else:
+        _print_table(runs)
+    say(f"wrote {output / HTML}")
+    lacking = sum(run.scores.items - run.scores.answered for run in runs)
+    if lacking:
+        raise PartialFailure(
+            f"{lacking} items have no answer; they count as wrong.",
+            hint="results.json lists them by error code.",
+        )
+    return 0
+
+
+def _print_table(runs: Sequence[Run]) -> None:
+    for run in runs:
+        for why in run.scores.unavailable.values():
+            say(f"note: {why}")
+    names = list(dict.fromkeys(name for run in runs for name in run.scores.metrics))
+    rows = [[name, *(_score(run, name) for run in runs)] for name in names]
+    if rows:
+        put_table([["METRIC", *(run.name for run in runs)], *rows])
+    else:
+        put("no answer of this split is public: see the submission file")
+
+
+def _score(run: Run, name: str) -> str:
+    score = run.scores.metrics.get(name)
+    if score is None:
+        return "–"
+    reach = score.interval
+    error = f" ± {(reach.high - reach.low) / 2:.2f}" if reach else ""
+    return f"{score.score:.2f}{error}"
+
+
+def _write_submission(run: Run) -> None:
+    """What the benchmark's server wants: written, never sent."""
+    if not run.benchmark.submission:
+        return
+    choices = {r.item.id: read_answer(r).value for r in run.records}
+    text = json_text.dumps({k: -1 if v is None else v for k, v in choices.items()}, indent=1)
+    write_atomically(run.folder / run.benchmark.submission, text + "\n")

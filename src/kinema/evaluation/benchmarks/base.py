@@ -1,0 +1,186 @@
+"""What a benchmark is: where its files are, what it asks, how it is scored."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kinema.errors import UsageError
+from kinema.evaluation.records import Item, Task
+from kinema.lazy import load
+from kinema.types import FrameSampling
+
+_VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".gif", ".flv", ".mpg"}
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+
+
+@dataclass(frozen=True)
+class Style:
+    """The words around a question; ``{question}`` and ``{options}`` are filled in."""
+
+    template: str
+    option: str = "{letter}. {text}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """One row of the table of benchmarks."""
+
+    name: str
+    title: str
+    layout: str
+    """The files it is read from, relative to the folder that the user gives."""
+    read: str
+    """``module:function``, called with a :class:`Folder` and a split, returns items."""
+    metrics: tuple[str, ...]
+    """Names in the table of metrics; the first one is the headline."""
+    splits: tuple[str, ...] = ("test",)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Items of the official split, to notice half a download."""
+    macro_over: str = ""
+    """The headline is the mean over the values of this group, as its authors define it."""
+    tables: tuple[str, ...] = ()
+    """Groups that get a table in the report."""
+    styles: Mapping[Task, Style] = field(default_factory=dict)
+    """How its authors ask, where that differs from the usual."""
+    sampling: FrameSampling = FrameSampling()
+    """Which frames its authors take; empty leaves it to the model family."""
+    judge: str = ""
+    """The judge protocol its authors use."""
+    submission: str = ""
+    """File that its server wants, when the answers are hidden."""
+
+    def items(self, root: Path, *, split: str = "") -> list[Item]:
+        """Every item of a split.
+
+        Raises:
+            UsageError: no such split, a file is missing, or it is not in the official layout.
+        """
+        split = split or self.splits[0]
+        if split not in self.splits:
+            raise UsageError(
+                f"{self.title} has no split {split!r}.", hint=f"It has {', '.join(self.splits)}."
+            )
+        folder = Folder(root, self)
+        try:
+            items: list[Item] = load(self.read)(folder, split)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as problem:
+            raise UsageError(
+                f"{root} is not in the layout of {self.title}: {type(problem).__name__} {problem}.",
+                hint=f"Expected: {self.layout}",
+            ) from problem
+        if not items:
+            raise UsageError(
+                f"{root} holds no item of {self.title}.", hint=f"Expected: {self.layout}"
+            )
+        _refuse_repeats(items, self)
+        return items
+
+
+def _refuse_repeats(items: list[Item], benchmark: Benchmark) -> None:
+    seen: set[str] = set()
+    for item in items:
+        if item.id in seen:
+            raise UsageError(
+                f"{benchmark.title}: the id {item.id!r} occurs twice.", hint="Ids are unique."
+            )
+        seen.add(item.id)
+
+
+class Folder:
+    """A benchmark's files on disk, found wherever its mirrors put them."""
+
+    def __init__(self, root: Path, benchmark: Benchmark) -> None:
+        if not root.exists():
+            raise UsageError(
+                f"There is no folder {root}.",
+                hint=f"Give the folder with {benchmark.layout}; nothing is downloaded.",
+            )
+        self.root = root
+        self.read_files: list[Path] = []
+        self._layout = benchmark.layout
+
+    def path(self, *names: str) -> Path:
+        """The first of some relative names that exists, in the root or one folder below.
+
+        Raises:
+            UsageError: none does.
+        """
+        found = self.maybe(*names)
+        if found is None:
+            raise UsageError(
+                f"{self.root} holds no {' or '.join(names)}.", hint=f"Expected: {self._layout}"
+            )
+        return found
+
+    def maybe(self, *names: str) -> Path | None:
+        """Like :meth:`path`, or None."""
+        for name in names:
+            for found in (self.root / name, *sorted(self.root.glob(f"*/{name}"))):
+                if found.exists():
+                    self.read_files.append(found)
+                    return found
+        return None
+
+    def json(self, *names: str) -> Any:
+        """A JSON file."""
+        path = self.path(*names)
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as problem:
+            raise UsageError(f"{path} is no JSON: {problem}.", hint="Fetch it again.") from None
+
+    def table(self, *names: str) -> list[dict[str, str]]:
+        """Rows of a CSV or TSV file with a header."""
+        with self.path(*names).open(encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+            file.seek(0)
+            return list(csv.DictReader(file, delimiter="\t" if "\t" in header else ","))
+
+    def lines(self, *names: str) -> list[str]:
+        """Lines of a text file that are not empty."""
+        text = self.path(*names).read_text(encoding="utf-8")
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+    def video(self, *names: str) -> str:
+        """The first video whose path ends in one of these names (suffix optional), or ""."""
+        for name in names:
+            wanted = Path(name)
+            known = wanted.suffix.lower() in _VIDEO_SUFFIXES
+            stem = wanted.with_suffix("") if known else wanted
+            tail = "/" + stem.as_posix().lstrip("./")
+            for path in self._videos.get(stem.name, ()):
+                bare = path.rpartition(".")[0] if Path(path).suffix else path
+                if ("/" + bare).endswith(tail):
+                    return path
+        return ""
+
+    @cached_property
+    def _videos(self) -> dict[str, list[str]]:
+        """Relative paths of all videos and folders of pictures by their bare name."""
+        found: dict[str, list[str]] = {}
+        for parent, folders, files in os.walk(self.root):
+            folders.sort()
+            place = Path(parent).relative_to(self.root)
+            for name in sorted(files):
+                if Path(name).suffix.lower() in _VIDEO_SUFFIXES:
+                    found.setdefault(Path(name).stem, []).append((place / name).as_posix())
+            if any(Path(name).suffix.lower() in _IMAGE_SUFFIXES for name in files):
+                found.setdefault(place.name, []).append(place.as_posix())
+        return found
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all annotation files that were read, in the order of their names."""
+        digest = hashlib.sha256()
+        for path in sorted(set(self.read_files)):
+            if path.is_file():
+                digest.update(path.name.encode())
+                digest.update(path.read_bytes())
+        return digest.hexdigest()

@@ -1,0 +1,120 @@
+"""Multiple choice over long videos, some with subtitles: Video-MME, LongVideoBench, MLVU."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from kinema.errors import MissingPackage
+from kinema.evaluation.benchmarks.base import Folder
+from kinema.evaluation.choice import LETTERS
+from kinema.evaluation.records import Item
+from kinema.lazy import Row
+
+_LABEL = re.compile(r"^\(?[A-Z][.):]\s*")
+_SRT_TEXT = re.compile(r"\d+\s*\n[\d:,.]+\s*-->\s*[\d:,.]+[^\n]*\n(.*?)(?:\n\s*\n|\Z)", re.DOTALL)
+_MARKUP = re.compile(r"<[^>]*>|\{[^}]*\}")
+
+
+def video_mme(folder: Folder, split: str) -> list[Item]:
+    """``videomme/*.parquet``, ``data/<videoID>.mp4``."""
+    return [_video_mme_item(folder, row, subtitles="") for row in _parquet_rows(folder)]
+
+
+def video_mme_subtitles(folder: Folder, split: str) -> list[Item]:
+    """The same, with ``subtitle/<videoID>.srt`` in front of the question."""
+    rows = _parquet_rows(folder)
+    return [_video_mme_item(folder, row, subtitles=_srt(folder, row["videoID"])) for row in rows]
+
+
+def _parquet_rows(folder: Folder) -> list[dict[str, Any]]:
+    if Row("", needs=("pyarrow",)).missing:
+        raise MissingPackage(
+            "Parquet files need pyarrow.", hint="Install with: pip install 'kinema[eval]'"
+        )
+    from pyarrow import parquet  # noqa: PLC0415  an extra
+
+    paths = sorted(folder.root.rglob("*.parquet"))
+    folder.read_files += paths
+    return [row for path in paths for row in parquet.read_table(path).to_pylist()]
+
+
+def _video_mme_item(folder: Folder, row: dict[str, Any], *, subtitles: str) -> Item:
+    groups = ("duration", "domain", "sub_category", "task_type")
+    return Item(
+        id=row["question_id"],
+        task="choice",
+        question=row["question"],
+        video=folder.video(row["videoID"]),
+        video_id=row["videoID"],
+        options=tuple(_LABEL.sub("", option) for option in row["options"]),
+        answer=LETTERS.index(row["answer"].strip()),
+        groups={name: row[name] for name in groups if row.get(name)},
+        subtitles=subtitles,
+    )
+
+
+def _srt(folder: Folder, name: str) -> str:
+    path = folder.maybe(f"subtitle/{name}.srt", f"subtitles/{name}.srt", f"{name}.srt")
+    return srt_text(path.read_text(encoding="utf-8", errors="replace")) if path else ""
+
+
+def srt_text(srt: str) -> str:
+    """The words of a SubRip file, a line a cue."""
+    cues = (_MARKUP.sub("", cue) for cue in _SRT_TEXT.findall(srt.replace("\r", "")))
+    return "\n".join(" ".join(cue.split()) for cue in cues if cue.strip())
+
+
+def long_video_bench(folder: Folder, split: str) -> list[Item]:
+    """``lvb_{split}.json``, ``videos/``, ``subtitles/``."""
+    return [
+        Item(
+            id=row["id"],
+            task="choice",
+            question=row["question"],
+            video=folder.video(row["video_path"]),
+            video_id=row["video_path"],
+            options=tuple(row["candidates"]),
+            answer=row.get("correct_choice"),
+            groups={
+                "duration": f"{row['duration_group']} s",
+                "category": row["question_category"],
+            },
+            subtitles=_json_subtitles(folder.maybe(f"subtitles/{row['subtitle_path']}")),
+        )
+        for row in folder.json(f"lvb_{split}.json")
+    ]
+
+
+def _json_subtitles(path: Path | None) -> str:
+    """Lines of ``{"start", "end", "line"}`` or ``{"timestamp", "text"}`` cues."""
+    if path is None or not path.is_file():
+        return ""
+    cues = json.loads(path.read_text(encoding="utf-8"))
+    return "\n".join(str(cue.get("line") or cue.get("text") or "") for cue in cues)
+
+
+def mlvu(folder: Folder, split: str) -> list[Item]:
+    """``json/*.json``, one a task, and ``video/<task>/``; without candidates it is free text."""
+    items = []
+    for path in sorted(folder.path("json").glob("*.json")):
+        folder.read_files.append(path)
+        for i, row in enumerate(json.loads(path.read_text(encoding="utf-8"))):
+            items.append(_mlvu_item(folder, row, path.stem, i))
+    return items
+
+
+def _mlvu_item(folder: Folder, row: dict[str, Any], task: str, position: int) -> Item:
+    common: dict[str, Any] = {
+        "id": f"{task}-{position}",
+        "question": row["question"],
+        "video": folder.video(f"{task}/{row['video']}", row["video"]),
+        "video_id": row["video"],
+        "groups": {"task": row.get("question_type") or task},
+    }
+    if not row.get("candidates"):
+        return Item(task="text", references=(row["answer"],), **common)
+    options = tuple(row["candidates"])
+    return Item(task="choice", options=options, answer=options.index(row["answer"]), **common)

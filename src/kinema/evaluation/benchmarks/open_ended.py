@@ -1,0 +1,150 @@
+"""Questions with free answers: MSVD-QA, MSRVTT-QA, TGIF-QA, ActivityNet-QA, Video-ChatGPT's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kinema.evaluation.benchmarks.base import Folder
+from kinema.evaluation.records import Item
+
+ACTIVITYNET_TYPES = (
+    *("motion", "spatial", "temporal", "yes/no", "colour", "object", "location", "number"),
+    "other",
+)
+ASPECTS = ("correctness", "detail", "context")
+
+
+def msvd_qa(folder: Folder, split: str) -> list[Item]:
+    """``test_qa.json`` with ``youtube_mapping.txt``, or ``test_q.json`` and ``test_a.json``."""
+    if folder.maybe("test_q.json"):
+        return questions_and_answers(folder, split)
+    pairs = (line.split() for line in folder.lines("youtube_mapping.txt"))
+    clips = {name: clip for clip, name in pairs}
+    rows = folder.json(f"{split}_qa.json")
+    return [_classic(folder, row, f"vid{row['video_id']}", clips) for row in rows]
+
+
+def msrvtt_qa(folder: Folder, split: str) -> list[Item]:
+    """``test_qa.json``, or ``test_q.json`` and ``test_a.json``."""
+    if folder.maybe("test_q.json"):
+        return questions_and_answers(folder, split)
+    rows = folder.json(f"{split}_qa.json")
+    return [_classic(folder, row, f"video{row['video_id']}", {}) for row in rows]
+
+
+def _classic(folder: Folder, row: dict[str, Any], name: str, clips: dict[str, str]) -> Item:
+    return Item(
+        id=str(row["id"]),
+        task="text",
+        question=row["question"],
+        video=folder.video(name, clips.get(name, name)),
+        video_id=name,
+        references=(str(row["answer"]),),
+        groups={"question": row["question"].split()[0].lower()},
+    )
+
+
+def questions_and_answers(folder: Folder, split: str) -> list[Item]:
+    """``{split}_q.json`` and ``{split}_a.json``, joined by question id (or by position)."""
+    questions, answers = folder.json(f"{split}_q.json"), folder.json(f"{split}_a.json")
+    by_id = {a["question_id"]: a for a in answers if "question_id" in a}
+    pairs = [(q, by_id.get(q.get("question_id")) or answers[i]) for i, q in enumerate(questions)]
+    return [_joined(folder, question, answer) for question, answer in pairs]
+
+
+def _joined(folder: Folder, question: dict[str, Any], answer: dict[str, Any]) -> Item:
+    name = question["video_name"]
+    groups = {"question": question["question"].split()[0].lower()}
+    if "type" in answer:
+        groups = {"type": ACTIVITYNET_TYPES[int(answer["type"])]}
+    return Item(
+        id=str(question["question_id"]),
+        task="text",
+        question=question["question"],
+        video=folder.video(name, f"v_{name}"),
+        video_id=name,
+        references=(str(answer["answer"]),),
+        groups=groups,
+    )
+
+
+def tgif_frameqa(folder: Folder, split: str) -> list[Item]:
+    """``Test_frameqa_question.csv``, or Video-LLaVA's ``test_q.json`` and ``test_a.json``."""
+    if folder.maybe("test_q.json"):
+        return questions_and_answers(folder, split)
+    return _tgif(folder, split, "frameqa")
+
+
+def tgif_count(folder: Folder, split: str) -> list[Item]:
+    """``Test_count_question.csv``."""
+    return _tgif(folder, split, "count")
+
+
+def tgif_action(folder: Folder, split: str) -> list[Item]:
+    """``Test_action_question.csv``."""
+    return _tgif(folder, split, "action")
+
+
+def tgif_transition(folder: Folder, split: str) -> list[Item]:
+    """``Test_transition_question.csv``."""
+    return _tgif(folder, split, "transition")
+
+
+def _tgif(folder: Folder, split: str, kind: str) -> list[Item]:
+    names = (f"{split.title()}_{kind}_question.csv", f"{split}_{kind}_question.csv")
+    rows = folder.table(*names)
+    return [_tgif_item(folder, row, f"{kind}-{i}", kind) for i, row in enumerate(rows)]
+
+
+def _tgif_item(folder: Folder, row: dict[str, str], item_id: str, kind: str) -> Item:
+    common: dict[str, Any] = {
+        "id": item_id,
+        "question": row["question"],
+        "video": folder.video(row["gif_name"]),
+        "video_id": row["gif_name"],
+    }
+    if kind in ("action", "transition"):
+        options = tuple(row[f"a{i}"] for i in range(1, 6))
+        return Item(task="choice", options=options, answer=int(row["answer"]), **common)
+    task = "count" if kind == "count" else "text"
+    return Item(task=task, references=(row["answer"],), **common)  # type: ignore[arg-type]
+
+
+def video_chatgpt(folder: Folder, split: str) -> list[Item]:
+    """``generic_qa.json``, ``temporal_qa.json``, ``consistency_qa.json``.
+
+    A generic answer is judged in three aspects, a temporal one in one, and the two answers to the
+    two wordings of a consistency question are judged together.
+    """
+    items = []
+    for kind in ("generic", "temporal"):
+        for i, row in enumerate(folder.json(f"{kind}_qa.json")):
+            aspects = list(ASPECTS) if kind == "generic" else ["temporal"]
+            items.append(_aspect_item(folder, row, f"{kind}-{i}", row["Q"], kind, aspects))
+    for i, row in enumerate(folder.json("consistency_qa.json")):
+        for which in ("Q1", "Q2"):
+            item_id = f"consistency-{i}-{which}"
+            aspects = ["consistency"] if which == "Q2" else []
+            items.append(_aspect_item(folder, row, item_id, row[which], "consistency", aspects))
+    return items
+
+
+def _aspect_item(
+    folder: Folder,
+    row: dict[str, Any],
+    item_id: str,
+    question: str,
+    kind: str,
+    aspects: list[str],
+) -> Item:
+    partner = item_id[:-2] + "Q1" if item_id.endswith("Q2") else ""
+    return Item(
+        id=item_id,
+        task="text",
+        question=question,
+        video=folder.video(row["video_name"]),
+        video_id=row["video_name"],
+        references=(row["A"],),
+        groups={"set": kind},
+        facts={"aspects": aspects, "partner": partner},
+    )

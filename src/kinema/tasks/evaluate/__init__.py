@@ -1,0 +1,1 @@
+"""Measure models on benchmarks: check, run, score, judge, compare, report."""

@@ -1,0 +1,100 @@
+"""Is a benchmark's folder complete and readable? Asked before a model is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kinema.errors import KinemaError
+from kinema.evaluation.benchmarks import Benchmark, Folder, find_benchmark
+from kinema.lazy import load
+from kinema.tasks.evaluate.feeding import load_clip
+from kinema.types import FrameSampling
+
+_WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found."""
+
+    benchmark: str
+    split: str
+    items: int
+    official_items: int | None
+    videos: int
+    missing: tuple[str, ...]
+    """Videos that have no file."""
+    unreadable: dict[str, str]
+    """Files whose first frame cannot be decoded, and why."""
+    sha256: dict[str, str]
+    """Annotation files; compare them with those of whoever you compare scores with."""
+
+    @property
+    def complete(self) -> bool:
+        """True when every item can be asked and none is lacking."""
+        lacking = self.official_items not in (None, self.items)
+        return not (self.missing or self.unreadable or lacking)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self) | {"complete": self.complete}
+
+
+def check_benchmark(
+    name: str,
+    root: Path,
+    *,
+    split: str = "",
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Check:
+    """Read the annotations, look for every video and decode the first frame of each.
+
+    Raises:
+        UsageError: the annotations are not in the official layout.
+    """
+    benchmark = find_benchmark(name)
+    split = split or benchmark.splits[0]
+    items = benchmark.items(root, split=split)
+    base = root if root.is_dir() else root.parent
+    present = {item.video: item.facts.get("fps") for item in items if item.video}
+    unreadable: dict[str, str] = {}
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        problems = pool.map(lambda video: _first_frame(base / video, present[video]), present)
+        for done, (video, problem) in enumerate(zip(present, problems, strict=True), start=1):
+            on_progress(done, len(present))
+            if problem:
+                unreadable[video] = problem
+    return Check(
+        benchmark=name,
+        split=split,
+        items=len(items),
+        official_items=benchmark.counts.get(split),
+        videos=len(present),
+        missing=tuple(dict.fromkeys(i.video_id for i in items if not i.video and i.video_id)),
+        unreadable=unreadable,
+        sha256=_hashes(benchmark, root, split),
+    )
+
+
+def _first_frame(path: Path, fps: float | None) -> str:
+    try:
+        load_clip(path, FrameSampling(single="first"), fps)
+    except KinemaError as problem:
+        return f"{problem.code}: {problem}"
+    return ""
+
+
+def _hashes(benchmark: Benchmark, root: Path, split: str) -> dict[str, str]:
+    folder = Folder(root, benchmark)
+    load(benchmark.read)(folder, split)
+    base = root if root.is_dir() else root.parent
+    files = sorted({path for path in folder.read_files if path.is_file()})
+    return {
+        path.relative_to(base).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }

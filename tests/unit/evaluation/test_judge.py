@@ -1,0 +1,232 @@
+"""Judging: strict replies, bounded retries, a cache, and a real server."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from kinema.errors import ModelError, UsageError
+from kinema.evaluation.judge import (
+    ATTEMPTS,
+    cases_of,
+    judge_cases,
+    parse_verdict,
+    prompt_hash,
+    summarise,
+)
+from kinema.evaluation.records import Item, Prediction, Record
+from kinema.tasks.evaluate import judging, runs
+from kinema.tasks.evaluate.judging import JudgeSettings, judge_run
+from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark
+from kinema.types import FrameSampling
+from support.layouts import msvd_qa, video_chatgpt
+from support.scripted import ScriptedModel
+
+YES, NO = '{"pred": "yes", "score": 5}', '{"pred": "no", "score": 1}'
+
+
+def record(item_id: str, reply: str | None) -> Record:
+    item = Item(id=item_id, task="text", question="what?", references=("dog",), video_id=item_id)
+    return Record(item, Prediction(reply=reply))
+
+
+@pytest.mark.parametrize(
+    ("reply", "match", "score"),
+    [
+        (YES, True, 5),
+        ("{'pred': 'no', 'score': 0}", False, 0),
+        ("Here it is: {'pred': 'Yes', 'score': 4}.", True, 4),
+        ('```json\n{"score": 3, "pred": "yes"}\n```', True, 3),
+    ],
+)
+def test_a_verdict_is_read(reply, match, score):
+    verdict = parse_verdict(reply, "answer")
+    assert (verdict.match, verdict.score) == (match, score)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "yes, 5",
+        '{"pred": "yes"}',
+        '{"pred": "yes", "score": 4.8}',
+        '{"pred": "yes", "score": 6}',
+        '{"pred": "yes", "score": -1}',
+        '{"pred": "yes", "score": "5"}',
+        '{"pred": "yes", "score": true}',
+        '{"pred": "maybe", "score": 3}',
+        '{"pred": "yes", "score": 5, "why": "x"}',
+        f"{YES} or {NO}",
+        "{'pred': __import__('os').getcwd(), 'score': 5}",
+        '{"pred": "yes", "score": 5',
+    ],
+)
+def test_anything_else_is_no_verdict(reply):
+    assert parse_verdict(reply, "answer") is None
+
+
+def test_aspects_want_a_score_alone():
+    assert parse_verdict('{"score": 4}', "aspects").score == 4
+    assert parse_verdict(YES, "aspects") is None
+
+
+def test_retries_are_bounded_and_failures_count_as_wrong():
+    records = [record("a", "a dog"), record("b", "cat"), record("c", None)]
+    asked: list[str] = []
+
+    def ask(system: str, question: str) -> str:
+        asked.append(question)
+        if "cat" in question:
+            raise ModelError("down")
+        return "hm" if len(asked) < 2 else YES
+
+    cases = cases_of(records, "answer")
+    verdicts = [v for _, v in judge_cases(cases, "answer", ask, workers=1)]
+    assert [v.attempts for v in verdicts] == [2, ATTEMPTS]
+    found = summarise(records, cases, verdicts, "answer")
+    assert found["accuracy"]["value"] == pytest.approx(100 / 3, abs=1e-3)
+    assert (found["accuracy"]["items"], found["unjudged"], found["cases"]) == (3, 1, 2)
+
+
+def test_the_hash_of_the_prompts_tells_protocols_apart():
+    assert prompt_hash("answer") != prompt_hash("aspects")
+    assert prompt_hash("answer") == prompt_hash("answer")
+
+
+class Server:
+    """An OpenAI-compatible judge on this machine."""
+
+    def __init__(self, reply: Callable[[dict], tuple[int, str]]) -> None:
+        self.requests: list[dict] = []
+        self.keys: list[str | None] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.requests.append(body)
+                outer.keys.append(self.headers["Authorization"])
+                status, text = reply(body)
+                content = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = False
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+        self.address = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def start(reply) -> Server:
+        servers.append(Server(reply))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def start(benchmark: str, write, reply):
+        write(tmp_path / "data")
+        monkeypatch.setattr(runs, "find_model", lambda *_, **__: ScriptedModel(reply))
+        settings = EvalSettings(
+            benchmark=benchmark, data=tmp_path / "data", sampling=FrameSampling(num_frames=1)
+        )
+        return run_benchmark(settings, "scripted", output=tmp_path / "out")
+
+    (tmp_path / "data").mkdir()
+    return start
+
+
+def test_a_server_judges_and_its_verdicts_are_kept(run, serve, monkeypatch):
+    monkeypatch.setenv("KINEMA_JUDGE_KEY", "secret")
+    found = run("msvd-qa", msvd_qa, lambda request: "a dog")
+
+    def reply(body: dict) -> tuple[int, str]:
+        return 200, YES if "Correct answer: dog" in body["messages"][1]["content"] else NO
+
+    server = serve(reply)
+    settings = JudgeSettings(judge=server.address, judge_model="fixed-judge")
+    judgement = judge_run(found, settings)
+    assert judgement["accuracy"]["value"] == 25
+    assert judgement["score"]["value"] == 2
+    assert judgement["judge"] == "fixed-judge"
+    assert set(judgement) >= {"prompt_sha256", "date", "unjudged"}
+    assert "secret" not in (found.folder / "judgement.json").read_text()
+    assert set(server.keys) == {"Bearer secret"}
+    # The judge-free number stands in the results whatever the judge says.
+    assert found.scores.metrics["normalised_match"].score == 25
+    asked = len(server.requests)
+    assert judge_run(found, settings) == judgement
+    assert len(server.requests) == asked
+
+
+def test_verdicts_that_failed_are_asked_for_again_later(run, serve):
+    found = run("msvd-qa", msvd_qa, lambda request: "a dog")
+    broken = serve(lambda body: (500, ""))
+    settings = JudgeSettings(judge=broken.address, judge_model="j")
+    judgement = judge_run(found, settings)
+    assert (judgement["unjudged"], judgement["accuracy"]["value"]) == (4, 0)
+    assert len(broken.requests) == 4 * ATTEMPTS
+    working = serve(lambda body: (200, YES))
+    later = judge_run(found, JudgeSettings(judge=working.address, judge_model="j"))
+    assert (later["unjudged"], later["accuracy"]["value"]) == (0, 100)
+
+
+def test_five_aspects_are_judged_and_two_wordings_together(run, serve):
+    found = run("video-chatgpt", video_chatgpt, lambda request: f"said {request.id}")
+    server = serve(lambda body: (200, '{"score": 3}'))
+    judgement = judge_run(found, JudgeSettings(judge=server.address, judge_model="j"))
+    counts = {a: judgement[a]["items"] for a in judging_aspects()}
+    assert counts == {"correctness": 2, "detail": 2, "context": 2, "temporal": 1, "consistency": 1}
+    assert all(judgement[a]["value"] == 3 for a in counts)
+    (together,) = [
+        r["messages"][1]["content"] for r in server.requests if "two" in r["messages"][0]["content"]
+    ]
+    assert "said consistency-0-Q1" in together
+    assert "said consistency-0-Q2" in together
+
+
+def judging_aspects() -> list[str]:
+    return ["correctness", "detail", "context", "temporal", "consistency"]
+
+
+def test_a_local_model_can_judge(run, monkeypatch):
+    found = run("msvd-qa", msvd_qa, lambda request: "a dog")
+    judgement = judge_run(found, JudgeSettings(judge="echo"))
+    # Echo repeats the instructions, which hold no single verdict.
+    assert judgement["unjudged"] == judgement["cases"] == 4
+
+
+def test_without_a_judge_nothing_is_asked(run):
+    found = run("msvd-qa", msvd_qa, lambda request: "a dog")
+    assert judge_run(found, JudgeSettings()) is None
+    assert not (found.folder / judging.JUDGEMENT).exists()
+
+
+def test_an_address_needs_a_model_name():
+    with pytest.raises(UsageError, match="--judge-model"):
+        JudgeSettings(judge="http://localhost:1/v1")
