@@ -105,11 +105,16 @@ class Ours:
 
     def memory(self) -> dict[str, float]:
         """Bytes that the compiled programs say they need, in MiB."""
+        programs = {"prefill": self.compiled_begin, "decode": self.compiled_advance}
         return {
-            f"{name}_{part}_mib": round(getattr(c.memory_analysis(), f"{part}_size_in_bytes") / 2**20, 1)
-            for name, c in (("prefill", self.compiled_begin), ("decode", self.compiled_advance))
+            f"{name}_{part}_mib": _mib(getattr(p.memory_analysis(), f"{part}_size_in_bytes"))
+            for name, p in programs.items()
             for part in ("temp", "argument", "output")
-        }  # fmt: skip
+        }
+
+
+def _mib(num_bytes: int) -> float:
+    return round(num_bytes / 2**20, 1)
 
 
 class Theirs:

@@ -77,7 +77,7 @@ def stream(
     """
     with open_container(media) as container:
         video = video_stream(container, media)
-        reader = Reader(container, video, index, num_threads=usable_cores())
+        reader = Reader(media, container, video, index, num_threads=usable_cores())
         converter = Converter(float(video.sample_aspect_ratio or 1), size)
         for run in plan_runs(index, np.arange(len(index.timeline))):
             for frame_index, frame in reader.read(run):

@@ -13,8 +13,8 @@ from scenedetect.detectors import ContentDetector, ThresholdDetector
 from kinema.errors import UsageError
 from kinema.types import Source
 from kinema.video.cache import cached_index
-from kinema.video.media import open_media
 from kinema.video.pyav import stream
+from kinema.video.source import open_media
 from kinema.video.timeline import Timeline
 
 Opening = Literal["start", "cut", "fade", "split"]
