@@ -26,8 +26,8 @@ import numpy as np
 import video_corpus as corpus
 from kinema.types import FrameSampling
 from kinema.video import cache, plan
-from kinema.video.media import open_media
 from kinema.video.runs import plan_runs
+from kinema.video.source import open_media
 from video_readers import READERS, versions
 
 HERE = Path(__file__).parent

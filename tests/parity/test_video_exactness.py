@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from kinema.types import Frames
 from kinema.video import load_frames, probe
 from kinema.video.disposable import packet_filter
-from kinema.video.media import open_media
 from kinema.video.mp4 import read_sample_tables
+from kinema.video.source import open_media
 from support.clips import board, make_clip, read_boards
 
 PATCHES = np.array(

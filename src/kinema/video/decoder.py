@@ -50,7 +50,7 @@ DECODERS = Table(
         "torchcodec": Row(
             "kinema.video.torchcodec:decode",
             needs=("torchcodec",),
-            install="pip install torchcodec",
+            install="pip install 'kinema[torchcodec]'",
             summary="the system's FFmpeg through torchcodec",
         ),
     },
