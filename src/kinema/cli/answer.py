@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordFlags
 from kinema.cli.output import put, say
 from kinema.config import from_mapping
 from kinema.engines import EngineSettings
@@ -44,10 +45,10 @@ def answer(
     *words: str,
     files: Annotated[FileOptions, Parameter(name="*")] = FileOptions(),
     options: Annotated[AnswerOptions, Parameter(name="*")] = AnswerOptions(),
-    sampling: Annotated[FrameSampling, Parameter(name="*")] = FrameSampling(),
-    params: Annotated[SamplingParams, Parameter(name="*")] = SamplingParams(),
-    settings: Annotated[EngineSettings, Parameter(name="*")] = EngineSettings(),
-    parts: Annotated[CheckpointParts, Parameter(name="*")] = CheckpointParts(),
+    sampling: SamplingFlags = FrameSampling(),
+    params: WordFlags = SamplingParams(),
+    settings: EngineFlags = EngineSettings(),
+    parts: PartFlags = CheckpointParts(),
 ) -> int:
     """Answer a file of prompts about videos and images.
 

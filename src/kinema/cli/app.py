@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,8 @@ def build(name: str, *, config: Path | None = None) -> App:
     app = App(
         name=f"kinema {name}",
         help_format="plaintext",
-        default_parameter=Parameter(negative=()),
+        help_epilogue=_epilogue(command, is_own_config=name in _OWN_CONFIG),
+        default_parameter=Parameter(negative=(), show_env_var=False, show_default=_shown),
         version_flags=(),
         config=[
             Env("KINEMA_", command=False),
@@ -66,6 +69,21 @@ def build(name: str, *, config: Path | None = None) -> App:
     app["--help"].group = "Parameters"
     app.default(command)
     return app
+
+
+def _shown(default: Any) -> str | None:
+    """The default as help prints it; "off", "none" and "nothing" go without saying."""
+    return None if default in (None, False, ()) else str(default)
+
+
+def _epilogue(command: Callable[..., Any], *, is_own_config: bool) -> str:
+    """The examples of the docstring, and where else a setting may stand."""
+    lines = (inspect.getdoc(command) or "").partition("Examples:\n")[2].splitlines()
+    examples = "\n".join(takewhile(str.strip, lines))
+    elsewhere = "Flags can come from the environment too: KINEMA_MODEL=tiny."
+    if not is_own_config:
+        elsewhere += "\nOr from a file of flag names: --config settings.yaml."
+    return f"Examples:\n{examples}\n\n{elsewhere}" if examples else elsewhere
 
 
 def _take_config(words: list[str]) -> tuple[list[str], Path | None]:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordFlags
 from kinema.cli.output import STDIN, Status, complain, put, put_record, read_stdin, say
 from kinema.engines import EngineSettings
 from kinema.errors import KinemaError, UsageError
@@ -55,10 +56,10 @@ def chat(
     /,
     *,
     options: Annotated[ChatOptions, Parameter(name="*")] = ChatOptions(),
-    sampling: Annotated[FrameSampling, Parameter(name="*")] = FrameSampling(),
-    params: Annotated[SamplingParams, Parameter(name="*")] = SamplingParams(),
-    settings: Annotated[EngineSettings, Parameter(name="*")] = EngineSettings(),
-    parts: Annotated[CheckpointParts, Parameter(name="*")] = CheckpointParts(),
+    sampling: SamplingFlags = FrameSampling(),
+    params: WordFlags = SamplingParams(),
+    settings: EngineFlags = EngineSettings(),
+    parts: PartFlags = CheckpointParts(),
 ) -> int:
     """Ask about videos and images.
 
@@ -66,7 +67,7 @@ def chat(
 
     Examples:
       kinema chat clip.mp4 "What happens in this video?"
-      kinema chat clip.mp4 "And then?" --start 1:20 --end 1:50 --num-frames 16 --json
+      kinema chat clip.mp4 "And then?" --start 1:20 --num-frames 16 --json
       echo "Is there a dog?" | kinema chat clip.mp4 -
 
     Args:

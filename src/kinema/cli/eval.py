@@ -11,6 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from kinema.cli.flags import EngineFlags, SamplingFlags, WordFlags
 from kinema.cli.output import Status, put, put_record, put_table, say
 from kinema.engines import EngineSettings
 from kinema.errors import PartialFailure, UsageError
@@ -65,9 +66,9 @@ def evaluate(
     /,
     *,
     options: Annotated[EvalOptions, Parameter(name="*")] = EvalOptions(),
-    sampling: Annotated[FrameSampling, Parameter(name="*")] = FrameSampling(),
-    params: Annotated[SamplingParams, Parameter(name="*")] = SamplingParams(),
-    settings: Annotated[EngineSettings, Parameter(name="*")] = EngineSettings(),
+    sampling: SamplingFlags = FrameSampling(),
+    params: WordFlags = SamplingParams(),
+    settings: EngineFlags = EngineSettings(),
     judge: Annotated[JudgeSettings, Parameter(name="*")] = JudgeSettings(),
 ) -> int:
     """Measure models on a benchmark.

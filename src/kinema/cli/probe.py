@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
+from kinema.cli.flags import SamplingFlags
 from kinema.cli.output import put_record, put_table, say
 from kinema.tasks.probe import examine, write_contact_sheet
 from kinema.types import FrameSampling
@@ -18,7 +16,7 @@ def probe(
     source: str,
     /,
     *,
-    sampling: Annotated[FrameSampling, Parameter(name="*")] = FrameSampling(),
+    sampling: SamplingFlags = FrameSampling(),
     contact_sheet: Path | None = None,
     json: bool = False,
 ) -> None:

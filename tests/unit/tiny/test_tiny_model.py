@@ -91,7 +91,8 @@ def test_a_follow_up_on_the_kept_cache_needs_no_pixels(tiny, tiny_clips):
     turns = [first, "Yes, I see a tie.", second]
     follow = tiny.inputs((turns, [frames]))
     shared = common(output.sequences[0], follow["input_ids"][0])
-    output.past_key_values.crop(min(shared, output.past_key_values.get_seq_length()))
+    num_read = output.past_key_values.get_seq_length()
+    output.past_key_values.crop(min(shared, num_read) - num_read)
     again = tiny.model.generate(
         input_ids=follow["input_ids"],
         attention_mask=follow["attention_mask"],

@@ -169,6 +169,28 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             eos_token_id=self._tokenizer.eos_token_id,
         )
 
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: Tensor,
+        next_sequence_length: int | None = None,
+        past_key_values: Any = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Leave out what the cache has read; assisted decoding forgets to on its first pass."""
+        if next_sequence_length is None and past_key_values is not None:
+            next_sequence_length = input_ids.shape[1] - past_key_values.get_seq_length()
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(
+            input_ids,
+            next_sequence_length,
+            past_key_values,
+            attention_mask,
+            inputs_embeds,
+            **kwargs,
+        )
+        return inputs
+
     def _get_candidate_generator(
         self, *, logits_processor: LogitsProcessorList, **_: Any
     ) -> ForcedTokens:

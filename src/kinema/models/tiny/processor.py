@@ -110,7 +110,7 @@ def _flat(media: Any, *, rank: int) -> list[Any]:
         return [media]
     if rank == 3 and hasattr(media, "convert"):
         return [media]
-    if rank == 4 and getattr(media[0], "ndim", None) == 3:
+    if rank == 4 and len(media) and getattr(media[0], "ndim", None) == 3:
         return [np.stack([np.asarray(frame) for frame in media])]
     return [item for one in media for item in _flat(one, rank=rank)]
 

@@ -26,7 +26,8 @@ def to_views(frames: NDArray[np.uint8]) -> Tensor:
     Returns:
         float32[T, 2, 3, 224, 224].
     """
-    pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+    # A copy where needed: torch refuses arrays that cannot be written to.
+    pixels = torch.from_numpy(np.require(frames, requirements=("C", "W"))).permute(0, 3, 1, 2)
     height, width = pixels.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
