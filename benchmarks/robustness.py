@@ -1,4 +1,4 @@
-"""10,000 damaged inputs and 500 reads in one process: what breaks, and what is left behind.
+"""10,000 damaged inputs and 500 reads of a process: what breaks, and what is left behind.
 
 Usage: python benchmarks/robustness.py [--inputs 10000] [--reads 500]
 
@@ -19,7 +19,7 @@ from common import machine, write_result
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from faults.mutate import DEADLINE_SECONDS, MEMORY_BYTES, Result, examine_all
-from faults.soak import growth_bytes, holdings, make_files, soak
+from faults.soak import READERS, growth_bytes, holdings, soak_apart
 
 
 def mutation(count: int) -> dict[str, object]:
@@ -48,15 +48,21 @@ def _progress(result: Result) -> None:
 
 
 def long_soak(reads: int) -> dict[str, object]:
-    """Good and bad files in turn, in one process."""
-    with tempfile.TemporaryDirectory() as folder:
-        seen = soak(make_files(Path(folder)), reads=reads)
+    """Good and bad files in turn; the leaking reader shows what a leak would look like."""
     return {
-        "what": "good, damaged and hostile files read in one process; holdings after each tenth",
+        "what": "good, damaged and hostile files in turn, in a fresh process; after warming up,"
+        " holdings at even distances, growth from the lowest of the first half to the second's",
         "reads": reads,
-        "growth_bytes_second_half": growth_bytes(seen),
-        "holdings": [asdict(moment) for moment in seen],
+        **{reader: _soaked(reads, reader) for reader in READERS},
         "machine": machine(),
+    }
+
+
+def _soaked(reads: int, reader: str) -> dict[str, object]:
+    seen = soak_apart(reads=reads, reader=reader)
+    return {
+        "growth_bytes": growth_bytes(seen),
+        "holdings": [asdict(moment) for moment in seen],
     }
 
 

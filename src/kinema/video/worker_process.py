@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
+import gc
 import os
 import resource
 import socket
 import sys
+from contextlib import suppress
 
 from kinema.errors import DecodeFailed, KinemaError, TooLarge
 from kinema.types import Frames
@@ -31,6 +34,15 @@ def main(words: list[str]) -> None:
             result = _result(job)
             faulthandler.cancel_dump_traceback_later()
             send_reply(channel, result)
+            del result
+            _give_back()
+
+
+def _give_back() -> None:
+    """Return freed memory to the system: the next job may be hours away."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # only glibc can be asked to
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _limit(memory_bytes: int) -> None:
