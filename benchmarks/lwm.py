@@ -2,6 +2,7 @@
 
     python benchmarks/lwm.py                 # CPU, float32: tokens a second, memory, compile time
     python benchmarks/lwm.py --only long     # 32K tokens in a measured budget
+    python benchmarks/lwm.py --only load     # memory while a released file is loaded
     python benchmarks/lwm.py --only floor    # 7B random bfloat16 weights against memory bandwidth
 
 Prefill and decode take turns, so that a busy machine slows both; ratios are ratios of medians.
@@ -10,6 +11,7 @@ Prefill and decode take turns, so that a busy machine slows both; ratios are rat
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -17,20 +19,25 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import flax.serialization
 import jax
 import jax.numpy as jnp
+import msgpack
 import numpy as np
 
 from kinema.messages import SamplingParams
+from kinema.models.lwm.checkpoint import load_decoder, open_params
 from kinema.models.lwm.config import LWMConfig, load_config
 from kinema.models.lwm.generate import PickWords, advance, batch, begin, settings_of
-from kinema.models.lwm.llama import Decoder, decoder_shapes
+from kinema.models.lwm.llama import Decoder, Tokens, decoder_shapes
 from kinema.models.lwm.prompt import words
 from kinema.models.lwm.vqgan import unflatten
 
@@ -187,19 +194,90 @@ def long_prompts() -> dict[str, Any]:
     """Working memory by length, and one real run of 32K tokens."""
     small = replace(SHAPE, num_hidden_layers=2, hidden_size=256, intermediate_size=688,
                     num_attention_heads=2, vocab_size=512)  # fmt: skip
-    temp = {}
-    for length in (4096, 8192, 16384, 32768):
-        run = Ours(small, jnp.float32, length, 128)
-        temp[str(length)] = run.memory()["prefill_temp_mib"]
+    lengths = (4096, 8192, 16384, 32768)
+    run = Ours(small, jnp.float32, lengths[-1], 128)
     started = time.perf_counter()
-    jax.block_until_ready(run.compiled_begin(run.params, run.tokens, run.settings))
+    state = run.compiled_begin(run.params, run.tokens, run.settings)
+    jax.block_until_ready(state)
+    prefill = time.perf_counter() - started
+    started = time.perf_counter()
+    jax.block_until_ready(
+        run.compiled_advance(run.params, state, run.settings, jnp.int32(run.num_new))
+    )
     return {
         "shape": small.to_dict(),
-        "prefill_temp_mib_by_length": temp,
+        "prefill_temp_mib": {str(n): prefill_memory(small, n)["temp"] for n in lengths},
+        "7b_float32_mib": {str(n): prefill_memory(load_config("7b"), n) for n in lengths},
         "scores_of_one_head_at_32768_mib": 32768**2 * 4 / 2**20,
-        "prefill_32768_seconds": round(time.perf_counter() - started, 1),
+        "prefill_32768_seconds": round(prefill, 1),
+        "decode_127_tokens_at_32768_seconds": round(time.perf_counter() - started, 1),
         "peak_process_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
+
+
+def prefill_memory(config: LWMConfig, length: int) -> dict[str, float]:
+    """MiB of a compiled prefill: weights in, cache out, and what it works with. Nothing is run."""
+    decoder, shape = Decoder(config), jax.ShapeDtypeStruct
+    params = unflatten({n: shape(s, jnp.float32) for n, s in decoder_shapes(config).items()})
+    tokens = Tokens(shape((1, length), jnp.int32), shape((1, length), bool), shape((1,), jnp.int32))
+    settings = settings_of([SamplingParams(max_new_tokens=128)], decoder)
+    compiled = begin.lower(decoder, NO_EOS, params, tokens, settings, 128).compile()
+    needed = compiled.memory_analysis()
+    parts = {"weights": "argument", "cache": "output", "temp": "temp"}
+    return {name: _mib(getattr(needed, f"{part}_size_in_bytes")) for name, part in parts.items()}
+
+
+def loading() -> dict[str, Any]:
+    """A released file of 14 tensors onto one device: peak memory over what the weights take."""
+    config = replace(load_config("1b"), num_hidden_layers=10)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params"
+        with path.open("wb") as file:
+            for name, shape in sorted(decoder_shapes(config).items()):
+                value = np.ones(shape, jnp.bfloat16)
+                entry = (name.split("/"), flax.serialization.to_bytes(value))
+                file.write(msgpack.packb(entry))
+        gc.collect()
+        before = _anonymous_mib()
+        with _Peak() as peak:
+            began = time.perf_counter()
+            params = load_decoder(
+                open_params(f"params::{path}"), config, mesh=None, dtype=jnp.bfloat16
+            )
+            jax.block_until_ready(params)
+            seconds = time.perf_counter() - began
+        leaves = jax.tree.leaves(params)
+        return {
+            "shape": config.to_dict(),
+            "file_mib": _mib(path.stat().st_size),
+            "weights_mib": _mib(sum(leaf.nbytes for leaf in leaves)),
+            "largest_tensor_mib": _mib(max(leaf.nbytes for leaf in leaves)),
+            "peak_above_start_mib": round(peak.mib - before, 1),
+            "seconds": round(seconds, 1),
+        }
+
+
+class _Peak:
+    """Samples this process's own memory, file pages not counted, every few milliseconds."""
+
+    def __enter__(self) -> _Peak:
+        self.mib, self._ended = 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.003):
+            self.mib = max(self.mib, _anonymous_mib())
+
+
+def _anonymous_mib() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
 
 def bandwidth_floor() -> dict[str, Any]:
@@ -245,6 +323,7 @@ def measured_bandwidth() -> float:
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformers": beside_transformers,
     "long": long_prompts,
+    "load": loading,
     "floor": bandwidth_floor,
 }
 
@@ -255,7 +334,7 @@ def main() -> None:
     only = parser.parse_args().only
     if only is None:
         # Each part in a process of its own, so that peaks of memory are its own.
-        for name in ("transformers", "long"):
+        for name in ("transformers", "long", "load"):
             subprocess.run([sys.executable, __file__, "--only", name], check=True)
         return
     device = jax.devices()[0]

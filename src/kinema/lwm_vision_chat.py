@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -28,7 +29,7 @@ def run(command: Callable[..., Any], words: Sequence[str]) -> int:
     """Run one command by its original flags and return the exit status: 0, 1 or 2."""
     app = App(
         name=f"python -m kinema.lwm_vision_{command.__name__}",
-        default_parameter=Parameter(name_transform=lambda name: name, negative="--no"),
+        default_parameter=Parameter(name_transform=lambda name: name, negative=()),
         help_format="plaintext",
         version_flags=(),
     )
@@ -42,13 +43,22 @@ def run(command: Callable[..., Any], words: Sequence[str]) -> int:
 
 
 def _parse(app: App, words: Sequence[str]) -> None:
-    # The original takes one dash as well as two.
-    words = [f"-{w}" if w.startswith("-") and w[1:2].isalpha() else w for w in words]
     try:
-        app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        app(
+            [_in_our_form(w) for w in words],
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
     except CycloptsError as problem:
         sentence = " ".join(str(problem).split())
         raise UsageError(sentence, hint="--help lists every flag.") from problem
+
+
+def _in_our_form(word: str) -> str:
+    """The original takes one dash as well as two, and ``no`` before the name of a switch."""
+    word = re.sub(r"^-(?=[A-Za-z])", "--", word)
+    return re.sub(r"^--no((?:llama|jax_distributed)\.\w+)$", r"--\1=False", word)
 
 
 if __name__ == "__main__":

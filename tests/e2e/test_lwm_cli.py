@@ -85,11 +85,24 @@ def test_kinema_chat_answers_about_a_clip(checkpoint, clip):
 
 
 @pytest.mark.slow
+def test_converted_folder_answers_as_the_released_files_do(checkpoint, clip, tmp_path, capsys):
+    from kinema.__main__ import main
+
+    assert main(["models", "convert", "lwm", str(checkpoint), str(tmp_path / "ours")]) == 0
+    assert "14 tensors in model.safetensors" in capsys.readouterr().out
+    asked = [str(clip), "What?", "--max-new-tokens", "6", "--model"]
+    assert main(["chat", *asked, f"lwm:{checkpoint}"]) == 0
+    released = capsys.readouterr().out
+    assert main(["chat", *asked, str(tmp_path / "ours")]) == 0
+    assert capsys.readouterr().out == released
+
+
+@pytest.mark.slow
 def test_drop_in_takes_the_original_flags_and_prints_as_it_did(checkpoint, clip):
     words = flags(
         checkpoint, f"--input_file={clip}", "--mesh_dim=!1,1,-1,1", "-max_n_frames", "2",
         "--temperature", "0.2", "--seed=1234", "--llama.sample_mode=text",
-        "--jax_distributed.initialize_jax_distributed=False",
+        "--nojax_distributed.initialize_jax_distributed", "--llama.tie_vision_embeddings=False",
     )  # fmt: skip
     done = finish(start("kinema.lwm_vision_chat", *words))
     assert done.returncode == 0, done.stderr
@@ -169,7 +182,7 @@ def test_a_video_is_drawn(checkpoint, tmp_path):
         ("--mesh_dim=1,1,3,1", "wants 3 devices and there are 1"),
         ("--update_llama_config=__import__('os')", "nothing in it is evaluated"),
         ("--load_llama_config=8b", "There is no LWM configuration '8b'"),
-        ("--dtype=fp64", "fp64 is not computed here"),
+        ("--dtype=fp8", "no number format 'fp8'"),
         ("--prompt=", "--prompt is missing"),
         ("--nonsense=1", "nonsense"),
     ],

@@ -6,14 +6,14 @@ import jax
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from kinema.messages import SamplingParams
 from kinema.models.lwm.config import LWMConfig
 from kinema.models.lwm.generate import PickWords, batch, run, settings_of
-from kinema.models.lwm.llama import Decoder, decoder_shapes
+from kinema.models.lwm.llama import Decoder
 from kinema.models.lwm.prompt import LaidOut
 from kinema.models.lwm.vqgan import unflatten
+from support.lwm_peers import LAYER, decoder_leaves, embeddings, llama
 
 CONFIG = LWMConfig(
     vocab_size=500,
@@ -27,17 +27,7 @@ CONFIG = LWMConfig(
     scan_key_chunk_size=128,
     scan_mlp_chunk_size=64,
 )
-LAYER = "transformer/h/scan_decoder"
 NO_EOS = 10_000
-
-
-def random_leaves(config, seed=0):
-    rng = np.random.default_rng(seed)
-    leaves = {
-        name: rng.normal(0, 0.15, shape).astype("f4")
-        for name, shape in decoder_shapes(config).items()
-    }
-    return {n: 1 + v if "norm" in n or "ln_f" in n else v for n, v in leaves.items()}
 
 
 def unscanned(leaves):
@@ -46,49 +36,6 @@ def unscanned(leaves):
         if LAYER in name:
             single |= {name.replace("scan_decoder", str(i)): v for i, v in enumerate(value)}
     return single
-
-
-def half_split(kernel, heads):
-    """Interleaved rotary channels to the half-split order of transformers."""
-    out, inside = kernel.T.shape
-    return kernel.T.reshape(heads, out // heads // 2, 2, inside).swapaxes(1, 2).reshape(out, inside)
-
-
-def reference(config, leaves):
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=config.vocab_size,
-            hidden_size=config.hidden_size,
-            intermediate_size=config.intermediate_size,
-            num_hidden_layers=config.num_hidden_layers,
-            num_attention_heads=config.num_attention_heads,
-            rms_norm_eps=config.rms_norm_eps,
-            rope_parameters={"rope_type": "default", "rope_theta": config.theta},
-            max_position_embeddings=config.max_sequence_length,
-        )
-    ).eval()
-    state = {
-        "model.embed_tokens.weight": leaves["transformer/wte/embedding"],
-        "model.norm.weight": leaves["transformer/ln_f/kernel"],
-        "lm_head.weight": leaves["lm_head/kernel"].T,
-    }
-    heads = config.num_attention_heads
-    for i in range(config.num_hidden_layers):
-        of = lambda name: leaves[f"{LAYER}/{name}/kernel"][i]  # noqa: B023, E731
-        state |= {
-            f"model.layers.{i}.self_attn.q_proj.weight": half_split(of("attention/wq"), heads),
-            f"model.layers.{i}.self_attn.k_proj.weight": half_split(of("attention/wk"), heads),
-            f"model.layers.{i}.self_attn.v_proj.weight": of("attention/wv").T,
-            f"model.layers.{i}.self_attn.o_proj.weight": of("attention/wo").T,
-            f"model.layers.{i}.mlp.gate_proj.weight": of("feed_forward/w1").T,
-            f"model.layers.{i}.mlp.up_proj.weight": of("feed_forward/w3").T,
-            f"model.layers.{i}.mlp.down_proj.weight": of("feed_forward/w2").T,
-            f"model.layers.{i}.input_layernorm.weight": of("attention_norm"),
-            f"model.layers.{i}.post_attention_layernorm.weight": of("ffn_norm"),
-        }
-    tensors = {n: torch.from_numpy(np.ascontiguousarray(v)) for n, v in state.items()}
-    model.load_state_dict(tensors, strict=True)
-    return model
 
 
 def mixed_prompt(length, seed):
@@ -104,20 +51,16 @@ PROMPTS = [mixed_prompt(150, 1), mixed_prompt(97, 2), mixed_prompt(230, 3)]
 
 @pytest.fixture(scope="module")
 def leaves():
-    return random_leaves(CONFIG)
+    return decoder_leaves(CONFIG)
 
 
 @pytest.fixture(scope="module")
 def theirs(leaves):
     """Logits of every prompt alone, its greedy continuation, and the last hidden states."""
-    model = reference(CONFIG, leaves)
-    tables = {False: "transformer/wte/embedding", True: "transformer/vte/embedding"}
+    model = llama(CONFIG, leaves)
     results = []
     for prompt in PROMPTS:
-        rows = [
-            leaves[tables[bool(v)]][i] for i, v in zip(prompt.ids, prompt.is_vision, strict=True)
-        ]
-        embeds = torch.from_numpy(np.stack(rows))[None]
+        embeds = embeddings(leaves, prompt)
         with torch.no_grad():
             out = model(inputs_embeds=embeds, output_hidden_states=True)
             ids = model.generate(

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from diffusers import VQModel
 
 from kinema.models.lwm.vqgan import (
     VQGAN,
@@ -16,78 +15,18 @@ from kinema.models.lwm.vqgan import (
     unflatten,
     vqgan_shapes,
 )
+from support.lwm_peers import as_torch, empty_vq_model, torch_name, vq_model, vqgan_leaves
 
 TINY = VQGANConfig(resolution=64, channels=(32, 64, 64, 96), num_codes=512, z_channels=16)
-
-RENAMED = {
-    "DownsamplingBlock_": "down_blocks.",
-    "UpsamplingBlock_": "up_blocks.",
-    "MidBlock_0": "mid_block",
-    "ResnetBlock_": "resnets.",
-    "Downsample_0/Conv_0": "downsamplers.0.conv",
-    "Upsample_0/Conv_0": "upsamplers.0.conv",
-    "quantize/embeddings": "quantize.embedding.weight",
-}
-IN_BLOCK = {
-    "GroupNorm_0": "norm1",
-    "GroupNorm_1": "norm2",
-    "Conv_0": "conv1",
-    "Conv_1": "conv2",
-    "Conv_2": "conv_shortcut",
-}
-AT_TOP = {"Conv_0": "conv_in", "Conv_1": "conv_out", "GroupNorm_0": "conv_norm_out"}
-LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
-
-
-def torch_name(name: str) -> str:
-    for ours, theirs in RENAMED.items():
-        name = name.replace(ours, theirs)
-    if name.endswith(".weight"):
-        return name
-    *folders, leaf = name.split("/")
-    table = IN_BLOCK if any(f.startswith("resnets") for f in folders) else AT_TOP
-    return ".".join([*(table.get(f, f) for f in folders), LEAVES[leaf]])
-
-
-def torch_tensor(value: np.ndarray) -> torch.Tensor:
-    value = np.asarray(value)
-    return torch.from_numpy(
-        np.ascontiguousarray(value.transpose(3, 2, 0, 1)) if value.ndim == 4 else value.copy()
-    )
-
-
-def reference(config: VQGANConfig) -> VQModel:
-    levels = len(config.channels)
-    return VQModel(
-        block_out_channels=list(config.channels),
-        down_block_types=["DownEncoderBlock2D"] * levels,
-        up_block_types=["UpDecoderBlock2D"] * levels,
-        layers_per_block=config.num_res_blocks,
-        latent_channels=config.z_channels,
-        num_vq_embeddings=config.num_codes,
-        norm_num_groups=32,
-        mid_block_add_attention=False,
-        lookup_from_codebook=True,
-    ).eval()
 
 
 @pytest.fixture(scope="module")
 def pair():
-    rng = np.random.default_rng(0)
-    leaves = {n: rng.normal(0, 0.07, s).astype("f4") for n, s in vqgan_shapes(TINY).items()}
-    leaves |= {n: 1 + v for n, v in leaves.items() if n.endswith("scale")}
-    # A trained codebook is spread as the latents are; the initial one would be all ties.
-    leaves["quantize/embeddings"] = rng.normal(0, 0.3, (512, 16)).astype("f4")
-    theirs = reference(TINY)
-    state = {torch_name(n): torch_tensor(v) for n, v in leaves.items()}
-    theirs.load_state_dict(state, strict=True)
+    leaves = vqgan_leaves(TINY)
+    theirs = vq_model(TINY, leaves)
     apply = jax.jit(VQGAN(TINY).apply, static_argnames="method")
-    pixels = rng.uniform(-1, 1, (3, 64, 64, 3)).astype("f4")
+    pixels = np.random.default_rng(1).uniform(-1, 1, (3, 64, 64, 3)).astype("f4")
     return partial(apply, {"params": unflatten(leaves)}), theirs, pixels
-
-
-def as_torch(pixels: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
 
 
 def test_latents_and_ids_equal_those_of_diffusers(pair):
@@ -118,7 +57,7 @@ def test_released_size_has_the_released_tensors():
     assert len(shapes) == 277
     assert sum(int(np.prod(shape)) for shape in shapes.values()) == 146_244_675
     with torch.device("meta"):
-        theirs = reference(VQGANConfig()).state_dict()
+        theirs = empty_vq_model(VQGANConfig()).state_dict()
     assert {torch_name(name) for name in shapes} == set(theirs)
 
 

@@ -14,6 +14,9 @@ COMMANDS = Table(
         "eval rescore": Row("kinema.cli.eval:rescore", summary="Score predictions again."),
         "eval compare": Row("kinema.cli.eval:compare", summary="Compare two runs."),
         "models": Row("kinema.cli.models:models", summary="List model families and engines."),
+        "models convert": Row(
+            "kinema.cli.convert:convert", summary="Turn released files into safetensors."
+        ),
         "doctor": Row("kinema.cli.doctor:doctor", summary="Check what is installed and reachable."),
     },
 )

@@ -12,6 +12,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from kinema.errors import KinemaError
 from kinema.messages import Completion, Delta, Request
+from kinema.models.lwm.prompt import FrameEnds, Layout
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -63,6 +64,10 @@ class EngineSettings:
     """Compare each weight file with its published checksum before loading."""
     mesh: str = "1,1,-1,1"
     """Engine lwm: devices as dp,fsdp,tp,sp; -1 takes what is left, ! in front keeps their order."""
+    layout: Layout = "trained"
+    """Engine lwm: one beginning-of-sequence token as trained, or five as the last release."""
+    frame_ends: FrameEnds = "trained"
+    """Engine lwm: inner frames end as trained (8192), or as the release did (8193)."""
 
 
 def failed(request: Request, problem: KinemaError) -> Completion:

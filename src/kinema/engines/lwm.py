@@ -34,9 +34,8 @@ class LWMEngine:
     Args:
         source: the checkpoint's folder, or its single files.
         family: not needed; the files say everything.
-        settings: number format, device and mesh.
+        settings: number format, device, mesh, prompt layout and frame ends.
         config: sizes, where the files do not tell them.
-        style: prompt layout and frame ends.
 
     Raises:
         ModelNotFound: a file is missing.
@@ -53,7 +52,6 @@ class LWMEngine:
         family: Family | None = None,
         settings: EngineSettings | None = None,
         config: LWMConfig | None = None,
-        style: Style | None = None,
     ) -> None:
         settings = settings or EngineSettings()
         files = source if isinstance(source, Files) else find_files(source)
@@ -64,7 +62,7 @@ class LWMEngine:
                 mesh=settings.mesh,
                 devices=_devices(settings.device),
                 dtype=_dtype(settings.dtype),
-                style=style or Style(),
+                style=Style(layout=settings.layout, frame_ends=settings.frame_ends),
             )
         self.context_length: int | None = self._model.decoder.config.max_sequence_length
 

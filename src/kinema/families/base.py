@@ -65,6 +65,8 @@ class Family:
     """System prompt when the user gives none."""
     builder: str = ""
     """``module:function`` that makes the family's built-in checkpoint and returns its folder."""
+    hub_files: tuple[str, ...] = ()
+    """What to fetch of its makers' own checkpoints, where those are not in Hugging Face layout."""
     importer: str = ""
     """``module:function`` that reads its makers' own checkpoints into ours."""
     classes: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -18,14 +19,18 @@ _PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors")
 """Weights as safetensors only: a pickle can run code when it is read."""
 
 
-def download(name: str) -> Path:
+def download(name: str, *, patterns: Sequence[str] = _PATTERNS) -> Path:
     """The folder of the hub model ``name``; fetched when it is not in the cache.
+
+    Args:
+        name: ``owner/name``.
+        patterns: which of its files are wanted.
 
     Raises:
         ModelNotFound: the hub does not have it, or cannot be reached.
     """
     try:
-        return Path(snapshot_download(name, allow_patterns=list(_PATTERNS)))
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except RepositoryNotFoundError as problem:
         raise ModelNotFound(
             f"The hub has no model {name!r}, or it is private.",

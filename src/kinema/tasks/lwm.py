@@ -6,7 +6,7 @@ of an answer, the prompt layout and the ids that end frames.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,10 +20,23 @@ from kinema.engines.lwm import LWMEngine
 from kinema.errors import ModelNotFound, UnknownName, UsageError
 from kinema.families import Checkpoint, family_named
 from kinema.lazy import load
-from kinema.messages import Completion, Conversation, Message, SamplingParams, TextPart
-from kinema.models.lwm.chat import Style
-from kinema.models.lwm.checkpoint import Files, configure, open_params
+from kinema.messages import (
+    Completion,
+    Conversation,
+    Message,
+    Part,
+    SamplingParams,
+    TextPart,
+)
+from kinema.models.lwm.checkpoint import (
+    Files,
+    configure,
+    files_beside,
+    find_files,
+    open_params,
+)
 from kinema.models.lwm.config import LWMConfig, load_config, update_config
+from kinema.models.lwm.convert import convert as write_converted
 from kinema.models.lwm.paint import Drawing, paint
 from kinema.models.lwm.prompt import FrameEnds, Layout
 from kinema.tasks.chat import as_part
@@ -36,7 +49,7 @@ VIDEO_FPS = 4
 
 _DTYPES: dict[str, DType] = {
     "bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16",
-    "fp32": "float32", "float32": "float32",
+    "fp32": "float32", "float32": "float32", "fp64": "float32", "float64": "float32",
 }  # fmt: skip
 
 
@@ -73,17 +86,17 @@ class LWMFlags:
     load_checkpoint: str = ""
     """params::PATH, trainstate_params::PATH, flax_params::PATH or a .safetensors file."""
     vqgan_checkpoint: str = ""
-    """The pickled or converted VQGAN."""
+    """The pickled or converted VQGAN; a text-only checkpoint has none."""
     tokenizer: str = HUB_TOKENIZER
     """tokenizer.model, tokenizer.json, their folder, or a hub name."""
     load_llama_config: str = ""
-    """A standard size (7b) or json::PATH; read off the checkpoint when empty."""
+    """A standard size (7b), json::PATH or pickle::PATH; read off the checkpoint when empty."""
     update_llama_config: str = ""
     """dict(theta=50000000, ...), read as literals and never evaluated."""
     mesh_dim: str = "1,-1,1,1"
     """Devices as dp,fsdp,tp,sp; -1 takes what is left, ! in front keeps their order."""
     dtype: str = "fp32"
-    """fp32, bf16 or fp16."""
+    """fp32, bf16 or fp16; fp64 is computed as fp32, as it always was."""
     seed: int = 1234
     layout: Layout = "trained"
     """One beginning-of-sequence token as trained, or five as the last release."""
@@ -100,7 +113,7 @@ class ChatFlags(LWMFlags):
     prompt: str = ""
     """The question."""
     input_file: str = ""
-    """An image or video."""
+    """An image or video; a text-only checkpoint needs none."""
     max_n_frames: int = 8
     """At most this many frames are taken, evenly, first and last among them."""
     temperature: float = 0.2
@@ -133,19 +146,20 @@ class DrawFlags(LWMFlags):
 
 
 def ask(flags: ChatFlags) -> Completion:
-    """Answer one question.
+    """Answer one question; a text-only checkpoint needs neither input file nor VQGAN.
 
     Raises:
         UsageError: a flag is missing or wrong.
         MediaError: the input cannot be read.
         ModelError: the checkpoint cannot be used.
     """
-    _require(flags, "prompt", "input_file", "vqgan_checkpoint", "load_checkpoint")
+    _require(flags, "prompt", "load_checkpoint")
+    opened = _open_files(flags)
+    if opened.config.sees:
+        _require(flags, "input_file", "vqgan_checkpoint")
     family = family_named("lwm")
-    sampling = FrameSampling(num_frames=flags.max_n_frames, formula="linspace")
-    said = (as_part(flags.input_file, sampling), TextPart(flags.prompt))
     request = prompts.prepare(
-        prompts.decode(Conversation((Message("user", said),)), family),
+        prompts.decode(Conversation((Message("user", _said(flags)),)), family),
         family=family,
         checkpoint=Checkpoint("lwm", None, {}),
         params=SamplingParams(
@@ -156,7 +170,15 @@ def ask(flags: ChatFlags) -> Completion:
             max_new_tokens=flags.max_new_tokens,
         ),
     )
-    return next(_open(flags).generate([request]))
+    return next(opened.load(flags).generate([request]))
+
+
+def _said(flags: ChatFlags) -> tuple[Part, ...]:
+    """The question, and what it is about; a text-only checkpoint is asked about nothing."""
+    if not flags.input_file:
+        return (TextPart(flags.prompt),)
+    sampling = FrameSampling(num_frames=flags.max_n_frames, formula="linspace")
+    return (as_part(flags.input_file, sampling), TextPart(flags.prompt))
 
 
 def draw(flags: DrawFlags) -> NDArray[np.uint8]:
@@ -169,7 +191,7 @@ def draw(flags: DrawFlags) -> NDArray[np.uint8]:
     _require(flags, "prompt", "vqgan_checkpoint", "load_checkpoint")
     check_target(flags.output_file, num_frames=flags.n_frames)
     frames = paint(
-        _open(flags).model,
+        _open_files(flags).load(flags).model,
         flags.prompt,
         num_frames=flags.n_frames,
         image=Drawing(
@@ -187,6 +209,40 @@ def draw(flags: DrawFlags) -> NDArray[np.uint8]:
     if is_first_host():
         save_frames(flags.output_file, frames, fps=VIDEO_FPS)
     return frames
+
+
+def convert(
+    source: str,
+    target: Path,
+    *,
+    vqgan: Path | None = None,
+    tokenizer: Path | None = None,
+    llama_config: str = "",
+    update_llama_config: str = "",
+) -> dict[str, int]:
+    """Write a released checkpoint as safetensors, with its sizes in config.json.
+
+    Args:
+        source: a folder, or ``type::path`` of its params.
+        target: a folder that does not exist yet or is empty.
+        vqgan: where it lies, when not beside the params.
+        tokenizer: where it lies, when not beside the params.
+        llama_config: a standard size or a file; read off the checkpoint when empty.
+        update_llama_config: changes to it, as literals.
+
+    Returns:
+        How many tensors each file got.
+
+    Raises:
+        ModelError: a file is missing or damaged.
+        UsageError: the target holds files already, or a setting is wrong.
+    """
+    path = Path(source.rpartition("::")[2])
+    files = find_files(path) if path.is_dir() else files_beside(source)
+    files = replace(files, vqgan=vqgan or files.vqgan, tokenizer=tokenizer or files.tokenizer)
+    named = load_config(llama_config) if llama_config else None
+    config = configure(open_params(files.params), files, named)
+    return write_converted(files, target, config=update_config(config, update_llama_config))
 
 
 def is_first_host() -> bool:
@@ -212,47 +268,55 @@ def _require(flags: LWMFlags, *names: str) -> None:
             raise UsageError(f"--{name} is missing.", hint="See --help for what each flag means.")
 
 
-def _open(flags: LWMFlags) -> LWMEngine:
-    config = _configure(flags)
+@dataclass(frozen=True)
+class _Opened:
+    """Files that are known to be there, and their sizes."""
+
+    files: Files
+    config: LWMConfig
+
+    def load(self, flags: LWMFlags) -> LWMEngine:
+        """Put the weights on their devices."""
+        settings = EngineSettings(
+            dtype=_dtype(flags.dtype),
+            mesh=flags.mesh_dim,
+            layout=flags.layout,
+            frame_ends=flags.frame_ends,
+        )
+        return LWMEngine(self.files, settings=settings, config=self.config)
+
+
+def _open_files(flags: LWMFlags) -> _Opened:
+    tensors = open_params(flags.load_checkpoint)
     files = Files(
         params=flags.load_checkpoint,
-        vqgan=Path(flags.vqgan_checkpoint),
-        tokenizer=_find_tokenizer(flags),
+        vqgan=Path(flags.vqgan_checkpoint) if flags.vqgan_checkpoint else None,
+        tokenizer=_find_tokenizer(flags.tokenizer, beside=flags.load_checkpoint),
     )
-    return LWMEngine(
-        files,
-        settings=EngineSettings(dtype=_dtype(flags.dtype), mesh=flags.mesh_dim),
-        config=config,
-        style=Style(layout=flags.layout, frame_ends=flags.frame_ends),
-    )
-
-
-def _configure(flags: LWMFlags) -> LWMConfig:
-    tensors = open_params(flags.load_checkpoint)
     named = load_config(flags.load_llama_config) if flags.load_llama_config else None
-    return update_config(configure(tensors, None, named), flags.update_llama_config)
+    config = update_config(configure(tensors, files, named), flags.update_llama_config)
+    return _Opened(files, config)
 
 
 def _dtype(name: str) -> DType:
-    if name in ("fp64", "float64"):
-        raise UsageError("fp64 is not computed here.", hint="Use fp32; positions are exact in it.")
     if name not in _DTYPES:
         raise UnknownName("number format", name, _DTYPES)
     return _DTYPES[name]
 
 
-def _find_tokenizer(flags: LWMFlags) -> Path:
+def _find_tokenizer(name: str, *, beside: str) -> Path:
     """The named file or folder; for the default, the one beside the weights before the hub's."""
-    given = Path(flags.tokenizer)
-    beside = Path(flags.load_checkpoint.rpartition("::")[2]).with_name("tokenizer.model")
+    given = Path(name)
+    neighbour = Path(beside.rpartition("::")[2]).with_name("tokenizer.model")
     if given.exists():
         return given
-    if flags.tokenizer == HUB_TOKENIZER and beside.is_file():
-        return beside
-    if given.is_absolute() or given.suffix or flags.tokenizer.count("/") != 1:
-        raise ModelNotFound(
-            f"There is no tokenizer {flags.tokenizer}.",
-            hint="Give tokenizer.model of the checkpoint with --tokenizer.",
-        )
-    folder: Path = load("kinema.families.hub:download")(flags.tokenizer)
+    if name == HUB_TOKENIZER and neighbour.is_file():
+        return neighbour
+    hint = "Give tokenizer.model of the checkpoint with --tokenizer."
+    if given.is_absolute() or given.suffix or name.count("/") != 1:
+        raise ModelNotFound(f"There is no tokenizer {name}.", hint=hint)
+    try:
+        folder: Path = load("kinema.families.hub:download")(name, patterns=("tokenizer*",))
+    except ModelNotFound as problem:
+        raise ModelNotFound(f"{neighbour} is not there. {problem}", hint=hint) from problem
     return folder

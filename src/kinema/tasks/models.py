@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,6 +25,7 @@ from kinema.tasks.imports import CheckpointParts, import_checkpoint
 
 DEFAULT_MODEL = "tiny"
 _OURS = "kinema_videolm"
+_HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def find_model(
         return _built_in(name, engine)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in FAMILIES:
-        return _in_folder(name, Path(rest).expanduser(), FAMILIES[prefix], engine, parts)
+        family = FAMILIES[prefix]
+        return _in_folder(name, _own_folder(rest, family), family, engine, parts)
     path = Path(name).expanduser()
     if path.suffix == ".nemo" or (path / "model_config.yaml").is_file():
         return _in_folder(name, path, FAMILIES["neva"], engine, parts)
@@ -94,6 +97,15 @@ def find_model(
         raise UnknownName("model", name, _built_in_names())
     folder = load("kinema.families.hub:download")(name)
     return _in_folder(name, folder, None, engine, parts)
+
+
+def _own_folder(name: str, family: Family) -> Path:
+    """The folder of a checkpoint in its makers' format: as typed, or what the hub has."""
+    path = Path(name).expanduser()
+    if path.exists() or not family.hub_files or not _HUB_NAME.fullmatch(name):
+        return path
+    folder: Path = load("kinema.families.hub:download")(name, patterns=family.hub_files)
+    return folder
 
 
 def _built_in_names() -> list[str]:

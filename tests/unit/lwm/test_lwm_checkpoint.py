@@ -158,7 +158,7 @@ def test_wrong_vocabulary_names_the_tensor(tmp_path):
     write_stream(tmp_path / "p", random_leaves())
     tensors = open_params(str(tmp_path / "p"))
     wrong = replace(CONFIG, vocab_size=41)
-    with pytest.raises(ModelError, match=r"transformer/wte/embedding is \[40, 16\].* \[41, 16\]"):
+    with pytest.raises(ModelError, match=r"wte/embedding, at byte \d+, is \[40, 16\].* \[41, 16\]"):
         load_decoder(tensors, wrong, mesh=None, dtype=jnp.float32)
     del tensors["lm_head/kernel"]
     with pytest.raises(ModelError, match="no tensor lm_head/kernel"):
@@ -245,7 +245,7 @@ def test_conversion_keeps_every_value_and_reads_back_alike(tmp_path, small_chunk
     write_stream(released / "params", leaves)
     (released / "vqgan").write_bytes(pickle.dumps(unflatten(vqgan_tree())))
     (released / "tokenizer.model").write_bytes(b"pieces")
-    counts = convert(released, converted, config=replace(CONFIG, theta=1e7))
+    counts = convert(find_files(released), converted, config=replace(CONFIG, theta=1e7))
     assert counts == {"model.safetensors": 14, "vqgan.safetensors": len(vqgan_tree())}
     written = safetensors.numpy.load_file(converted / "model.safetensors")
     assert {n: v.tobytes() for n, v in written.items()} == {
@@ -259,7 +259,16 @@ def test_conversion_keeps_every_value_and_reads_back_alike(tmp_path, small_chunk
     assert (converted / "tokenizer.model").read_bytes() == b"pieces"
     assert json.loads((converted / "config.json").read_text())["model_type"] == "lwm"
     with pytest.raises(UsageError, match="not empty"):
-        convert(released, converted)
+        convert(find_files(released), converted)
+
+
+def test_conversion_of_what_is_incomplete_writes_nothing(tmp_path):
+    released = tmp_path / "released"
+    released.mkdir()
+    write_stream(released / "params", random_leaves())
+    with pytest.raises(ModelNotFound, match=r"released holds no tokenizer\.model"):
+        convert(find_files(released), tmp_path / "converted", config=CONFIG)
+    assert not (tmp_path / "converted").exists()
 
 
 def test_truncated_safetensors_names_tensor_and_byte(tmp_path):

@@ -1,13 +1,17 @@
 """Configurations: by name, from JSON, from literals, from shapes."""
 
 import json
+import pickle
+from pathlib import Path
 
 import pytest
 
 from kinema.errors import ModelError, UnknownName, UsageError
 from kinema.models.lwm.config import (
+    LONGEST,
     STANDARD,
     LWMConfig,
+    as_released,
     infer_config,
     load_config,
     parse_literals,
@@ -78,10 +82,51 @@ def test_value_of_the_wrong_type_is_named(text):
         update_config(LWMConfig(), text)
 
 
-@pytest.mark.parametrize("source", ["pickle::llama.pkl", "8b", "json::missing.json"])
+@pytest.mark.parametrize("source", ["pickle::missing.pkl", "8b", "json::missing.json"])
 def test_configuration_that_cannot_be_read_is_named(source):
     with pytest.raises(UsageError, match=source):
         load_config(source)
+
+
+def test_pickled_metadata_of_the_original_is_read_and_runs_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    saved = {"hidden_size": 128, "num_attention_heads": 2, "transformers_version": "4.40.0",
+             "output_attentions": False, "scan_layers": True}  # fmt: skip
+    for protocol in (0, 2, 5):
+        metadata = {"step": 7, "flags": Touches(), "llama_config": saved}
+        Path("metadata.pkl").write_bytes(pickle.dumps(metadata, protocol))
+        assert load_config("pickle::metadata.pkl").head_dim == 64
+    assert [path.name for path in tmp_path.iterdir()] == ["metadata.pkl"]
+    Path("metadata.pkl").write_bytes(pickle.dumps(Touches()))
+    with pytest.raises(UsageError, match="holds no llama_config"):
+        load_config("pickle::metadata.pkl")
+
+
+class Touches:
+    """Would make a file if the pickle were trusted."""
+
+    def __reduce__(self):
+        return (open, ("made-by-pickle", "w"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "length", "theta"),
+    [
+        ("LWM-Text-128K-Jax", 131072, 1e7),
+        ("models--LargeWorldModel--LWM-Text-Chat-512K-Jax/snapshots/abc", 524288, 2.5e7),
+        ("elsewhere", 131072, 5e7),
+    ],
+)
+def test_text_releases_are_known_by_name(folder, length, theta):
+    text = LWMConfig(vision_vocab_size=0)
+    found = as_released(text, f"params::/models/{folder}/params")
+    assert (found.max_sequence_length, found.theta) == (length, theta)
+    assert as_released(LWMConfig(), f"/models/{folder}/params") == LWMConfig()
+
+
+def test_positions_beyond_the_exact_ones_are_refused():
+    with pytest.raises(UsageError, match="positions end at 1048576"):
+        LWMConfig(max_sequence_length=LONGEST + 1)
 
 
 def test_json_that_is_no_object_is_named(tmp_path):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from kinema.engines import Generates, Streams
+from kinema.engines import EngineSettings, Generates, Streams
 from kinema.engines.lwm import LWMEngine
 from kinema.errors import ContextTooLong, MissingCapability, ModelError, ModelNotFound
 from kinema.families import Checkpoint, family_named
@@ -18,7 +18,6 @@ from kinema.messages import (
     TextPart,
     VideoPart,
 )
-from kinema.models.lwm.chat import Style
 from kinema.models.lwm.generate import batch
 from kinema.prompt import prepare
 from support.clips import make_clip
@@ -152,7 +151,7 @@ def test_control_tokens_that_a_user_types_stay_words(engine):
 
 @pytest.mark.parametrize(("layout", "num_bos"), [("trained", 1), ("release", 5)])
 def test_layout_is_an_option(folder, frames, layout, num_bos):
-    engine = LWMEngine(folder, style=Style(layout=layout, frame_ends=layout))
+    engine = LWMEngine(folder, settings=EngineSettings(layout=layout, frame_ends=layout))
     asked = about(frames[:2])
     (laid,) = engine.model.lay_out([asked.prompt], [[frames.pixels[:2]]])
     text = laid.ids[~laid.is_vision]

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinema.models.lwm.rope import LONGEST, angles, rotate
+from kinema.models.lwm.config import LONGEST
+from kinema.models.lwm.rope import angles, rotate
 
 
 @pytest.mark.parametrize("theta", [1e4, 5e7])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -166,7 +165,7 @@ def load_lwm(
 def _load_coder(files: Files, config: LWMConfig) -> FrameCoder | None:
     if files.vqgan is None or not config.sees:
         return None
-    coder = FrameCoder(*load_vqgan(files.vqgan, resolution=_resolution(files)))
+    coder = FrameCoder(*load_vqgan(files.vqgan))
     needed = coder.config.num_codes + 2
     if needed > config.vision_vocab_size:
         raise ModelError(
@@ -175,12 +174,6 @@ def _load_coder(files: Files, config: LWMConfig) -> FrameCoder | None:
             hint="The params and the vqgan file are not from the same model.",
         )
     return coder
-
-
-def _resolution(files: Files) -> int:
-    if files.config is None:
-        return 256
-    return int(json.loads(files.config.read_text(encoding="utf-8")).get("resolution", 256))
 
 
 def _check_words(tokenizer: Tokenizer, config: LWMConfig) -> None:

@@ -16,10 +16,16 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from kinema.errors import ModelError, ModelNotFound, UnknownName, UsageError
-from kinema.models.lwm.config import LWMConfig, config_from_dict, infer_config
+from kinema.models.lwm.config import LWMConfig, as_released, config_from_dict, infer_config
 from kinema.models.lwm.llama import decoder_shapes
 from kinema.models.lwm.mesh import check_model, partition, sharding
-from kinema.models.lwm.stored import OneLayer, Stack, Tensor, index_safetensors
+from kinema.models.lwm.stored import (
+    OneLayer,
+    Stack,
+    StoredTensor,
+    Tensor,
+    index_safetensors,
+)
 from kinema.models.lwm.stream import index_stream, index_tree
 from kinema.models.lwm.unpickle import unpickle_arrays
 from kinema.models.lwm.vqgan import (
@@ -61,7 +67,8 @@ def find_files(folder: Path) -> Files:
     Raises:
         ModelNotFound: the folder, or the decoder's weights in it, are missing.
     """
-    converted, released = folder / "model.safetensors", sorted(folder.glob("*params*"))
+    converted = folder / "model.safetensors"
+    released = sorted(path for path in folder.glob("*params*") if path.is_file())
     if converted.is_file():
         params = f"safetensors::{converted}"
     elif released:
@@ -71,6 +78,12 @@ def find_files(folder: Path) -> Files:
             f"{folder} holds no params and no model.safetensors.",
             hint="An LWM folder has params, vqgan and tokenizer.model.",
         )
+    return files_beside(params)
+
+
+def files_beside(params: str) -> Files:
+    """The parts that lie in the folder of the decoder's weights, ``type::path``."""
+    folder = Path(params.rpartition("::")[2]).parent
     vqgan = (folder / name for name in ("vqgan.safetensors", "vqgan"))
     config = folder / "config.json"
     return Files(
@@ -110,7 +123,9 @@ def open_params(source: str) -> dict[str, Tensor]:
 _PARAMS_HINT = "Write params::PATH, trainstate_params::PATH, flax_params::PATH or a .safetensors."
 
 
-def configure(tensors: Tensors, files: Files | None, config: LWMConfig | None) -> LWMConfig:
+def configure(
+    tensors: Tensors, files: Files | None = None, config: LWMConfig | None = None
+) -> LWMConfig:
     """The sizes to use: given ones, those of config.json, or those of the tensors.
 
     A text-only checkpoint makes the configuration text-only.
@@ -120,6 +135,7 @@ def configure(tensors: Tensors, files: Files | None, config: LWMConfig | None) -
         config = config_from_dict(values.get("decoder", {}))
     if config is None:
         config = infer_config({name: tensor.shape for name, tensor in tensors.items()})
+        config = as_released(config, files.params if files else "")
     if "transformer/vte/embedding" not in tensors:
         config = replace(config, vision_vocab_size=0)
     return config
@@ -189,9 +205,15 @@ def check_shapes(tensors: Tensors, wanted: Mapping[str, tuple[int, ...]]) -> Non
             )
         if tensors[name].shape != shape:
             raise ModelError(
-                f"{name} is {list(tensors[name].shape)} and the configuration wants {list(shape)}.",
+                f"{name}{_place(tensors[name])} is {list(tensors[name].shape)} and the "
+                f"configuration wants {list(shape)}.",
                 hint="Leave the configuration out to read it off the file, or correct it.",
             )
+
+
+def _place(tensor: Tensor) -> str:
+    """Where in its file a tensor begins, when it lies in one."""
+    return f", at byte {tensor.spans[0][0]}," if isinstance(tensor, StoredTensor) else ""
 
 
 def load_vqgan(path: Path, *, resolution: int = 256) -> tuple[VQGANConfig, dict[str, Any]]:

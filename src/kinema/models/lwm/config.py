@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from kinema.errors import ModelError, UnknownName, UsageError
+from kinema.models.lwm.unpickle import read_plain
 
+LONGEST = 1 << 20
+"""Tokens that rotary angles are exact for; see ``rope``."""
 VISION_THETA = 5e7
 """Base of the rotary angles that every released vision checkpoint was trained with."""
 
@@ -54,6 +58,11 @@ class LWMConfig:
                     f"{name} is {getattr(self, name)}; it must be 1 or more.",
                     hint="See --load_llama_config and --update_llama_config.",
                 )
+        if self.max_sequence_length > LONGEST:
+            raise UsageError(
+                f"max_sequence_length is {self.max_sequence_length}; positions end at {LONGEST}.",
+                hint=f"No released checkpoint is longer: use {LONGEST} or less.",
+            )
         if self.hidden_size % (2 * self.num_attention_heads):
             raise UsageError(
                 f"hidden_size {self.hidden_size} does not split into "
@@ -76,6 +85,7 @@ class LWMConfig:
         return asdict(self)
 
 
+_KNOWN = frozenset(field.name for field in fields(LWMConfig))
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -121,24 +131,34 @@ _IGNORED = frozenset({
 
 
 def load_config(source: str) -> LWMConfig:
-    """Read a configuration from a standard name, ``json::path`` or a path to a JSON file.
+    """Read a configuration from a standard name, ``json::path``, ``pickle::path`` or a JSON path.
 
     Raises:
         UnknownName: neither a standard name nor a file.
-        UsageError: the JSON is no object, or holds an unknown setting.
+        UsageError: the file holds no configuration, or an unknown setting.
+        ModelError: the pickle is damaged.
     """
     if source in STANDARD:
         return STANDARD[source]
     kind, _, rest = source.rpartition("::")
-    if kind == "pickle":
-        raise UsageError(
-            f"{source!r} is a pickled configuration, which would run code when read.",
-            hint="Give a standard name (7b) or json::PATH.",
-        )
     path = Path(rest)
-    if kind not in ("", "json") or not path.is_file():
-        raise UnknownName("LWM configuration", source, [*STANDARD, "json::PATH"])
-    return config_from_dict(_read_object(path))
+    if kind not in ("", "json", "pickle") or not path.is_file():
+        raise UnknownName("LWM configuration", source, [*STANDARD, "json::PATH", "pickle::PATH"])
+    values = _read_pickled(path) if kind == "pickle" else _read_object(path)
+    if "transformers_version" in values:  # it writes dozens of settings that no LLaMA has
+        values = {name: value for name, value in values.items() if name in _KNOWN}
+    return config_from_dict(values)
+
+
+def _read_pickled(path: Path) -> dict[str, Any]:
+    """``llama_config`` of the metadata that the original saves beside a checkpoint."""
+    metadata = read_plain(path)
+    values = metadata.get("llama_config") if isinstance(metadata, dict) else None
+    if not isinstance(values, dict):
+        raise UsageError(
+            f"{path} holds no llama_config.", hint="Give a standard name (7b) or json::PATH."
+        )
+    return values
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -158,11 +178,10 @@ def config_from_dict(values: Mapping[str, Any], base: LWMConfig | None = None) -
         UnknownName: a setting that neither we nor the original have.
         UsageError: a value of the wrong type.
     """
-    known = {field.name for field in fields(LWMConfig)}
     given = {name: value for name, value in values.items() if name not in _IGNORED}
     for name, value in given.items():
-        if name not in known:
-            raise UnknownName("LWM setting", name, known)
+        if name not in _KNOWN:
+            raise UnknownName("LWM setting", name, _KNOWN)
         _check_type(name, value)
     return replace(base or LWMConfig(), **given)
 
@@ -239,6 +258,20 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> LWMConfig:
     return _size(
         *sizes, heads, vocab_size=vocab_size, vision_vocab_size=vision, tie_vision_embeddings=tied
     )
+
+
+_RELEASED_TEXT = {"128K": (1 << 17, 1e7), "256K": (1 << 18, 1e7), "512K": (1 << 19, 2.5e7),
+                  "1M": (1 << 20, 5e7)}  # fmt: skip
+"""Longest sequence and rotary base of the text-only releases, as their model cards say."""
+
+
+def as_released(config: LWMConfig, path: str) -> LWMConfig:
+    """What shapes cannot tell of a text-only release, by the name of its folder."""
+    named = re.findall(r"LWM-Text(?:-Chat)?-(\d+[KM])", path)
+    if config.sees or not named or named[-1] not in _RELEASED_TEXT:
+        return config
+    length, theta = _RELEASED_TEXT[named[-1]]
+    return replace(config, max_sequence_length=length, theta=theta)
 
 
 def _layer_sizes(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:

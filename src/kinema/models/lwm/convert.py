@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import cast
 
 from kinema.errors import UsageError
-from kinema.models.lwm.checkpoint import Files, configure, find_files, open_params, open_vqgan
+from kinema.models.lwm.checkpoint import Files, configure, open_params, open_vqgan
 from kinema.models.lwm.config import LWMConfig
 from kinema.models.lwm.stored import InMemory, StoredTensor, write_safetensors
+from kinema.models.lwm.tokenizer import find_tokenizer
 
 MODEL_TYPE = "lwm"
 
 
-def convert(
-    source: Path | Files, target: Path, *, config: LWMConfig | None = None
-) -> dict[str, int]:
+def convert(files: Files, target: Path, *, config: LWMConfig | None = None) -> dict[str, int]:
     """Write ``model.safetensors``, ``vqgan.safetensors``, ``config.json`` and the tokenizer.
 
-    ``config.json`` is written last: a folder that has it is complete.
+    ``config.json`` is written last: a folder that has it is complete. The configuration is read,
+    and the VQGAN looked at, before anything is written.
 
     Args:
-        source: a folder with params, vqgan and tokenizer.model, or the single files.
+        files: what the checkpoint is made of.
         target: a folder that does not exist yet or is empty.
         config: what the shapes cannot tell, such as theta; read off the file when None.
 
@@ -35,15 +35,15 @@ def convert(
         UsageError: the target holds files already.
         ModelError: a source file is damaged.
     """
-    files = source if isinstance(source, Files) else find_files(source)
     if target.exists() and any(target.iterdir()):
         raise UsageError(f"{target} is not empty.", hint="Convert into a new folder.")
     params = open_params(files.params)
     config = configure(params, files, config)
+    vqgan = open_vqgan(files.vqgan) if files.vqgan is not None else {}
+    find_tokenizer(files.tokenizer)
     target.mkdir(parents=True, exist_ok=True)
     counts = {"model.safetensors": _write(target / "model.safetensors", params)}
-    if files.vqgan is not None:
-        vqgan = open_vqgan(files.vqgan)
+    if vqgan:
         counts["vqgan.safetensors"] = _write(target / "vqgan.safetensors", vqgan)
     _copy_tokenizer(files.tokenizer, target)
     _write_config(target / "config.json", config)
@@ -57,10 +57,8 @@ def _write(path: Path, tensors: object) -> int:
 
 
 def _copy_tokenizer(source: Path, target: Path) -> None:
-    names = ("tokenizer.model", "tokenizer.json")
-    found = [source] if source.is_file() else [source / n for n in names if (source / n).is_file()]
-    for file in found:
-        shutil.copyfile(file, target / f"tokenizer{file.suffix}")
+    file = find_tokenizer(source)
+    shutil.copyfile(file, target / f"tokenizer{file.suffix}")
 
 
 def _write_config(path: Path, config: LWMConfig) -> None:

@@ -3,7 +3,8 @@
 A float32 angle loses its fraction as it grows (0.004 rad at position 131072, and bfloat16 loses it
 after a hundred tokens). A rotation only needs the fraction of a turn, so we count turns in fixed
 point: 44 bits of fraction, in two words because a device has 32-bit integers. Unsigned
-multiplication drops whole turns by itself.
+multiplication drops whole turns by itself. The low word's product would wrap beyond position
+:data:`kinema.models.lwm.config.LONGEST`, which no configuration may exceed.
 """
 
 from __future__ import annotations
@@ -14,9 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from numpy.typing import NDArray
-
-LONGEST = 1 << 20
-"""Positions below this one are exact; the low word's product would wrap beyond it."""
 
 
 def turns_per_position(

@@ -33,18 +33,27 @@ def load_tokenizer(path: Path) -> Tokenizer:
         ModelNotFound: neither file is there.
         ModelError: the file is no tokenizer.
     """
-    if not path.exists():
-        raise ModelNotFound(f"There is no tokenizer {path}.", hint=_HINT)
-    file = path
-    if path.is_dir():
-        found = [path / name for name in ("tokenizer.model", "tokenizer.json")]
-        file = next((file for file in found if file.is_file()), path / "tokenizer.model")
-        if not file.exists():
-            raise ModelNotFound(f"{path} holds no tokenizer.model or tokenizer.json.", hint=_HINT)
+    file = find_tokenizer(path)
     try:
         return JsonTokenizer(file) if file.suffix == ".json" else ModelTokenizer(file)
     except Exception as error:  # both libraries raise bare exceptions
         raise ModelError(f"{file} is no tokenizer: {error}.", hint=_HINT) from None
+
+
+def find_tokenizer(path: Path) -> Path:
+    """The tokenizer's file, given it or its folder.
+
+    Raises:
+        ModelNotFound: it is not there.
+    """
+    if not path.exists():
+        raise ModelNotFound(f"There is no tokenizer {path}.", hint=_HINT)
+    if path.is_file():
+        return path
+    for file in (path / "tokenizer.model", path / "tokenizer.json"):
+        if file.is_file():
+            return file
+    raise ModelNotFound(f"{path} holds no tokenizer.model or tokenizer.json.", hint=_HINT)
 
 
 _HINT = "Every released LWM checkpoint has a tokenizer.model; give its path with --tokenizer."

@@ -1,7 +1,7 @@
-"""The VQGAN's pickle, read without running anything that is in it.
+"""Pickles, read without running anything that is in them.
 
-A pickle may name any function of any module. This reader knows the handful that arrays and dicts
-are made of and refuses everything else by name.
+A pickle may name any function of any module. The VQGAN's reader knows the handful that arrays and
+dicts are made of and refuses everything else by name; the reader of configurations makes none.
 """
 
 from __future__ import annotations
@@ -68,6 +68,45 @@ class _Restricted(pickle.Unpickler):
             ) from None
 
 
+class _Inert:
+    """Stands for whatever a pickle names: it can be made and filled, and does nothing."""
+
+    def __new__(cls, *_: Any, **__: Any) -> _Inert:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None: ...
+
+    def __setitem__(self, key: Any, value: Any) -> None: ...
+
+    def append(self, value: Any) -> None:
+        """A pickled list is filled one by one."""
+
+
+class _Plain(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        return _Inert
+
+
+def read_plain(path: Path) -> Any:
+    """Read the plain values of a pickle; objects in it are made inert and run nothing.
+
+    Raises:
+        ModelError: it is damaged or no pickle.
+    """
+    return _load(_Plain, path)
+
+
+def _load(unpickler: type[pickle.Unpickler], path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            return unpickler(file).load()
+    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, TypeError, ValueError,
+            KeyError) as error:  # fmt: skip
+        raise ModelError(
+            f"{path} is no pickle, or ends early: {error}.", hint="Copy or download it again."
+        ) from None
+
+
 def unpickle_arrays(path: Path) -> dict[str, InMemory]:
     """Read a pickled nested dict of arrays as one dict of ``a/b/c`` names.
 
@@ -75,15 +114,7 @@ def unpickle_arrays(path: Path) -> dict[str, InMemory]:
         UnsafeModel: it holds anything but dicts and arrays.
         ModelError: it is damaged or no pickle.
     """
-    try:
-        with path.open("rb") as file:
-            tree = _Restricted(file).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, TypeError, ValueError,
-            KeyError) as error:  # fmt: skip
-        raise ModelError(
-            f"{path} is no pickle, or ends early: {error}.", hint="Copy or download it again."
-        ) from None
-    arrays = dict(_leaves(tree, ""))
+    arrays = dict(_leaves(_load(_Restricted, path), ""))
     return {name: InMemory(values) for name, values in arrays.items()}
 
 
