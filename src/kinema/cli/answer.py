@@ -11,13 +11,14 @@ from cyclopts import Parameter
 from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordFlags
 from kinema.cli.output import put, say
 from kinema.config import from_mapping
-from kinema.engines import EngineSettings
+from kinema.engines import EngineSettings, rank
 from kinema.errors import PartialFailure, UsageError
 from kinema.messages import SamplingParams
 from kinema.tasks.answer import AnswerJob, AnswerOptions, Progress, check_output
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, Model, find_model
 from kinema.tasks.neva_yaml import ALL_PROBS, NevaRequest, read_neva
+from kinema.tasks.parallel import follow
 from kinema.types import FrameSampling
 
 _RULE = "-" * 45
@@ -77,6 +78,8 @@ def answer(
         force=files.force,
     )
     check_output(job.prompt_file, job.output)
+    if rank() > 0:
+        return follow(model, job.settings)
     failed = job.run(lambda progress: None if files.quiet else _show(progress))
     if failed:
         raise PartialFailure(

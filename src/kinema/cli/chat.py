@@ -12,12 +12,13 @@ from cyclopts import Parameter
 
 from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordFlags
 from kinema.cli.output import STDIN, Status, complain, put, put_record, read_stdin, say
-from kinema.engines import EngineSettings
+from kinema.engines import EngineSettings, rank
 from kinema.errors import KinemaError, UsageError
 from kinema.messages import ImagePart, Part, SamplingParams, VideoPart
 from kinema.tasks.chat import Answer, Chat, as_part
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL
+from kinema.tasks.models import DEFAULT_MODEL, find_model
+from kinema.tasks.parallel import follow
 from kinema.types import FrameSampling
 
 _STAGES = {
@@ -74,6 +75,8 @@ def chat(
         source: A video or image: path or URL.
         prompt: The question; - reads it from stdin.
     """
+    if rank() > 0:
+        return follow(find_model(options.model, engine=options.engine, parts=parts), settings)
     media = _media(source, options, sampling)
     question = read_stdin() if prompt == STDIN else prompt
     status = Status()

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kinema.engines.base import Engine, EngineSettings, Generates, Streams
+from kinema.engines.base import (
+    Engine,
+    EngineSettings,
+    Follows,
+    Generates,
+    Streams,
+    rank,
+    world_size,
+)
 from kinema.errors import MissingCapability
 from kinema.families import Family
 from kinema.lazy import Row, Table
@@ -14,10 +22,13 @@ __all__ = [
     "ENGINES",
     "Engine",
     "EngineSettings",
+    "Follows",
     "Generates",
     "Streams",
     "open_engine",
+    "rank",
     "require",
+    "world_size",
 ]
 
 ENGINES = Table(

@@ -6,6 +6,7 @@ requests whose frames are decoded and whose prompt is rendered.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -45,7 +46,7 @@ class EngineSettings:
     keep_conversations: int = 1
     """Conversations whose keys and values stay in memory, so follow-ups are quick (hf)."""
     tensor_parallel: int = 1
-    """Split each layer over this many GPUs (vllm)."""
+    """Split each layer over this many GPUs (vllm), or over the processes of torchrun (hf)."""
     pipeline_parallel: int = 1
     """Split the layers into this many groups, each on its GPUs (vllm)."""
     gpu_memory: float = 0.9
@@ -68,6 +69,16 @@ class EngineSettings:
     """Engine lwm: one beginning-of-sequence token as trained, or five as the last release."""
     frame_ends: FrameEnds = "trained"
     """Engine lwm: inner frames end as trained (8192), or as the release did (8193)."""
+
+
+def rank() -> int:
+    """Which process of a torchrun this is; 0 leads, and works alone where there are no others."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def failed(request: Request, problem: KinemaError) -> Completion:
@@ -110,4 +121,13 @@ class Streams(Engine, Protocol):
 
         Closing the iterator early stops the model.
         """
+        ...
+
+
+@runtime_checkable
+class Follows(Engine, Protocol):
+    """Holds a slice of a model whose first process is elsewhere."""
+
+    def follow(self) -> None:
+        """Run what the first process runs, until it closes its engine."""
         ...

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from kinema import prompt as prompts
 from kinema.config import fingerprint
-from kinema.engines import EngineSettings, Generates
+from kinema.engines import EngineSettings, Generates, world_size
 from kinema.errors import KinemaError, UsageError
 from kinema.ledger import Ledger, Unit
 from kinema.messages import (
@@ -165,6 +165,8 @@ class _Worker:
         self._base = base
         self._engine: Generates | None = None
         self._medium: tuple[str, Part] | None = None
+        if world_size() > 1:
+            self._open()  # the other processes of a torchrun wait for this one
 
     def answer(self, units: Sequence[Unit]) -> Iterator[tuple[Unit, dict[str, Any] | KinemaError]]:
         """Each unit with its record or what went wrong; one that fails harms no other."""

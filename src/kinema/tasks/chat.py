@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kinema import prompt as prompts
-from kinema.engines import EngineSettings, Generates, Streams, require
+from kinema.engines import EngineSettings, Generates, Streams, require, world_size
 from kinema.errors import ModelError
 from kinema.messages import (
     Completion,
@@ -111,6 +111,8 @@ class Chat:
         self._engine: Generates | None = None
         if system is not None:
             self.conversation += Message("system", (TextPart(system),))
+        if world_size() > 1:
+            self._engine = self.model.open(self._settings)  # the other processes wait for it
 
     def __enter__(self) -> Chat:
         return self

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -50,9 +52,10 @@ def import_checkpoint(family: Family, path: Path, parts: CheckpointParts) -> Pat
         ModelError: the checkpoint or one of its parts cannot be used.
     """
     folder = cache_dir() / "imported" / f"{family.name}-{_key(family, path, parts)}"
-    if (folder / "config.json").is_file():
-        return folder
-    return convert_checkpoint(family, path, parts, folder)
+    with _alone(folder):
+        if not (folder / "config.json").is_file():
+            convert_checkpoint(family, path, parts, folder)
+    return folder
 
 
 def convert_checkpoint(family: Family, path: Path, parts: CheckpointParts, folder: Path) -> Path:
@@ -70,6 +73,15 @@ def convert_checkpoint(family: Family, path: Path, parts: CheckpointParts, folde
     )
     saved: Path = imported.save(folder, chat_template=template.jinja, stop=template.stop)
     return saved
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other process makes this folder meanwhile; waits for one that does."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _key(family: Family, path: Path, parts: CheckpointParts) -> str:

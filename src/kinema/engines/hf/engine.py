@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from kinema.engines.hf.generation import (
 )
 from kinema.engines.hf.inputs import InputMaker, Inputs, Tensors, placed
 from kinema.engines.hf.loading import load
+from kinema.engines.hf.parallel import Crew, agreed, find_crew
 from kinema.engines.hf.streaming import stream_generation
-from kinema.errors import ModelError, OutOfMemory
+from kinema.errors import ModelError, OutOfMemory, UsageError
 from kinema.families import Family
 from kinema.messages import Completion, Delta, Request, SamplingParams, TokenLogprob, Usage
 
@@ -51,10 +53,11 @@ class HFEngine:
         self._family = family
         self._settings = settings
         device = pick_device(settings.device)
+        self._crew: Crew | None = find_crew(settings)
         self.processor, self.model = load(folder, family=family, settings=settings, device=device)
         self._tokenizer = self.processor.tokenizer
         self._maker = InputMaker(self.processor, self.model.config, family)
-        kept = 0 if settings.compile else settings.keep_conversations
+        kept = 0 if settings.compile or self._crew else settings.keep_conversations
         self._conversations = Conversations(self._maker, capacity=kept)
         self._prepared: tuple[Request, Inputs | FollowUp] | None = None
         self.context_length: int | None = _context_length(self.model.config)
@@ -76,7 +79,14 @@ class HFEngine:
                 yield from self._answer_together(batch)
 
     def stream(self, request: Request) -> Iterator[Delta]:
-        """Text as it is generated; the last delta carries the completion."""
+        """Text as it is generated; the last delta carries the completion.
+
+        Under tensor parallel the text comes in one piece: slices must end together.
+        """
+        if self._crew is not None:
+            completion = self._answer_alone(request)
+            yield Delta(request.id, completion.text, completion)
+            return
         began = time.perf_counter()
         prepared = self._prepare(request)
         tensors = self._open(prepared)
@@ -93,8 +103,22 @@ class HFEngine:
         completion = self._completion(_inputs(prepared), pieces.output.sequences[0], pieces.output)
         yield Delta(request.id, "", _timed(completion, began, first))
 
+    def follow(self) -> None:
+        """Run what the first process of a torchrun runs, until it closes its engine.
+
+        Raises:
+            UsageError: this process leads.
+        """
+        if self._crew is None or self._crew.leads:
+            raise UsageError("The first process leads.", hint="Start with torchrun.")
+        while (call := self._crew.hear()) is not None:
+            with suppress(ModelError, OutOfMemory):  # the leader has the same, and reports it
+                self._run(self._placed(call[0]), call[1])
+
     def close(self) -> None:
         """Drop the weights and what was kept."""
+        if self._crew is not None and self.model is not None:
+            self._crew.dismiss()
         self._prepared = None
         self._conversations.clear()
         self.model = None
@@ -170,6 +194,12 @@ class HFEngine:
         return placed(tensors, self.model.device, self.model.dtype)
 
     def _generate(self, tensors: Tensors, params: SamplingParams, **more: Any) -> Any:
+        if self._crew is not None:
+            params = agreed(params)
+            self._crew.tell((tensors, params))
+        return self._run(tensors, params, **more)
+
+    def _run(self, tensors: Tensors, params: SamplingParams, **more: Any) -> Any:
         own = self.model.generation_config
         options: dict[str, Any] = {
             "generation_config": generation_config(own, params, compiled=self._settings.compile)

@@ -13,10 +13,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
-from kinema.engines.base import EngineSettings
+from kinema.engines.base import EngineSettings, world_size
 from kinema.engines.hf.errors import first_line
 from kinema.engines.hf.features import cache_features
 from kinema.engines.hf.mrope import follow_training_positions
+from kinema.engines.hf.parallel import sliced
 from kinema.engines.hf.quantisation import quantization_config, refuse_saving_after_forward
 from kinema.errors import MissingPackage, ModelError, ModelNotFound, UnsafeModel
 from kinema.families import Family
@@ -89,8 +90,11 @@ def _load_model(folder: Path, settings: EngineSettings, device: torch.device) ->
         arguments["device_map"] = settings.device_map or {"": device}
     elif settings.device_map:
         arguments["device_map"] = settings.device_map
+    elif world_size() > 1:
+        arguments |= sliced()
     model = AutoModelForImageTextToText.from_pretrained(folder, **arguments)
-    return model if "device_map" in arguments else model.to(device)
+    is_placed = {"device_map", "distributed_config"} & set(arguments)
+    return model if is_placed else model.to(device)
 
 
 def _add_adapter(model: Any, adapter: Path) -> None:

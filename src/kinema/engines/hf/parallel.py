@@ -1,0 +1,82 @@
+"""Tensor parallel under torchrun: every process holds a slice of each layer, the first one leads.
+
+The leader reads media, writes answers and says what is generated; the others generate the same at
+the same time, which is what the slices need, and throw it away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch.distributed
+from transformers.distributed import DistributedConfig
+
+from kinema.engines.base import EngineSettings, rank, world_size
+from kinema.errors import MissingCapability, UsageError
+from kinema.messages import SamplingParams
+
+_SEEDS = 2**31
+
+
+class Crew:
+    """The processes of one torchrun, seen from one of them."""
+
+    @property
+    def leads(self) -> bool:
+        """True in the process that talks to the user."""
+        return rank() == 0
+
+    def tell(self, call: Any) -> None:
+        """From the leader to all others: a call to run too, None when it was the last."""
+        torch.distributed.broadcast_object_list([call], src=0)
+
+    def hear(self) -> Any:
+        """What the leader tells; waits for it."""
+        heard: list[Any] = [None]
+        torch.distributed.broadcast_object_list(heard, src=0)
+        return heard[0]
+
+    def dismiss(self) -> None:
+        """End the others' waiting and leave."""
+        if not torch.distributed.is_initialized():
+            return
+        if self.leads:
+            self.tell(None)
+        torch.distributed.destroy_process_group()
+
+
+def find_crew(settings: EngineSettings) -> Crew | None:
+    """The crew of this process, None when it works alone.
+
+    Raises:
+        UsageError: the number of processes is not the number of slices that was asked for.
+        MissingCapability: a setting that slices cannot have.
+    """
+    size, wanted = world_size(), settings.tensor_parallel
+    if size == 1 and wanted == 1:
+        return None
+    if wanted not in (1, size):
+        raise UsageError(
+            f"--tensor-parallel is {wanted} and there are {size} processes.",
+            hint=f"Start with: torchrun --nproc-per-node {wanted} -m kinema …",
+        )
+    for name in ("device_map", "quantization", "adapter"):
+        if getattr(settings, name):
+            flag = "--" + name.replace("_", "-")
+            raise MissingCapability(
+                f"{flag} does not go together with tensor parallel.", hint=f"Leave {flag} out."
+            )
+    return Crew()
+
+
+def sliced() -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` that load this process's slice of the model's own plan."""
+    return {"distributed_config": DistributedConfig(tp_size=world_size())}
+
+
+def agreed(params: SamplingParams) -> SamplingParams:
+    """The parameters with a seed, so that every process draws the same tokens."""
+    if params.temperature == 0 or params.seed is not None:
+        return params
+    return replace(params, seed=int(torch.randint(_SEEDS, ()).item()))
