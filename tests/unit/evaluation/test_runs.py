@@ -193,8 +193,9 @@ def test_a_folder_of_pictures_is_a_video_with_a_clock(run, tmp_path):
     mvbench(tmp_path / "data")
     found, _ = run("mvbench", tmp_path / "data", always("A"))
     (record,) = [r for r in found.records if r.item.facts]
-    # Twelve pictures, three a second, cut to the first two seconds.
-    assert record.prediction.frames[0]["seconds"] == pytest.approx([1 / 3, 4 / 3])
+    # Twelve pictures, three a second, cut to six; MVBench takes the middles of segments.
+    assert record.prediction.frames[0]["indices"] == [1, 3]
+    assert record.prediction.frames[0]["seconds"] == pytest.approx([1 / 3, 1], abs=1e-6)
 
 
 def test_runs_are_compared_on_the_same_items_only(run, questions, tmp_path):
