@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def start(benchmark: str, data: Path, reply: Reply, *, name="scripted", **more):
         model = ScriptedModel(reply, name)
         monkeypatch.setattr(runs, "find_model", lambda *_, **__: model)
-        options = {k: more.pop(k) for k in ("blind", "restart", "output") if k in more}
+        options = {k: more.pop(k) for k in ("restart", "output", "loading") if k in more}
         settings = EvalSettings(benchmark=benchmark, data=data, **{"sampling": TWO_FRAMES, **more})
         output = options.pop("output", tmp_path / "out")
         return run_benchmark(settings, name, output=output, **options), model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -175,12 +174,3 @@ class Folder:
             if any(Path(name).suffix.lower() in _IMAGE_SUFFIXES for name in files):
                 found.setdefault(place.name, []).append(place.as_posix())
         return found
-
-    def fingerprint(self) -> str:
-        """SHA-256 of all annotation files that were read, in the order of their names."""
-        digest = hashlib.sha256()
-        for path in sorted(set(self.read_files)):
-            if path.is_file():
-                digest.update(path.name.encode())
-                digest.update(path.read_bytes())
-        return digest.hexdigest()
