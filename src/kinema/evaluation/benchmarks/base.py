@@ -46,7 +46,7 @@ class Benchmark:
     macro_over: str = ""
     """The headline is the mean over the values of this group, as its authors define it."""
     tables: tuple[str, ...] = ()
-    """Groups that get a table in the report."""
+    """Groups that get a table in the report; ``*`` stands for all that the items name."""
     styles: Mapping[Task, Style] = field(default_factory=dict)
     """How its authors ask, where that differs from the usual."""
     sampling: FrameSampling = FrameSampling()

@@ -202,7 +202,7 @@ def _judge_blocks(runs: Sequence[Run]) -> list[Block]:
 
 def _category_blocks(runs: Sequence[Run]) -> list[Block]:
     blocks: list[Block] = []
-    for group in runs[0].benchmark.tables:
+    for group in runs[0].scores.tables:
         for name in _table_metrics(runs[0], group):
             rows = [
                 [value, f"{row['items']:g}", *(_number(r, group, value, name) for r in runs)]
