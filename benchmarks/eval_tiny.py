@@ -1,8 +1,8 @@
 """``tiny`` on a held-out set and on multiple choice, its blind baseline beside it.
 
-Not a measure of speed: these are the numbers that docs/evaluation.md shows. Clips and questions come
-from scripts/make_drawn_benchmarks.py with a seed of their own; nothing of ``tiny`` was chosen on
-them.
+Not a measure of speed: these are the numbers that docs/evaluation.md shows. Clips and questions
+come from scripts/make_drawn_benchmarks.py with a seed of their own; nothing of ``tiny`` was chosen
+on them.
 
     uv run python benchmarks/eval_tiny.py
 """
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from common import machine, write_result
-
 from kinema.tasks.evaluate.reporting import compare_runs
 from kinema.tasks.evaluate.runs import EvalSettings, Run, run_benchmark
 
