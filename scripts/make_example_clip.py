@@ -165,7 +165,7 @@ def frames() -> Iterator[Image.Image]:
     count = round(SCENE_SECONDS * FPS)
     for draw, top, bottom, motion in SCENES:
         for k in range(count):
-            picture = _background(top, bottom)
+            picture = background(top, bottom)
             progress = k / (count - 1)
             (x, y), size, tilt = motion(progress)
             centre = (x * picture.width, y * picture.height)
@@ -173,7 +173,8 @@ def frames() -> Iterator[Image.Image]:
             yield picture.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
 
 
-def _background(top: Colour, bottom: Colour) -> Image.Image:
+def background(top: Colour, bottom: Colour) -> Image.Image:
+    """A gradient from top to bottom, OVERSAMPLING times as large as the clip."""
     strip = Image.new("RGB", (1, 2))
     strip.putdata([top, bottom])
     size = (WIDTH * OVERSAMPLING, HEIGHT * OVERSAMPLING)

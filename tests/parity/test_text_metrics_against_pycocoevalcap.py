@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 
 import numpy as np
 import pytest
 
-from kinema.evaluation.captions import bleu, cider_d, longest_common_subsequence, rouge_l
+from kinema.evaluation.captions import (
+    bleu,
+    caption_tokens,
+    cider_d,
+    longest_common_subsequence,
+    rouge_l,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the package is from 2020
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 _LISTING = "a the man woman dog runs walks eats red ball in park with on table and"
 _WORDS = _LISTING.split()
@@ -81,3 +89,22 @@ def test_longest_common_subsequence_is_the_table(seed):
                 longer = max(table[i - 1, j], table[i, j - 1])
                 table[i, j] = table[i - 1, j - 1] + 1 if left == right else longer
         assert longest_common_subsequence(first.tolist(), second.tolist()) == table[-1, -1]
+
+
+HARD_CAPTIONS = (
+    "A man can't, won't, cannot go.",
+    "It's 5 o'clock at Joe's; the dogs' toys",
+    "one/two and (three) [four] in the U.S. at 10:30 a.m.",
+    'He said: "no"! Mr. Smith\'s dog, e.g. -- what?!',
+    "$5 or 10% of 1,000 rock & roll T-shirts - slowly...",
+    "they gonna wanna see the '90s; a well-known 3-year-old",
+    "mail a.b@example.com and don't stop 2.5 km",
+)
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="the reference tokenizer runs on Java")
+def test_caption_tokens_are_those_of_the_reference(capfd):
+    reference = PTBTokenizer().tokenize({i: [{"caption": c}] for i, c in enumerate(HARD_CAPTIONS)})
+    capfd.readouterr()
+    for i, caption in enumerate(HARD_CAPTIONS):
+        assert caption_tokens(caption) == reference[i][0].split()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json as json_text
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from kinema.cli.flags import EngineFlags, SamplingFlags, WordFlags
+from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordFlags
 from kinema.cli.output import Status, put, put_record, put_table, say
 from kinema.engines import EngineSettings
 from kinema.errors import PartialFailure, UsageError
@@ -21,7 +21,7 @@ from kinema.evaluation.presets import PresetName
 from kinema.ledger import write_atomically
 from kinema.messages import SamplingParams
 from kinema.tasks.evaluate.checking import Check, check_benchmark
-from kinema.tasks.evaluate.judging import JudgeSettings, judge_run
+from kinema.tasks.evaluate.judging import JudgeSettings, judge_run, read_judgement
 from kinema.tasks.evaluate.reporting import (
     HTML,
     compare_runs,
@@ -30,6 +30,7 @@ from kinema.tasks.evaluate.reporting import (
     write_timelines,
 )
 from kinema.tasks.evaluate.runs import EvalSettings, Run, find_runs, run_benchmark, score_run
+from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL
 from kinema.types import FrameSampling
 
@@ -69,6 +70,7 @@ def evaluate(
     sampling: SamplingFlags = FrameSampling(),
     params: WordFlags = SamplingParams(),
     settings: EngineFlags = EngineSettings(),
+    parts: PartFlags = CheckpointParts(),
     judge: Annotated[JudgeSettings, Parameter(name="*")] = JudgeSettings(),
 ) -> int:
     """Measure models on a benchmark.
@@ -103,12 +105,12 @@ def evaluate(
             status(f"{name}: {done} of {total}")
 
         run = run_benchmark(
-            measured,
+            replace(measured, blind=blind),
             model,
             output=options.output,
             engine=options.engine,
-            blind=blind,
             loading=settings,
+            parts=parts,
             restart=options.force,
             on_progress=show,
         )
@@ -141,17 +143,33 @@ def check(benchmark: str, data: Path, /, *, split: str = "", json: bool = False)
             f"{len(found.missing)} videos are missing, {len(found.unreadable)} cannot be read.",
             hint="They would count as wrong. Fetch them, or publish how many there were.",
         )
+    if not found.complete:
+        raise PartialFailure(
+            f"There are {found.items} items; this split officially has {found.official_items}.",
+            hint="Numbers of another set of items are not comparable with published ones.",
+        )
     return 0
 
 
-def rescore(output: Path, /, *, json: bool = False) -> int:
+def rescore(
+    output: Path,
+    /,
+    *,
+    judge: Annotated[JudgeSettings, Parameter(name="*")] = JudgeSettings(),
+    json: bool = False,
+) -> int:
     """Score stored predictions again: no model, no data set, no GPU.
+
+    With `--judge` the free answers are judged as well; verdicts that are there already are kept.
 
     Args:
         output: A folder that `kinema eval` wrote.
         json: Print one JSON record per run.
     """
-    return _finish(_read_runs(output), output, json=json)
+    runs = _read_runs(output)
+    for run in runs:
+        judge_run(run, judge)
+    return _finish(runs, output, json=json)
 
 
 def compare(one: Path, other: Path, /, *, json: bool = False) -> None:
@@ -194,7 +212,8 @@ def _check_rows(found: Check) -> list[list[str]]:
         ["videos", f"{found.videos} found, {len(found.missing)} missing"],
         *(["missing", name] for name in found.missing[:10]),
         *(["unreadable", f"{name}: {why}"] for name, why in list(found.unreadable.items())[:10]),
-        *([name, digest] for name, digest in found.sha256.items()),
+        *([name, digest] for name, digest in list(found.sha256.items())[:10]),
+        ["annotations", f"{len(found.sha256)} files, together {found.fingerprint}"],
     ]
 
 
@@ -213,7 +232,9 @@ def _finish(runs: Sequence[Run], output: Path, *, json: bool) -> int:
     write_report(runs, output)
     if json:
         for run in runs:
-            put_record({"run": run.about, **run.scores.to_dict()})
+            judged = read_judgement(run)
+            extra = {"judged": judged} if judged else {}
+            put_record({"run": run.about, **run.scores.to_dict(), **extra})
     else:
         _print_table(runs)
     say(f"wrote {output / HTML}")
@@ -231,11 +252,21 @@ def _print_table(runs: Sequence[Run]) -> None:
         for why in run.scores.unavailable.values():
             say(f"note: {why}")
     names = list(dict.fromkeys(name for run in runs for name in run.scores.metrics))
-    rows = [[name, *(_score(run, name) for run in runs)] for name in names]
+    rows = [[name, *(_score(run, name) for run in runs)] for name in names] + _judged_rows(runs)
     if rows:
         put_table([["METRIC", *(run.name for run in runs)], *rows])
     else:
         put("no answer of this split is public: see the submission file")
+
+
+def _judged_rows(runs: Sequence[Run]) -> list[list[str]]:
+    """The judge's means, under the numbers that need no judge."""
+    found = [read_judgement(run) or {} for run in runs]
+    names = dict.fromkeys(k for values in found for k, v in values.items() if isinstance(v, dict))
+    return [
+        [f"judged {name}", *(f"{v[name]['value']:.2f}" if name in v else "–" for v in found)]
+        for name in names
+    ]
 
 
 def _score(run: Run, name: str) -> str:

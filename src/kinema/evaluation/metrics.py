@@ -145,16 +145,24 @@ def _recall_at(threshold: float) -> Callable[[Answer], float]:
 # --- segments -----------------------------------------------------------------------------------
 
 
+UNLABELLED = ""
+"""What each frame of a video without a readable answer is called: wrong everywhere."""
+
+
 def segment_frames(answer: Answer) -> tuple[list[str], list[str]]:
-    """Prediction and truth of a video, one label a frame; no answer is all background."""
+    """Prediction and truth of a video, one label a frame.
+
+    Frames that no line of an answer covers are background; without an answer they are nothing.
+    """
     facts = answer.item.facts
     fill = facts.get("background", "background")
     truth = parse_segments(
         "\n".join(answer.item.references), ends=facts["ends"], last_end=facts["num_frames"]
     )
-    said: Parsed = answer.value or Parsed(())
     length = facts["num_frames"]
-    return said.frames(length, fill=fill), truth.frames(length, fill=fill)
+    if answer.value is None:
+        return [UNLABELLED] * length, truth.frames(length, fill=fill)
+    return answer.value.frames(length, fill=fill), truth.frames(length, fill=fill)
 
 
 def _ignored(answer: Answer, *, background: bool) -> Collection[str]:
@@ -163,7 +171,8 @@ def _ignored(answer: Answer, *, background: bool) -> Collection[str]:
     The official scripts leave out ``background`` alone; "without background" leaves out the data
     set's own background label too (SIL, action_start, action_end).
     """
-    return {"background"} if background else {"background", *answer.item.facts.get("idle", ())}
+    idle = () if background else answer.item.facts.get("idle", ())
+    return {"background", UNLABELLED, *idle}
 
 
 def _mof(*, background: bool) -> Callable[[Answers], Measured]:
@@ -180,6 +189,8 @@ def _mof(*, background: bool) -> Callable[[Answers], Measured]:
 
 def _edit(*, background: bool) -> Callable[[Answers], Measured]:
     def score(answer: Answer) -> float:
+        if answer.value is None:  # even where there is nothing to find
+            return 0.0
         ignore = _ignored(answer, background=background)
         return segmentation.edit_score(*segment_frames(answer), ignore=ignore)
 

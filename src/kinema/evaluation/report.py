@@ -58,7 +58,7 @@ body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64re
 table {{ border-collapse: collapse; margin: 1rem 0 }}
 th, td {{ border-bottom: 1px solid #ccc; padding: .25rem .75rem; text-align: right }}
 th:first-child, td:first-child {{ text-align: left }}
-pre {{ background: #f4f4f4; overflow-x: auto; padding: .75rem }}
+pre {{ background: #f4f4f4; padding: .75rem; white-space: pre-wrap; word-break: break-word }}
 img {{ max-width: 100% }}
 </style>
 </head>

@@ -85,10 +85,17 @@ def score_records(records: Sequence[Record], benchmark: Benchmark) -> Scores:
         errors=dict(Counter(r.prediction.error_code for r in records if not r.answered)),
         headline=next(iter(metrics), ""),
         metrics=metrics,
-        tables={group: _table(known, group, list(metrics)) for group in benchmark.tables},
+        tables={g: _table(known, g, list(metrics)) for g in _groups(known, benchmark)},
         unavailable=unavailable,
         notes=unparsed_lines(answers) if any(a.item.task == "segments" for a in answers) else {},
     )
+
+
+def _groups(answers: Sequence[Answer], benchmark: Benchmark) -> Sequence[str]:
+    """The groups that get a table; of one's own questions, all that they name."""
+    if benchmark.tables != ("*",):
+        return benchmark.tables
+    return list(dict.fromkeys(group for answer in answers for group in answer.item.groups))
 
 
 def is_hidden(answer: Answer) -> bool:

@@ -29,9 +29,9 @@ def draw_timeline(
     """Two bars, one label a frame, and a legend of the labels that occur.
 
     Labels have the same colour in both bars, given in the order of their first appearance in the
-    truth, then in the prediction.
+    truth, then in the prediction. Frames whose label is empty stay white.
     """
-    names = list(dict.fromkeys([*truth, *prediction]))
+    names = list(filter(None, dict.fromkeys([*truth, *prediction])))
     colours = {name: colour_of(i) for i, name in enumerate(names)}
     legend = _legend_lines(names, width - 2 * _MARGIN_PIXELS)
     bars_end = _LINE_PIXELS + 2 * (_BAR_PIXELS + _MARGIN_PIXELS) + _MARGIN_PIXELS
@@ -61,7 +61,9 @@ def _draw_bar(
         start = left + round(segment.start * scale)
         # A segment of one frame of a long video still gets its pixel.
         end = max(start, left + round(segment.end * scale) - 1)
-        draw.rectangle((start, top, end, top + _BAR_PIXELS), fill=colours[segment.label])
+        fill = colours.get(segment.label, "white")
+        draw.rectangle((start, top, end, top + _BAR_PIXELS), fill=fill)
+    draw.rectangle((left, top, right, top + _BAR_PIXELS), outline="grey")
 
 
 def _legend_lines(names: Sequence[str], width: int) -> list[list[tuple[int, str]]]:

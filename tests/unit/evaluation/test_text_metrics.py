@@ -101,9 +101,12 @@ def test_meteor_knows_stems_and_no_synonyms():
 
 def test_caption_tokens_follow_the_treebank():
     assert caption_tokens("A man doesn't \"run\", it's 3.5 km (fast)!") == (
-        ["a", "man", "does", "n't", "run", "it", "'s", "3.5", "km", "fast"]
+        ["a", "man", "does", "n't", "run", "it", "'s", "3.5", "km", "-lrb-", "fast", "-rrb-"]
     )
     assert caption_tokens("T-shirt - red... blue") == ["t-shirt", "red", "blue"]
+    assert caption_tokens("Mr. X cannot go at 5 o'clock a.m.?!") == (
+        ["mr.", "x", "can", "not", "go", "at", "5", "o'clock", "a.m.", "?!"]
+    )
 
 
 def test_rouge_l_by_hand():

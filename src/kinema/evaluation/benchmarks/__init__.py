@@ -276,6 +276,7 @@ _ROWS = (
         read=f"{_HERE}.own:jsonl",
         metrics=("accuracy", *_SHORT, *_CAPTIONS, "count_accuracy", *_SPANS),
         splits=("all",),
+        tables=("*",),
         judge="answer",
     ),
 )

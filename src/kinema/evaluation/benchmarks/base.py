@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -47,7 +46,7 @@ class Benchmark:
     macro_over: str = ""
     """The headline is the mean over the values of this group, as its authors define it."""
     tables: tuple[str, ...] = ()
-    """Groups that get a table in the report."""
+    """Groups that get a table in the report; ``*`` stands for all that the items name."""
     styles: Mapping[Task, Style] = field(default_factory=dict)
     """How its authors ask, where that differs from the usual."""
     sampling: FrameSampling = FrameSampling()
@@ -175,12 +174,3 @@ class Folder:
             if any(Path(name).suffix.lower() in _IMAGE_SUFFIXES for name in files):
                 found.setdefault(place.name, []).append(place.as_posix())
         return found
-
-    def fingerprint(self) -> str:
-        """SHA-256 of all annotation files that were read, in the order of their names."""
-        digest = hashlib.sha256()
-        for path in sorted(set(self.read_files)):
-            if path.is_file():
-                digest.update(path.name.encode())
-                digest.update(path.read_bytes())
-        return digest.hexdigest()

@@ -40,9 +40,15 @@ class Check:
         lacking = self.official_items not in (None, self.items)
         return not (self.missing or self.unreadable or lacking)
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over names and digests of all annotation files."""
+        listing = "".join(f"{name} {digest}\n" for name, digest in self.sha256.items())
+        return hashlib.sha256(listing.encode()).hexdigest()
+
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self) | {"complete": self.complete}
+        return asdict(self) | {"complete": self.complete, "fingerprint": self.fingerprint}
 
 
 def check_benchmark(

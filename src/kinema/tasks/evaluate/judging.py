@@ -66,12 +66,22 @@ def judge_run(run: Run, settings: JudgeSettings) -> dict[str, Any] | None:
     verdicts = _verdicts(run.folder / CACHE, cases, kind, settings)
     judgement = {
         "judge": settings.name,
+        "address": settings.judge,
         "prompt_sha256": prompt_hash(kind),
         "date": datetime.now(UTC).date().isoformat(),
         **summarise(run.records, cases, verdicts, kind),
     }
     write_atomically(run.folder / JUDGEMENT, json.dumps(judgement, indent=2) + "\n")
     return judgement
+
+
+def read_judgement(run: Run) -> dict[str, Any] | None:
+    """What a judge said of a run; None when it was not asked."""
+    path = run.folder / JUDGEMENT
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _verdicts(

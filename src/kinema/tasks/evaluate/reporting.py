@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shlex
@@ -29,7 +28,7 @@ from kinema.evaluation.timeline import draw_timeline
 from kinema.ledger import write_atomically
 from kinema.messages import SamplingParams
 from kinema.tasks.evaluate.feeding import load_clip
-from kinema.tasks.evaluate.judging import JUDGEMENT
+from kinema.tasks.evaluate.judging import read_judgement
 from kinema.tasks.evaluate.runs import Run
 from kinema.types import FrameSampling
 from kinema.video import contact_sheet
@@ -185,10 +184,9 @@ def _note_rows(runs: Sequence[Run]) -> list[list[str]]:
 def _judge_blocks(runs: Sequence[Run]) -> list[Block]:
     blocks: list[Block] = []
     for run in runs:
-        path = run.folder / JUDGEMENT
-        if not path.is_file():
+        found = read_judgement(run)
+        if found is None:
             continue
-        found = json.loads(path.read_text(encoding="utf-8"))
         values = {name: v for name, v in found.items() if isinstance(v, dict)}
         rows = [
             [name, f"{v['value']:.2f}", str(v["interval"] or "–")] for name, v in values.items()
@@ -204,7 +202,7 @@ def _judge_blocks(runs: Sequence[Run]) -> list[Block]:
 
 def _category_blocks(runs: Sequence[Run]) -> list[Block]:
     blocks: list[Block] = []
-    for group in runs[0].benchmark.tables:
+    for group in runs[0].scores.tables:
         for name in _table_metrics(runs[0], group):
             rows = [
                 [value, f"{row['items']:g}", *(_number(r, group, value, name) for r in runs)]
@@ -308,15 +306,26 @@ def command_of(runs: Sequence[Run], output: Path) -> str:
     words = ["kinema", "eval", about["benchmark"], about["data"], "--split", about["split"]]
     for model in dict.fromkeys(run.about["model"] for run in runs):
         words += ["--model", model]
+    words += ["--engine", about["engine"]]
     words += ["--blind"] if any(run.about["blind"] for run in runs) else []
     words += ["--preset", about["preset"]]
     words += ["--limit", str(about["limit"])] if about["limit"] else []
     words += ["--rank-options"] if about["rank_options"] else []
     plain = SamplingParams().to_dict()
     changed = {k: v for k, v in about["params"].items() if v != plain[k]}
-    for name, value in {**about["sampling"], **changed}.items():
+    flags = {**about["sampling"], **changed, **about["parts"], **about["loading"], **_judge(runs)}
+    for name, value in flags.items():
         words += _flag(name, value)
     return shlex.join([*words, "--output", str(output)])
+
+
+def _judge(runs: Sequence[Run]) -> dict[str, str]:
+    """Who judged the runs, as flags."""
+    for run in runs:
+        if found := read_judgement(run):
+            flags = {"judge": found["address"], "judge_model": found["judge"]}
+            return flags if found["address"] != found["judge"] else {"judge": found["judge"]}
+    return {}
 
 
 def _flag(name: str, value: Any) -> list[str]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,15 @@ from kinema.ledger import Ledger, write_atomically
 from kinema.messages import SamplingParams
 from kinema.tasks.evaluate.feeding import Question
 from kinema.tasks.evaluate.predicting import Predictor
+from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import find_model
 from kinema.types import FrameSampling
 
 PREDICTIONS, RUN, RESULTS, LEDGER = (
     *("predictions.jsonl", "run.json", "results.json", "ledger.sqlite"),
 )
+_DECIDING = ("dtype", "attn", "quantization", "adapter", "compile", "max_context", "served_model")
+"""Ways of loading that can change a number; a run never goes on with others."""
 _MAX_ATTEMPTS = 5
 """An item that was being answered when the process died this often is given up."""
 
@@ -45,6 +48,8 @@ class EvalSettings:
     params: SamplingParams = SamplingParams()
     rank_options: bool = False
     """Rank the options by log-probability instead of reading replies."""
+    blind: bool = False
+    """Ask without the video: what is known from the questions alone."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -86,8 +91,8 @@ def run_benchmark(
     *,
     output: Path,
     engine: str | None = None,
-    blind: bool = False,
     loading: EngineSettings = EngineSettings(),
+    parts: CheckpointParts = CheckpointParts(),
     restart: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Run:
@@ -100,8 +105,8 @@ def run_benchmark(
     """
     benchmark = find_benchmark(settings.benchmark)
     items = read_items(benchmark, settings)
-    found = find_model(model, engine=engine)
-    place = output / run_name(model, blind=blind)
+    found = find_model(model, engine=engine, parts=parts)
+    place = output / run_name(model, blind=settings.blind)
     place.mkdir(parents=True, exist_ok=True)
     with Predictor(found, settings.params, loading, rank=settings.rank_options) as predictor:
         about = {
@@ -109,22 +114,24 @@ def run_benchmark(
             "model": model,
             "engine": found.engine,
             "revision": predictor.revision,
-            "blind": blind,
+            "parts": _given(parts),
         }
+        loaded = _given(loading)
+        deciding = about | {k: v for k, v in loaded.items() if k in _DECIDING}
         with Ledger(
-            place / LEDGER, settings=about, max_attempts=_MAX_ATTEMPTS, restart=restart
+            place / LEDGER, settings=deciding, max_attempts=_MAX_ATTEMPTS, restart=restart
         ) as ledger:
             ledger.add((item.id, {}) for item in items)
             waiting = {unit.id for unit in ledger.units("todo")}
             on_progress(len(items) - len(waiting), len(items))
-            questions = _questions((i for i in items if i.id in waiting), settings, blind=blind)
+            questions = _questions((i for i in items if i.id in waiting), settings)
             answers = predictor.answer(questions, on_begin=lambda: ledger.claim(1))
             for done, (item_id, prediction) in enumerate(answers, len(items) - len(waiting) + 1):
                 ledger.finish(item_id, prediction.to_dict())
                 on_progress(done, len(items))
             records = _collect(ledger, items)
     write_records(place / PREDICTIONS, records)
-    about |= {"kinema": __version__}
+    about |= {"data": str(settings.data.resolve()), "loading": loaded, "kinema": __version__}
     write_atomically(place / RUN, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
     return score_run(place)
 
@@ -183,7 +190,6 @@ def _about(settings: EvalSettings, benchmark: Benchmark, items: Sequence[Item]) 
     """Everything but the model that decides the numbers; a ledger never goes on with others."""
     return {
         "benchmark": benchmark.name,
-        "data": str(settings.data.resolve()),
         "data_sha256": fingerprint_items(items),
         "split": settings.split or benchmark.splits[0],
         "limit": settings.limit,
@@ -191,7 +197,15 @@ def _about(settings: EvalSettings, benchmark: Benchmark, items: Sequence[Item]) 
         "sampling": settings.sampling.to_dict(),
         "params": settings.params.to_dict(),
         "rank_options": settings.rank_options,
+        "blind": settings.blind,
     }
+
+
+def _given(settings: CheckpointParts | EngineSettings) -> dict[str, Any]:
+    """What differs from the defaults, ready for JSON."""
+    values = {f.name: (getattr(settings, f.name), f.default) for f in fields(settings)}
+    given = {name: value for name, (value, default) in values.items() if value != default}
+    return {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
 
 
 def fingerprint_items(items: Sequence[Item]) -> str:
@@ -200,10 +214,12 @@ def fingerprint_items(items: Sequence[Item]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _questions(items: Iterable[Item], settings: EvalSettings, *, blind: bool) -> Iterator[Question]:
+def _questions(items: Iterable[Item], settings: EvalSettings) -> Iterator[Question]:
     benchmark, preset = find_benchmark(settings.benchmark), PRESETS[settings.preset]
     for item in items:
-        yield Question.of(item, benchmark, preset, settings.sampling, settings.data, blind=blind)
+        yield Question.of(
+            item, benchmark, preset, settings.sampling, settings.data, blind=settings.blind
+        )
 
 
 def _collect(ledger: Ledger, items: Sequence[Item]) -> list[Record]:
