@@ -138,6 +138,14 @@ class Ledger:
         """The unit is dangerous and is not tried again."""
         self._set(unit_id, "quarantined", error=reason)
 
+    def reopen(self, state: State) -> int:
+        """Units in this state are to do again, with all their attempts; returns how many."""
+        with self._transaction():
+            return self._database.execute(
+                "UPDATE unit SET state = 'todo', attempts = 0, error = NULL WHERE state = ?",
+                (state,),
+            ).rowcount
+
     def units(self, state: State | None = None) -> Iterator[Unit]:
         """All units, or those in one state, in the order they were added."""
         where = "WHERE state = ?" if state else ""
@@ -147,6 +155,13 @@ class Ledger:
             (state,) if state else (),
         )
         return map(_unit, rows)
+
+    def get(self, unit_id: str) -> Unit | None:
+        """One unit, None where there is none of this id."""
+        row = self._database.execute(
+            "SELECT id, payload, state, attempts, result, error FROM unit WHERE id = ?", (unit_id,)
+        ).fetchone()
+        return None if row is None else _unit(row)
 
     def counts(self) -> dict[State, int]:
         """How many units are in each state."""
@@ -231,10 +246,15 @@ def write_atomically(path: Path, text: str) -> None:
 
     One writer at a time: the next one writes over a draft that a killed one left behind.
     """
+    write_lines(path, [text], end="")
+
+
+def write_lines(path: Path, lines: Iterable[str], *, end: str = "\n") -> None:
+    """Write a whole file, line by line, or nothing; see :func:`write_atomically`."""
     draft = path.with_name(f".{path.name}.part")
     try:
         with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
+            file.writelines(f"{line}{end}" for line in lines)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

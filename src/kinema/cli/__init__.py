@@ -6,6 +6,7 @@ COMMANDS = Table(
     "command",
     {
         "chat": Row("kinema.cli.chat:chat", summary="Ask about videos and images."),
+        "caption": Row("kinema.cli.caption:caption", summary="Describe videos, with times."),
         "answer": Row("kinema.cli.answer:answer", summary="Answer a file of prompts."),
         "probe": Row("kinema.cli.probe:probe", summary="Show what is in a media file."),
         "eval": Row("kinema.cli.eval:evaluate", summary="Measure models on a benchmark."),

@@ -11,10 +11,10 @@ from kinema.types import FrameSampling
 
 _FRAMES = Group("Which frames", sort_key=1)
 _WORDS = Group("How words are picked", sort_key=2)
-_ENGINE = Group("Where and how the model runs", sort_key=3)
+ENGINE_GROUP = Group("Where and how the model runs", sort_key=3)
 _PARTS = Group("Checkpoints in parts", sort_key=4)
 
 SamplingFlags = Annotated[FrameSampling, Parameter(name="*", group=_FRAMES)]
 WordFlags = Annotated[SamplingParams, Parameter(name="*", group=_WORDS)]
-EngineFlags = Annotated[EngineSettings, Parameter(name="*", group=_ENGINE)]
+EngineFlags = Annotated[EngineSettings, Parameter(name="*", group=ENGINE_GROUP)]
 PartFlags = Annotated[CheckpointParts, Parameter(name="*", group=_PARTS)]

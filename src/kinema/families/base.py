@@ -39,6 +39,8 @@ class Family:
     """False: frames go as images, each behind its time."""
     takes_image: bool = True
     """Still pictures are understood."""
+    writes_freely: bool = True
+    """Answers questions about plain text too, so that it can summarise."""
     image_and_video_in_one_call: bool = True
     """An image and a video may stand in one prompt."""
     needs_metadata: bool = False

@@ -8,6 +8,7 @@ TINY = Family(
     title="kinema tiny (EfficientNet-Lite0 + SmolLM2-135M-Instruct)",
     example="tiny",
     model_types=("kinema_tiny",),
+    writes_freely=False,
     ragged_batch_ok=True,
     default_sampling=FrameSampling(num_frames=16),
     content="text",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from kinema.messages import (
     VideoPart,
 )
 from kinema.tasks.evaluate.feeding import Feed, Question, Ready, load_clip, read_ahead
-from kinema.tasks.models import Model
+from kinema.tasks.models import Model, revision_of
 from kinema.types import Frames
 
 _READERS = 2
@@ -64,17 +63,8 @@ class Predictor:
 
     @cached_property
     def revision(self) -> str:
-        """Sixteen hex digits of the checkpoint's small files and the sizes of its weights."""
-        folder = self._model.checkpoint.folder
-        if folder is None:
-            return ""
-        digest = hashlib.sha256()
-        for path in sorted(folder.iterdir()):
-            if path.suffix == ".json" and path.stat().st_size < 1_000_000:
-                digest.update(path.read_bytes())
-            elif path.is_file():
-                digest.update(f"{path.name} {path.stat().st_size}".encode())
-        return digest.hexdigest()[:16]
+        """Sixteen hex digits of the checkpoint's files."""
+        return revision_of(self._model.checkpoint)
 
     def answer(
         self, questions: Iterable[Question], *, on_begin: Callable[[], object]

@@ -1,0 +1,1 @@
+"""Describing videos: segments, prompts, chapters, summaries, quality and exports; no engine."""

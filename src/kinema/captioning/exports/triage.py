@@ -1,0 +1,67 @@
+"""What went into a run, and what could not be used: a row a video."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kinema.captioning.exports import RunExport
+from kinema.captioning.exports.csv import csv_lines
+from kinema.captioning.records import VideoRecord
+from kinema.ledger import write_lines
+
+_FACTS = (
+    "container",
+    "codec",
+    "duration_seconds",
+    "num_frames",
+    "fps",
+    "fps_mode",
+    "width",
+    "height",
+    "rotation_degrees",
+    "hdr",
+    "interlaced",
+    "has_audio",
+    "audio_codec",
+    "size_bytes",
+)
+_COLUMNS = ("source", "status", *_FACTS, "damaged_segments", "warnings", "error")
+
+
+def write_triage(records: Iterable[VideoRecord], path: Path) -> None:
+    """Facts about each file: codec, length, rotation, HDR, sound, damage."""
+    write_lines(path, csv_lines(_COLUMNS, (_row(record) for record in records)))
+
+
+def write_failed(records: Iterable[VideoRecord], path: Path) -> None:
+    """Every video that has no caption for some of it, and why."""
+    failed = (record for record in records if record.status != "ok")
+    write_lines(path, (json.dumps(_why(record), ensure_ascii=False) for record in failed))
+
+
+def _row(record: VideoRecord) -> dict[str, Any]:
+    info = record.info or {}
+    return {name: info.get(name) for name in _FACTS} | {
+        "source": record.source,
+        "status": record.status,
+        "damaged_segments": sum(caption.error is not None for caption in record.captions),
+        "warnings": " ".join(record.warnings),
+        "error": record.error,
+    }
+
+
+def _why(record: VideoRecord) -> dict[str, Any]:
+    segments = {c.index: c.error for c in record.captions if c.error is not None}
+    return {
+        "source": record.source,
+        "status": record.status,
+        "error": record.error,
+        "segments": segments,
+    }
+
+
+TRIAGE = RunExport("triage.csv", write_triage)
+FAILED = RunExport("failed.jsonl", write_failed)

@@ -1,0 +1,136 @@
+"""What the model is asked: versioned templates with named fields.
+
+A template's version changes with its words, so that records say which words made them and a
+changed one never meets old results. Users replace a template with their own text, with the same
+``{fields}`` or none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kinema.errors import UnknownName
+
+
+@dataclass(frozen=True)
+class Template:
+    """Words with ``{fields}``."""
+
+    name: str
+    version: str
+    text: str
+
+    def fill(self, **values: str) -> str:
+        """The words with every known field replaced; other braces stay as they are."""
+        return re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], m[0]), self.text).strip()
+
+
+DESCRIPTION = Template(
+    "description",
+    "1",
+    "Describe in detail what happens in this part of a video, from {start} to {end}. {speech}"
+    "{style} {language}",
+)
+SUMMARY = Template(
+    "summary",
+    "1",
+    "These notes describe {what} of a video, in order, each with its number and time:\n\n"
+    "{notes}\n\n"
+    "Summarise in one paragraph what happens. Keep to the notes, put the numbers of the notes a "
+    "sentence stands on in square brackets behind it, like [1, 2], and do not mention notes. "
+    "{style} {language}",
+)
+TITLE = Template(
+    "title",
+    "1",
+    "This is the summary of {what} of a video:\n\n{summary}\n\n"
+    "Write a short title for it: at most eight words, the title alone, without quotation marks. "
+    "{language}",
+)
+
+_SPEECH = 'Meanwhile this is heard: "{words}". '
+STYLES: Mapping[str, str] = {
+    "detailed": "Use plain sentences and keep to what is visible.",
+    "brief": "Use one short sentence.",
+    "dense": "Name every person, thing, place, action and camera movement that is visible.",
+    "plain": "",
+}
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The three templates and what fills them for a whole run."""
+
+    description: Template = DESCRIPTION
+    summary: Template = SUMMARY
+    title: Template = TITLE
+    style: str = "detailed"
+    language: str | None = None
+
+    @classmethod
+    def chosen(
+        cls,
+        *,
+        prompt: str | None = None,
+        summary_prompt: str | None = None,
+        title_prompt: str | None = None,
+        style: str = "detailed",
+        language: str | None = None,
+    ) -> Prompts:
+        """The built-in templates, or the user's words in their place.
+
+        Raises:
+            UnknownName: no such style.
+        """
+        if style not in STYLES:
+            raise UnknownName("style", style, STYLES)
+        return cls(
+            _own("description", prompt) or DESCRIPTION,
+            _own("summary", _with_field(summary_prompt, "notes")) or SUMMARY,
+            _own("title", _with_field(title_prompt, "summary")) or TITLE,
+            style,
+            language,
+        )
+
+    def describe(self, *, start: str, end: str, speech: str = "") -> str:
+        """The question about one segment."""
+        heard = _SPEECH.replace("{words}", speech) if speech else ""
+        return self.description.fill(
+            start=start, end=end, speech=heard, style=STYLES[self.style], language=self._language
+        )
+
+    def summarise(self, notes: str, *, what: str) -> str:
+        """The question about numbered notes."""
+        return self.summary.fill(
+            notes=notes, what=what, style=STYLES[self.style], language=self._language
+        )
+
+    def entitle(self, summary: str, *, what: str) -> str:
+        """The question about a summary."""
+        return self.title.fill(summary=summary, what=what, language=self._language)
+
+    @property
+    def _language(self) -> str:
+        return f"Answer in {self.language}." if self.language else ""
+
+    def to_dict(self) -> dict[str, str | None]:
+        """What decides the words, ready for a fingerprint."""
+        templates = {t.name: f"{t.version}: {t.text}" for t in (self.description, self.summary)}
+        return templates | {
+            "title": f"{self.title.version}: {self.title.text}",
+            "style": f"{self.style}: {STYLES[self.style]}",
+            "language": self.language,
+        }
+
+
+def _own(name: str, text: str | None) -> Template | None:
+    return None if text is None else Template(name, "own", text)
+
+
+def _with_field(text: str | None, field: str) -> str | None:
+    """The user's words, with the material behind them where they do not say where it goes."""
+    if text is None or f"{{{field}}}" in text:
+        return text
+    return f"{text}\n\n{{{field}}}"

@@ -1,0 +1,189 @@
+"""What is known about one video after it was described: the one source of every export.
+
+All times are presentation seconds from the start of the video; ranges are half-open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
+
+Status = Literal["ok", "partial", "failed", "skipped", "quarantined"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A stretch of a video that gets one caption, and the frames that are shown to the model."""
+
+    index: int
+    start_seconds: float
+    end_seconds: float
+    frame_indices: tuple[int, ...]
+    frame_seconds: tuple[float, ...]
+    opens_with: str = "window"
+    """What begins it: window, start, cut, fade, split or list."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return _plain(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The value that :meth:`to_dict` wrote."""
+        return cls(**{name: _tupled(value) for name, value in values.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """One spoken word."""
+
+    text: str
+    start_seconds: float
+    end_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return _plain(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caption:
+    """What the model said about one segment, and which frames it saw."""
+
+    index: int
+    start_seconds: float
+    end_seconds: float
+    text: str
+    frame_indices: tuple[int, ...]
+    frame_seconds: tuple[float, ...]
+    skipped_frame_seconds: tuple[float, ...] = ()
+    """Frames left out because they look like the one before."""
+    finish_reason: str = "stop"
+    usage: Mapping[str, int] | None = None
+    attempt: int = 1
+    """1, or 2 where a second answer was better."""
+    fields: Any = None
+    """The answer as a JSON value, where a schema was given."""
+    speech: str | None = None
+    """What is said meanwhile, where speech was transcribed."""
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    """Why there is no caption; ``text`` is empty then."""
+    flags: tuple[str, ...] = ()
+    """What looks wrong; see :mod:`kinema.captioning.quality`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return _plain(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The value that :meth:`to_dict` wrote."""
+        kept = {"fields"}
+        return cls(**{k: v if k in kept else _tupled(v) for k, v in values.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentence:
+    """One sentence of a summary and the captions that it stands on."""
+
+    text: str
+    sources: tuple[int, ...]
+    """Indices of captions."""
+    support: float
+    """Share of the sentence's telling words that its sources say too, 0 to 1."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return _plain(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """Neighbouring segments that belong together."""
+
+    index: int
+    start_seconds: float
+    end_seconds: float
+    title: str
+    summary: tuple[Sentence, ...]
+    captions: tuple[int, ...]
+    """Indices of its captions."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return _plain(self) | {"summary": [sentence.to_dict() for sentence in self.summary]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The value that :meth:`to_dict` wrote."""
+        plain = {name: _tupled(value) for name, value in values.items()}
+        return cls(**plain | {"summary": sentences(values["summary"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRecord:
+    """Everything that was found out about one video."""
+
+    source: str
+    status: Status
+    content: str = ""
+    """Hash of the bytes."""
+    duration_seconds: float = 0.0
+    title: str = ""
+    summary: tuple[Sentence, ...] = ()
+    chapters: tuple[Chapter, ...] = ()
+    captions: tuple[Caption, ...] = ()
+    words: tuple[Word, ...] | None = None
+    """Speech; None where it was not asked for or there is no sound."""
+    info: Mapping[str, Any] | None = None
+    """What the file is: codec, size, rate, rotation, HDR, sound."""
+    fingerprint: str = ""
+    """Of every setting that decides the text."""
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    error_code: str | None = None
+
+    @property
+    def summary_text(self) -> str:
+        """The summary as one paragraph."""
+        return " ".join(sentence.text for sentence in self.summary)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return _plain(self) | {
+            "summary": [sentence.to_dict() for sentence in self.summary],
+            "chapters": [chapter.to_dict() for chapter in self.chapters],
+            "captions": [caption.to_dict() for caption in self.captions],
+            "words": None if self.words is None else [word.to_dict() for word in self.words],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The value that :meth:`to_dict` wrote."""
+        words = values["words"]
+        return cls(
+            **dict(values)
+            | {
+                "summary": sentences(values["summary"]),
+                "chapters": tuple(map(Chapter.from_dict, values["chapters"])),
+                "captions": tuple(map(Caption.from_dict, values["captions"])),
+                "words": None if words is None else tuple(Word(**word) for word in words),
+                "warnings": tuple(values["warnings"]),
+            }
+        )
+
+
+def sentences(values: list[dict[str, Any]]) -> tuple[Sentence, ...]:
+    """Sentences that were written as JSON."""
+    return tuple(Sentence(**value | {"sources": tuple(value["sources"])}) for value in values)
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    given = {f.name: getattr(value, f.name) for f in fields(value)}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

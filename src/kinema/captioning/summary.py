@@ -1,0 +1,265 @@
+"""From captions to chapters, a summary and titles, at any length of video.
+
+Captions are numbered notes. As many as fit the model's context are summarised in one call; where
+they do not fit, summaries of groups are summarised again. Every sentence keeps the captions that
+it stands on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from kinema.captioning.chapters import group
+from kinema.captioning.prompts import Prompts
+from kinema.captioning.records import Caption, Chapter, Sentence
+from kinema.captioning.steps import Answers, Call, Steps, call_id, together
+from kinema.captioning.text import Overlap, cited_sentences, short_clock, split_sentences, words
+from kinema.errors import ModelError, UsageError
+
+SummaryBy = Literal["auto", "model", "extract"]
+
+_MOST_SOURCES = 5
+_NEAR_BEST = 0.6
+_EXTRACTED = 5
+_TITLE_WORDS = 8
+_LINE_TOKENS = 24
+"""Number, times and line end of one note, at most."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Tokens that notes may take in one call.
+
+    Args:
+        room: for all notes of a call; None where the model has no limit.
+        count: tokens of a text.
+    """
+
+    room: int | None
+    count: Callable[[str], int]
+
+    @classmethod
+    def of(
+        cls,
+        context: int | None,
+        count: Callable[[str], int],
+        prompts: Prompts,
+        *,
+        max_new_tokens: int,
+    ) -> Budget:
+        """What is left of the context beside the question and its answer.
+
+        Raises:
+            UsageError: two notes of full length would not fit, so a long video could not be
+                summarised; said before any caption is made.
+        """
+        if context is None:
+            return cls(None, count)
+        question = count(prompts.summarise("", what="the whole"))
+        title = count(prompts.entitle("", what="the whole"))
+        room = context - max_new_tokens - max(question, title)
+        least = 2 * (max_new_tokens + _LINE_TOKENS)
+        if room < least:
+            fitting = max(1, (context - max(question, title) - 2 * _LINE_TOKENS) // 3)
+            raise UsageError(
+                f"Two captions of {max_new_tokens} tokens and their summary do not fit the "
+                f"model's {context} tokens.",
+                hint=f"Use --max-new-tokens {fitting} or less, or --summary-by extract.",
+            )
+        return cls(room, count)
+
+    def pack(self, notes: Sequence[Note]) -> list[list[Note]]:
+        """Neighbouring notes in as few calls as fit, at least two to a call."""
+        if self.room is None:
+            return [list(notes)]
+        groups: list[list[Note]] = []
+        taken = 0
+        for note in notes:
+            cost = self.count(note.text) + _LINE_TOKENS
+            if not groups or (taken + cost > self.room and len(groups[-1]) > 1):
+                groups.append([])
+                taken = 0
+            groups[-1].append(note)
+            taken += cost
+        return groups
+
+
+@dataclass(frozen=True)
+class Note:
+    """A caption, or the summary of some, on its way into a summary."""
+
+    text: str
+    start_seconds: float
+    end_seconds: float
+    captions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Title, summary and chapters of a video."""
+
+    title: str
+    summary: tuple[Sentence, ...]
+    chapters: tuple[Chapter, ...]
+
+
+@dataclass(frozen=True)
+class Summariser:
+    """Makes outlines of captions.
+
+    Args:
+        settings: fingerprint of all that decides an answer.
+        by_model: ask the model; else the most telling sentences of the captions are taken.
+        chapter_seconds: about how long a chapter is.
+    """
+
+    prompts: Prompts
+    budget: Callable[[], Budget]
+    settings: str
+    by_model: bool = True
+    chapter_seconds: float = 120.0
+
+    def outline(self, captions: Sequence[Caption]) -> Steps[Outline]:
+        """Chapters first, all at one time; then the video from its chapters."""
+        spoken = [c for c in captions if c.text]
+        if not spoken:
+            return Outline("", (), ())
+        groups = group(spoken, chapter_seconds=self.chapter_seconds)
+        overlap = Overlap(caption.text for caption in spoken)
+        texts = {caption.index: caption.text for caption in spoken}
+        alone = len(groups) == 1
+        chapters = yield from together(
+            [self._chapter(i, part, overlap, texts, alone) for i, part in enumerate(groups)]
+        )
+        if alone:
+            return Outline(chapters[0].title, chapters[0].summary, tuple(chapters))
+        notes = [_note_of(chapter) for chapter in chapters]
+        summary = yield from self._fold(notes, "the whole", overlap, texts)
+        title = yield from self._title(summary, "the whole")
+        return Outline(title, summary, tuple(chapters))
+
+    def _chapter(
+        self,
+        index: int,
+        captions: Sequence[Caption],
+        overlap: Overlap,
+        texts: dict[int, str],
+        alone: bool,
+    ) -> Steps[Chapter]:
+        notes = [Note(c.text, c.start_seconds, c.end_seconds, (c.index,)) for c in captions]
+        what = "the whole" if alone else "one chapter"
+        summary = yield from self._fold(notes, what, overlap, texts)
+        title = yield from self._title(summary, what)
+        return Chapter(
+            index=index,
+            start_seconds=notes[0].start_seconds,
+            end_seconds=notes[-1].end_seconds,
+            title=title,
+            summary=summary,
+            captions=tuple(c.index for c in captions),
+        )
+
+    def _fold(
+        self, notes: Sequence[Note], what: str, overlap: Overlap, texts: dict[int, str]
+    ) -> Steps[tuple[Sentence, ...]]:
+        """Summaries of summaries, until one call holds all that is left."""
+        if not self.by_model:
+            return extract(notes, overlap)
+        while True:
+            groups = self.budget().pack(notes)
+            calls = [self._call("summarise", self._ask(part, what)) for part in groups]
+            answers = yield calls
+            found = [
+                attributed(_text_of(call, answers), part, overlap, texts)
+                for call, part in zip(calls, groups, strict=True)
+            ]
+            if len(found) == 1:
+                return found[0]
+            notes = [_note(part, said) for part, said in zip(groups, found, strict=True)]
+
+    def _title(self, summary: Sequence[Sentence], what: str) -> Steps[str]:
+        text = " ".join(sentence.text for sentence in summary)
+        if not self.by_model:
+            return " ".join(text.split()[:_TITLE_WORDS]).rstrip(".,;:")
+        call = self._call("entitle", self.prompts.entitle(text, what=what))
+        answers = yield [call]
+        said = _text_of(call, answers).strip().splitlines()
+        return said[0].strip().strip('"“”*# ') if said else ""
+
+    def _ask(self, notes: Sequence[Note], what: str) -> str:
+        lines = (
+            f"[{number}] {short_clock(n.start_seconds)}–{short_clock(n.end_seconds)} {n.text}"
+            for number, n in enumerate(notes, start=1)
+        )
+        return self.prompts.summarise("\n".join(lines), what=what)
+
+    def _call(self, kind: Literal["summarise", "entitle"], text: str) -> Call:
+        return Call(id=call_id(self.settings, kind=kind, text=text), kind=kind, text=text)
+
+
+def attributed(
+    text: str, notes: Sequence[Note], overlap: Overlap, texts: dict[int, str]
+) -> tuple[Sentence, ...]:
+    """Sentences of a summary with the captions they stand on.
+
+    Cited notes are believed, and where a note stands for several captions, or none is cited, those
+    that share the most telling words are taken.
+    """
+    found = []
+    for sentence, numbers in cited_sentences(text):
+        cited = [notes[n - 1] for n in numbers if 1 <= n <= len(notes)]
+        candidates = sorted({i for note in cited or notes for i in note.captions})
+        exact = bool(cited) and all(len(note.captions) == 1 for note in cited)
+        sources = candidates if exact else _nearest(sentence, candidates, overlap, texts)
+        support = overlap.share(sentence, [texts[i] for i in sources])
+        found.append(Sentence(text=sentence, sources=tuple(sources), support=round(support, 4)))
+    return tuple(found)
+
+
+def _nearest(
+    sentence: str, candidates: Sequence[int], overlap: Overlap, texts: dict[int, str]
+) -> list[int]:
+    """Captions that share about as much as the best one; all where none shares anything."""
+    shares = {i: overlap.share(sentence, [texts[i]]) for i in candidates}
+    best = max(shares.values(), default=0.0)
+    if best == 0:
+        return list(candidates)
+    near = [i for i in candidates if shares[i] >= _NEAR_BEST * best]
+    return sorted(sorted(near, key=lambda i: -shares[i])[:_MOST_SOURCES])
+
+
+def extract(notes: Sequence[Note], overlap: Overlap) -> tuple[Sentence, ...]:
+    """The first sentences that say something new, in their order, with all who say the same."""
+    sources: dict[str, list[int]] = {}
+    for note in notes:
+        for sentence in split_sentences(note.text):
+            if words(sentence):
+                sources.setdefault(sentence, []).extend(note.captions)
+    said = list(sources)
+    weights = {s: overlap.share(" ".join(said), [s]) for s in said}
+    kept = sorted(said, key=lambda s: -weights[s])[:_EXTRACTED]
+    return tuple(
+        Sentence(text=s, sources=tuple(dict.fromkeys(sources[s])), support=1.0)
+        for s in said
+        if s in kept
+    )
+
+
+def _note_of(chapter: Chapter) -> Note:
+    text = " ".join(sentence.text for sentence in chapter.summary)
+    return Note(text, chapter.start_seconds, chapter.end_seconds, chapter.captions)
+
+
+def _note(notes: Sequence[Note], said: Sequence[Sentence]) -> Note:
+    captions = tuple(i for note in notes for i in note.captions)
+    text = " ".join(sentence.text for sentence in said)
+    return Note(text, notes[0].start_seconds, notes[-1].end_seconds, captions)
+
+
+def _text_of(call: Call, answers: Answers) -> str:
+    answer = answers[call.id]
+    if answer.error is not None:
+        raise ModelError(f"The summary failed: {answer.error}")
+    return answer.text

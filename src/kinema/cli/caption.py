@@ -1,0 +1,229 @@
+"""``kinema caption``: videos described, timed, summarised, exported."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kinema.captioning.exports import check_folder, check_formats
+from kinema.captioning.quality import parse_worst
+from kinema.captioning.result import DEMO_BACKENDS, DEMO_MODELS
+from kinema.captioning.segments import SegmentOptions
+from kinema.captioning.text import short_clock
+from kinema.cli.flags import ENGINE_GROUP, PartFlags, SamplingFlags, WordFlags
+from kinema.cli.output import Status, complain, put, put_record, say
+from kinema.engines import EngineSettings
+from kinema.errors import KinemaError, PartialFailure, UsageError
+from kinema.messages import SamplingParams
+from kinema.tasks.caption.inputs import VideoInput, find_inputs, parse_shard
+from kinema.tasks.caption.job import CaptionJob, Progress
+from kinema.tasks.caption.options import CaptionOptions
+from kinema.tasks.caption.outputs import Outputs
+from kinema.tasks.imports import CheckpointParts
+from kinema.tasks.models import DEFAULT_MODEL, find_model
+from kinema.types import FrameSampling
+
+_RESULT = Path("result.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionRun:
+    """Which model works, what is written, and how much at a time."""
+
+    model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
+    """tiny, a checkpoint folder, family:FOLDER, a name on a model hub, or the demo's Qwen2_VL …"""
+    backend: Annotated[str | None, Parameter(alias="--engine")] = None
+    """hf, vllm, openai …, instead of the family's first: see `kinema models`."""
+    result_path: Path | None = None
+    """File for one video's result; result.json where there is no --output."""
+    output: Annotated[Path | None, Parameter(alias="-o")] = None
+    """Folder for exports, captions.jsonl, triage.csv and failed.jsonl."""
+    export: tuple[str, ...] = ()
+    """Files to write into --output, with commas between them: srt,vtt,chapters …"""
+    multithreading: bool = False
+    """Have --max-threads requests on their way at once, instead of the engine's own number."""
+    max_threads: int | None = None
+    """Requests at once, with --multithreading."""
+    limit: int | None = None
+    """Take the first so many videos."""
+    shard: str | None = None
+    """Take one part of the videos: 0/8 to 7/8 are the parts of eight."""
+    workers: int = 2
+    """Processes that decode."""
+    answers: Path | None = None
+    """Keep the model's answers in this file, which runs may share."""
+    recaption: str | None = None
+    """Ask again where captions are flagged: worst:5% of all of them."""
+    retry_failed: bool = False
+    """Try videos again that failed in an earlier run."""
+    force: bool = False
+    """Start over where a run with other settings left results."""
+    json: bool = False
+    """Print one JSON record a video."""
+    quiet: Annotated[bool, Parameter(alias="-q")] = False
+    """Print no summaries, only write files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionEngine(EngineSettings):
+    """Engine settings; --batch-size means frames of a caption here."""
+
+    batch_size: Annotated[int, Parameter(name="--requests")] = 8
+    """Requests that run together at most (hf)."""
+
+
+def caption(
+    *videos: str,
+    run: Annotated[CaptionRun, Parameter(name="*")] = CaptionRun(),
+    options: Annotated[CaptionOptions, Parameter(name="*")] = CaptionOptions(),
+    segments: Annotated[SegmentOptions, Parameter(name="*")] = SegmentOptions(),
+    sampling: SamplingFlags = FrameSampling(),
+    params: WordFlags = SamplingParams(),
+    settings: Annotated[CaptionEngine, Parameter(name="*", group=ENGINE_GROUP)] = CaptionEngine(),
+    parts: PartFlags = CheckpointParts(),
+) -> int:
+    """Describe videos: captions with times, chapters, a summary and a title.
+
+    A run that was stopped goes on where it ended.
+
+    Examples:
+      kinema caption clip.mp4 --fps 1 --batch-size 4 --result-path result.json
+      kinema caption videos/ -o out --export srt,vtt,markdown --segment-by shots
+      kinema caption list.csv -o out --shard 0/8 --limit 1000
+
+    Args:
+        videos: Files, folders, globs, .tar archives, or lists: .txt, .csv, .jsonl.
+    """
+    formats = _formats(run)
+    inputs = _inputs(videos, run)
+    job = CaptionJob(
+        inputs=inputs,
+        state=_state(run),
+        model=find_model(
+            DEMO_MODELS.get(run.model, run.model),
+            engine=DEMO_BACKENDS.get(run.backend or "", run.backend),
+            parts=parts,
+        ),
+        params=params,
+        engine=_engine(settings, run),
+        options=options,
+        segments=segments,
+        sampling=sampling,
+        answers=run.answers,
+        tag=f"-{run.shard.replace('/', '-of-')}" if run.shard else "",
+        workers=run.workers,
+        force=run.force,
+        retry_failed=run.retry_failed,
+        recaption=None if run.recaption is None else parse_worst(run.recaption),
+    )
+    outputs = Outputs(job, run.output, formats)
+    _work(job, outputs)
+    statuses = outputs.write_all()
+    _show(job, outputs, run)
+    return _end(statuses, run)
+
+
+def _formats(run: CaptionRun) -> list[str]:
+    names = [name.strip() for text in run.export for name in text.split(",") if name.strip()]
+    check_formats(names)
+    if names and run.output is None:
+        raise UsageError("--export goes with --output.", hint="Give a folder: --output out.")
+    return names
+
+
+def _inputs(videos: tuple[str, ...], run: CaptionRun) -> list[VideoInput]:
+    shard = None if run.shard is None else parse_shard(run.shard)
+    found = find_inputs(videos, shard=shard, limit=run.limit)
+    if len(found) != 1 and (run.result_path is not None or run.output is None):
+        raise UsageError(
+            f"{len(found)} videos were found, and --result-path holds one.",
+            hint="Give a folder for many: --output out.",
+        )
+    return found
+
+
+def _state(run: CaptionRun) -> Path:
+    """Where the ledger is: in the output folder, or beside the result."""
+    result = run.result_path or _RESULT
+    if run.output is not None:
+        check_folder(run.output)
+    if run.output is None or run.result_path is not None:
+        check_folder(result.parent)
+    if result.is_dir():
+        raise UsageError(f"{result} is a folder.", hint="Give a file to --result-path.")
+    return run.output / ".kinema" if run.output else result.with_name(f".{result.name}.kinema")
+
+
+def _engine(settings: EngineSettings, run: CaptionRun) -> EngineSettings:
+    if run.max_threads is not None and not run.multithreading:
+        raise UsageError("--max-threads goes with --multithreading.", hint="Give both.")
+    if run.max_threads is None:
+        return settings
+    if run.max_threads < 1:
+        raise UsageError(f"--max-threads is {run.max_threads}.", hint="Give 1 or more.")
+    return replace(settings, batch_size=run.max_threads, concurrency=run.max_threads)
+
+
+def _work(job: CaptionJob, outputs: Outputs) -> None:
+    status = Status()
+    inputs = {one.source: one for one in job.inputs}
+
+    def tell(progress: Progress) -> None:
+        status.clear()
+        if progress.described is not None:
+            outputs.write_one(inputs[progress.source], progress.described)
+        elif progress.problem is not None:
+            complain(progress.problem)
+        status(_line(progress))
+
+    try:
+        job.run(tell)
+    finally:
+        status.clear()
+
+
+def _line(progress: Progress) -> str:
+    parts = [
+        f"{progress.videos} of {progress.of} videos",
+        f"{progress.video_seconds / 3600:.2f} h of video",
+        f"{progress.failed} failed" if progress.failed else "",
+        f"{short_clock(progress.eta_seconds)} left" if progress.eta_seconds else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _show(job: CaptionJob, outputs: Outputs, run: CaptionRun) -> None:
+    """The result of one video, for people; records, where they were asked for."""
+    if run.output is None or run.result_path is not None:
+        described = next(job.results())
+        if described.record.captions:
+            outputs.write_result(run.result_path or _RESULT)
+    if run.json:
+        for described in job.results():
+            put_record(described.record.to_dict())
+    elif len(job.inputs) == 1 and not run.quiet:
+        record = next(job.results()).record
+        put("\n".join(filter(None, (record.title, record.summary_text))))
+        for note in record.warnings:
+            say(f"note: {note}")
+
+
+def _end(statuses: Counter[str], run: CaptionRun) -> int:
+    total, good = sum(statuses.values()), statuses["ok"]
+    where = f" in {run.output}{os.sep}" if run.output else ""
+    if good == total:
+        return 0
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+    if good == 0 and statuses["partial"] == 0:
+        raise KinemaError(
+            f"No video was described ({counts}).", hint="What is said above says why."
+        )
+    raise PartialFailure(
+        f"Some videos are not whole ({counts}).",
+        hint=f"failed.jsonl{where} says why; --retry-failed tries them again.",
+    )

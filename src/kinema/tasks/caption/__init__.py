@@ -1,0 +1,1 @@
+"""Captions for one video or many: a resumable job, and a stage for Python loops."""

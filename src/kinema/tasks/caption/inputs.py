@@ -1,0 +1,184 @@
+"""Which videos a command means: files, folders, globs, manifests and tars, in a fixed order."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import hashlib
+import json
+import os
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kinema.errors import NotMedia, UsageError
+from kinema.video.archive import SEPARATOR
+from kinema.video.url_gate import is_url
+
+SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("mp4", "m4v", "mov", "mkv", "webm", "avi", "ts", "mts", "m2ts", "mpg", "mpeg"),
+        *("flv", "wmv", "3gp", "ogv", "gif", "mxf"),
+    )
+)
+_MANIFESTS = (".txt", ".csv", ".jsonl", ".json")
+_COLUMNS = ("video", "path", "source", "file")
+
+
+@dataclass(frozen=True)
+class VideoInput:
+    """One video of a run."""
+
+    source: str
+    """Path, or ``shard.tar::member.mp4``."""
+    name: str
+    """Of its files in the output folder; no two are the same."""
+
+    @property
+    def stamp(self) -> str:
+        """Changes when the file does, found without reading it."""
+        path = Path(self.source.partition(f".tar{SEPARATOR}")[0])
+        path = Path(f"{path}.tar") if SEPARATOR in self.source else path
+        try:
+            status = path.stat()
+        except OSError:
+            return "missing"
+        return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def find_inputs(
+    words: Sequence[str | Path], *, shard: tuple[int, int] | None = None, limit: int | None = None
+) -> list[VideoInput]:
+    """Every video that the words mean, each once, the shard's part of them, at most ``limit``.
+
+    Args:
+        words: videos, folders (searched whole), globs, tars, or manifests: a .txt with a path a
+            line, a .csv or .jsonl with a column ``video``; their paths are relative to them.
+        shard: (i, n) keeps the i-th of n parts, counted from 0; a video's part depends on its
+            name alone.
+
+    Raises:
+        UsageError: nothing was found, or a manifest cannot be read.
+    """
+    sources = list(dict.fromkeys(s for word in words for s in _expand(str(word))))
+    if not sources:
+        raise UsageError(
+            f"No video was found in {', '.join(map(str, words)) or 'nothing'}.",
+            hint="Give files, folders, globs, .tar archives or a .txt, .csv or .jsonl list.",
+        )
+    names = _names(sources)
+    found = [VideoInput(s, n) for s, n in zip(sources, names, strict=True) if in_shard(s, shard)]
+    return found[:limit]
+
+
+def in_shard(source: str, shard: tuple[int, int] | None) -> bool:
+    """Whether a source belongs to the i-th of n parts; by its file name, not its place."""
+    if shard is None:
+        return True
+    index, count = shard
+    digest = hashlib.sha256(Path(source).name.encode()).digest()
+    return int.from_bytes(digest[:8]) % count == index
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``"2/8"``, counted from 0, as (2, 8).
+
+    Raises:
+        UsageError: it is none.
+    """
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise UsageError(f"--shard {text} is no shard.", hint="0/8 to 7/8 are the parts of eight.")
+    return int(index), int(count)
+
+
+def _expand(word: str) -> Iterator[str]:
+    if SEPARATOR in word:
+        yield word
+    elif is_url(word):
+        raise UsageError(
+            f"{word.partition('?')[0]} is an address.", hint="Download it and give the file."
+        )
+    elif os.path.isdir(word):
+        yield from _in_folder(Path(word))
+    elif any(c in word for c in "*?[") and not os.path.exists(word):
+        for path in sorted(glob.glob(word, recursive=True)):
+            yield from _expand(glob.escape(path) if not os.path.exists(path) else path)
+    elif word.endswith(".tar"):
+        yield from _in_tar(word)
+    elif word.endswith(_MANIFESTS):
+        yield from _in_manifest(Path(word))
+    else:
+        yield word
+
+
+def _in_folder(folder: Path) -> Iterator[str]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for name in sorted(files):
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                yield str(Path(root) / name)
+
+
+def _in_tar(archive: str) -> Iterator[str]:
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            names = [m.name for m in tar if m.isfile()]
+    except (OSError, tarfile.TarError) as problem:
+        raise NotMedia(
+            f"{archive} is no readable tar: {problem}.", hint="Compressed tars must be unpacked."
+        ) from problem
+    for name in sorted(names):
+        if Path(name).suffix.lower() in SUFFIXES:
+            yield f"{archive}{SEPARATOR}{name}"
+
+
+def _in_manifest(path: Path) -> Iterator[str]:
+    try:
+        rows = list(_rows(path))
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise UsageError(
+            f"{path} is no list of videos: {problem}.",
+            hint="A .txt has a path a line; a .csv, .json or .jsonl has a column `video`.",
+        ) from problem
+    for row in rows:
+        local = row if SEPARATOR not in row else row.partition(SEPARATOR)[0]
+        yield row if os.path.isabs(local) else str(path.parent / row)
+
+
+def _rows(path: Path) -> Iterator[str]:
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".txt":
+        lines = (line.strip() for line in text.splitlines())
+        yield from (line for line in lines if line and not line.startswith("#"))
+    elif path.suffix == ".csv":
+        yield from map(_video_of, csv.DictReader(text.splitlines()))
+    elif path.suffix == ".json":
+        yield from map(_video_of, json.loads(text))
+    else:
+        yield from (_video_of(json.loads(line)) for line in text.splitlines() if line.strip())
+
+
+def _video_of(row: object) -> str:
+    if isinstance(row, str):
+        return row
+    assert isinstance(row, dict)
+    for column in _COLUMNS:
+        if row.get(column):
+            return str(row[column])
+    raise KeyError(f"no column {' or '.join(_COLUMNS)}")
+
+
+def _names(sources: Iterable[str]) -> list[str]:
+    """File names without suffix; one that was taken already gets a mark of its whole path."""
+    taken: set[str] = set()
+    names = []
+    for source in sources:
+        name = Path(source.rpartition(SEPARATOR)[2]).stem or "video"
+        if name in taken:
+            name = f"{name}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
+        taken.add(name)
+        names.append(name)
+    return names

@@ -1,0 +1,105 @@
+"""What decides the text of a caption, beside the model and the way its words are picked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kinema.captioning.prompts import Prompts
+from kinema.captioning.summary import SummaryBy
+from kinema.config import fingerprint
+from kinema.engines import EngineSettings
+from kinema.errors import UsageError
+from kinema.messages import SamplingParams
+from kinema.tasks.models import Model, revision_of
+
+DEFAULT_FPS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionOptions:
+    """What the model is asked about a segment, and what is made of its answers."""
+
+    prompt: str | None = None
+    """Question about each segment; {start} and {end} stand for its times."""
+    summary_prompt: str | None = None
+    """Question about numbered captions, which stand where {notes} is, or behind it."""
+    title_prompt: str | None = None
+    """Question about a summary, which stands where {summary} is, or behind it."""
+    style: str = "detailed"
+    """How captions read: detailed, brief, dense or plain."""
+    language: str | None = None
+    """Language of all text: English, German, Chinese …"""
+    skip_similar: float | None = None
+    """Leave out frames whose brightness differs by less than this (of 255) from the one before;
+    first, middle and last stay."""
+    frame_size: int | None = None
+    """Scale frames down to this many pixels on their shorter side."""
+    summary_by: SummaryBy = "auto"
+    """Who summarises: the model, or its captions' own sentences (extract)."""
+    chapter_seconds: float = 120.0
+    """About how long a chapter is."""
+
+    def __post_init__(self) -> None:
+        if self.chapter_seconds <= 0:
+            raise UsageError("--chapter-seconds must be above 0.", hint="Try 120.")
+        if self.frame_size is not None and self.frame_size < 1:
+            raise UsageError("--frame-size must be 1 or more.", hint="Try 448.")
+
+    @property
+    def prompts(self) -> Prompts:
+        """The questions.
+
+        Raises:
+            UnknownName: no such style.
+        """
+        return Prompts.chosen(
+            prompt=self.prompt,
+            summary_prompt=self.summary_prompt,
+            title_prompt=self.title_prompt,
+            style=self.style,
+            language=self.language,
+        )
+
+    def by_model(self, model: Model) -> bool:
+        """Whether the model writes summaries, or they are put together from captions."""
+        if self.summary_by == "auto":
+            return model.family.writes_freely
+        return self.summary_by == "model"
+
+
+def answer_settings(
+    model: Model, engine: EngineSettings, params: SamplingParams, options: CaptionOptions
+) -> dict[str, Any]:
+    """Everything beside frames and words that decides an answer of the model.
+
+    Batching, devices and where a server stands are left out: they change no answer.
+    """
+    return {
+        "model": model.name,
+        "revision": revision_of(model.checkpoint),
+        "parts": {k: str(v) for k, v in vars(model.parts).items() if v is not None},
+        "engine": model.engine,
+        "served_model": engine.served_model,
+        "dtype": engine.dtype,
+        "quantization": engine.quantization,
+        "adapter": engine.adapter,
+        "params": params.to_dict(),
+        "skip_similar": options.skip_similar,
+        "frame_size": options.frame_size,
+    }
+
+
+def record_settings(
+    answers: Mapping[str, Any], plan: str, options: CaptionOptions
+) -> dict[str, Any]:
+    """Everything that decides a record: its plan, the answers, and how they are put together."""
+    return {
+        "answers": fingerprint(answers),
+        "plan": plan,
+        "prompts": options.prompts.to_dict(),
+        "summary_by": options.summary_by,
+        "chapter_seconds": options.chapter_seconds,
+        **{k: v for k, v in answers.items() if k in ("model", "engine", "params")},
+    }

@@ -1,0 +1,83 @@
+"""What a run leaves in its folder: files of each video, files of all, and what went wrong."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kinema.captioning.exports import VIDEO_EXPORTS, write_run, write_video
+from kinema.captioning.quality import Language, common_sentences, flagged
+from kinema.captioning.records import VideoRecord
+from kinema.captioning.result import demo_result
+from kinema.ledger import write_atomically
+from kinema.tasks.caption.describe import Described
+from kinema.tasks.caption.inputs import VideoInput
+from kinema.tasks.caption.job import CaptionJob
+
+ALWAYS = ("jsonl", "failed", "triage")
+"""Formats that every run with a folder writes."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Writes what a job found.
+
+    Args:
+        folder: None writes no exports.
+        formats: names of exports beside those that are always written.
+        wanted: ISO 639-1 code of the language that was asked for.
+        language: tells a text's language.
+    """
+
+    job: CaptionJob
+    folder: Path | None
+    formats: Sequence[str] = ()
+    wanted: str | None = None
+    language: Language | None = None
+
+    def write_one(self, one: VideoInput, described: Described) -> None:
+        """The files of one video, as soon as it ended."""
+        if self.folder is not None:
+            record = flagged(described.record, wanted=self.wanted, language=self.language)
+            write_video(record, self.formats, self.folder, one.name)
+
+    def write_all(self) -> Counter[str]:
+        """Everything that is not there yet, or says more now; returns how many of each status."""
+        common = common_sentences(described.record for described in self.job.results())
+        statuses: Counter[str] = Counter()
+        for one, record in zip(self.job.inputs, self._flagged(common), strict=True):
+            statuses[record.status] += 1
+            if self._is_stale(one, record, common):
+                assert self.folder is not None
+                write_video(record, self.formats, self.folder, one.name)
+        if self.folder is not None:
+            formats = dict.fromkeys((*ALWAYS, *self.formats))
+            write_run(lambda: self._flagged(common), formats, self.folder, tag=self.job.tag)
+        return statuses
+
+    def write_result(self, path: Path) -> dict[str, Any]:
+        """The captioning demo's file, of the only video."""
+        described = next(self.job.results())
+        record = flagged(described.record, wanted=self.wanted, language=self.language)
+        result = demo_result(record, described.timings, batch_size=self.job.segments.batch_size)
+        write_atomically(path, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+        return result
+
+    def _flagged(self, common: frozenset[str]) -> Iterator[VideoRecord]:
+        for described in self.job.results():
+            yield flagged(
+                described.record, common=common, wanted=self.wanted, language=self.language
+            )
+
+    def _is_stale(self, one: VideoInput, record: VideoRecord, common: frozenset[str]) -> bool:
+        if self.folder is None or not record.captions:
+            return False
+        boiled = any("boilerplate" in caption.flags for caption in record.captions)
+        again = any(caption.attempt > 1 for caption in record.captions)
+        suffixes = (VIDEO_EXPORTS.load(n).suffix for n in self.formats if n in VIDEO_EXPORTS)
+        missing = any(not (self.folder / f"{one.name}{suffix}").exists() for suffix in suffixes)
+        return missing or boiled or again

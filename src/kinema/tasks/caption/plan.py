@@ -1,0 +1,155 @@
+"""Looking at a video before the model does: what it is, where it is cut, what is said in it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from kinema.captioning.records import Segment, Word
+from kinema.captioning.segments import SegmentOptions, cut, read_ranges
+from kinema.config import fingerprint
+from kinema.tasks.caption.memo import Memo
+from kinema.types import FrameSampling
+from kinema.video import Workers, probe
+from kinema.video.cache import cached_index
+from kinema.video.source import open_media
+from kinema.video.stills import is_image, read_image
+from kinema.video.timeline import Timeline
+
+Transcribe = Callable[[str], tuple[Word, ...] | None]
+"""A source to its words; None where it has no sound."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoPlan:
+    """What is known about a video before a caption is made."""
+
+    source: str
+    content: str
+    """Hash of the bytes."""
+    duration_seconds: float
+    segments: tuple[Segment, ...]
+    info: Mapping[str, Any]
+    words: tuple[Word, ...] | None = None
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the source, ready for JSON."""
+        return {
+            "content": self.content,
+            "duration_seconds": self.duration_seconds,
+            "segments": [segment.to_dict() for segment in self.segments],
+            "info": dict(self.info),
+            "words": None if self.words is None else [word.to_dict() for word in self.words],
+            "warnings": list(self.warnings),
+        }
+
+    @classmethod
+    def from_dict(cls, source: str, values: Mapping[str, Any]) -> VideoPlan:
+        """The value that :meth:`to_dict` wrote, for a source with the same bytes."""
+        words = values["words"]
+        return cls(
+            source=source,
+            **dict(values)
+            | {
+                "segments": tuple(map(Segment.from_dict, values["segments"])),
+                "words": None if words is None else tuple(Word(**word) for word in words),
+                "warnings": tuple(values["warnings"]),
+            },
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """Plans videos; a plan that was made for the same bytes is taken from the memo.
+
+    Args:
+        workers: processes that may be killed; each file is opened in one of them first, so a file
+            that crashes its decoder takes nothing else down.
+        transcribe: turns sound into words; with ``transcribe_id``, its name in fingerprints.
+    """
+
+    options: SegmentOptions
+    sampling: FrameSampling
+    memo: Memo
+    workers: Workers
+    transcribe: Transcribe | None = None
+    transcribe_id: str = ""
+
+    def plan(self, source: str) -> VideoPlan:
+        """Look at one video.
+
+        Raises:
+            MediaError: it cannot be used.
+        """
+        content = content_of(source)
+        key = f"plan-{content}-{self.fingerprint}"
+        if (known := self.memo.get(key)) is not None:
+            return VideoPlan.from_dict(source, known)
+        made = self._look(source, content)
+        self.memo.put(key, made.to_dict())
+        return made
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of all that decides a plan; a list counts by what is in it."""
+        options = vars(self.options) | {"segment_list": None}
+        listed = self.options.segment_list
+        ranges = None if listed is None else read_ranges(listed)
+        return fingerprint(
+            {
+                "options": options,
+                "list": ranges,
+                "sampling": self.sampling.to_dict(),
+                "transcribe": self.transcribe_id,
+            }
+        )
+
+    def _look(self, source: str, content: str) -> VideoPlan:
+        first = self.workers.load_frames(source, single="first")
+        timeline = timeline_of(source)
+        segments, notes = cut(source, timeline, self.options, self.sampling)
+        info = replace(probe(source), keyframe_seconds=()).to_dict()
+        del info["source"], info["keyframe_seconds"]
+        words = self.transcribe(source) if self.transcribe is not None else None
+        if self.transcribe is not None and words is None:
+            notes = (*notes, "There is no sound to transcribe.")
+        return VideoPlan(
+            source=source,
+            content=content,
+            duration_seconds=timeline.duration_seconds,
+            segments=segments,
+            info=info,
+            words=words,
+            warnings=tuple(dict.fromkeys((*first.warnings, *info["warnings"], *notes))),
+        )
+
+
+def content_of(source: str) -> str:
+    """Thirty-two hex digits of a source's bytes.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    with open_media(source).open() as file:
+        digest = hashlib.blake2b(digest_size=16)
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def timeline_of(source: str) -> Timeline:
+    """When each frame is shown; a still picture is one frame without length.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    media = open_media(source)
+    if not is_image(media):
+        return cached_index(media).timeline
+    frames = read_image(media)
+    keyframes = frames.indices >= 0
+    return Timeline(frames.seconds, keyframes, frames.duration_seconds or 0.0)
