@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import lwm_tables
 from kinema.__main__ import main as kinema
 from kinema.tasks.models import model_table
 
@@ -76,6 +77,9 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "tree": file_tree,
     "first answer": first_answer,
     "families": family_table,
+    "lwm parity": lwm_tables.parity,
+    "lwm speed": lwm_tables.speed,
+    "lwm memory": lwm_tables.memory,
     "help": lambda: help_page("--help"),
     **{
         f"help {name}": (lambda name=name: help_page(f"{name} --help"))
