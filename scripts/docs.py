@@ -24,6 +24,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import lwm_tables
 from kinema.__main__ import main as kinema
 from kinema.cli import COMMANDS
 from kinema.evaluation.benchmarks import BENCHMARKS
@@ -127,6 +128,9 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "tree": file_tree,
     "first answer": first_answer,
     "families": family_table,
+    "lwm parity": lwm_tables.parity,
+    "lwm speed": lwm_tables.speed,
+    "lwm memory": lwm_tables.memory,
     "help": lambda: help_page("--help"),
     "benchmarks": benchmark_table,
     "metric parity": metric_parity_table,

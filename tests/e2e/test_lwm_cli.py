@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -14,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from small_lwm import CONFIG, make_lwm
 from support.clips import board, make_clip
-from support.lwm import CONFIG, make_lwm
 
 FAST_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 UPDATE = f"dict(vocab_size={CONFIG.vocab_size},vision_vocab_size={CONFIG.vision_vocab_size})"
@@ -173,6 +174,16 @@ def test_a_video_is_drawn(checkpoint, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["cat.mp4"]
 
 
+@pytest.mark.slow
+def test_text_only_checkpoint_needs_no_file_and_no_vqgan(tmp_path, capsys):
+    from kinema.lwm_vision_chat import chat, run
+
+    folder = make_lwm(tmp_path, replace(CONFIG, vision_vocab_size=0))
+    words = ["--prompt=Who?", f"--load_checkpoint={folder}/params", "--max_new_tokens=4"]
+    assert run(chat, words) == 0
+    assert capsys.readouterr().out.startswith("Question: Who?\nAnswer: ")
+
+
 @pytest.mark.parametrize(
     ("flag", "complaint"),
     [
@@ -184,6 +195,8 @@ def test_a_video_is_drawn(checkpoint, tmp_path):
         ("--load_llama_config=8b", "There is no LWM configuration '8b'"),
         ("--dtype=fp8", "no number format 'fp8'"),
         ("--prompt=", "--prompt is missing"),
+        ("--input_file=", "--input_file is missing"),
+        ("--vqgan_checkpoint=", "--vqgan_checkpoint is missing"),
         ("--nonsense=1", "nonsense"),
     ],
 )

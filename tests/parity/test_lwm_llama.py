@@ -102,6 +102,14 @@ def test_greedy_continuation_equals_that_of_transformers(leaves, theirs, scan):
     assert pieces[-1].tolist() == added.tolist()
 
 
+def test_answer_ends_at_the_end_token(leaves, theirs):
+    decoder, params = Decoder(CONFIG), jax.tree.map(jax.numpy.asarray, unflatten(leaves))
+    wanted = theirs[0][2]
+    settings = settings_of([greedy(12)], decoder)
+    *_, added = run(decoder, PickWords(eos_id=wanted[4]), params, PROMPTS[:1], settings)
+    assert added[0].tolist() == wanted[: wanted.index(wanted[4]) + 1]
+
+
 def test_cached_decoding_equals_running_the_longer_prompt(leaves):
     decoder, params = Decoder(CONFIG), jax.tree.map(jax.numpy.asarray, unflatten(leaves))
     settings = settings_of([greedy(5)], decoder)

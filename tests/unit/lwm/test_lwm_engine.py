@@ -20,8 +20,8 @@ from kinema.messages import (
 )
 from kinema.models.lwm.generate import batch
 from kinema.prompt import prepare
+from small_lwm import CONFIG, make_lwm, random_leaves, write_stream
 from support.clips import make_clip
-from support.lwm import CONFIG, make_lwm, random_leaves, write_stream
 
 FAMILY = family_named("lwm")
 GREEDY = SamplingParams(max_new_tokens=6, min_new_tokens=6)

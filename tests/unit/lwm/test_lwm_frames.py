@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from kinema.messages import SamplingParams
+from kinema.models.lwm import frames as frames_module
 from kinema.models.lwm.config import LWMConfig
 from kinema.models.lwm.frames import FrameCoder, crop_square
 from kinema.models.lwm.generate import PickWords, begin, settings_of
@@ -56,6 +57,18 @@ def test_clips_of_any_length_share_batches_and_keep_their_codes(coder):
     for clip, codes in zip(clips, together, strict=True):
         one_by_one = np.concatenate([coder.encode([clip[i : i + 1]])[0] for i in range(len(clip))])
         assert codes.tolist() == one_by_one.tolist()
+
+
+def test_frames_of_a_clip_are_encoded_together(coder, monkeypatch):
+    sizes, encode = [], frames_module._encode
+
+    def counted(config, params, pixels):
+        sizes.append(len(pixels))
+        return encode(config, params, pixels)
+
+    monkeypatch.setattr(frames_module, "_encode", counted)
+    coder.encode([np.zeros((8, 32, 32, 3), np.uint8)])
+    assert sizes == [8]
 
 
 def test_codes_become_pixels(coder):

@@ -1,8 +1,16 @@
-"""A random Large World Model in the released file formats: params, vqgan, tokenizer.model."""
+"""A small random Large World Model in the released file formats: params, vqgan, tokenizer.model.
+
+    python examples/small_lwm.py FOLDER               sees and draws, and says nothing of sense
+    python examples/small_lwm.py FOLDER --text-only   as the text releases: no vision, no VQGAN
+
+Tests use it, and whoever wants to try commands before downloading 14 GB.
+"""
 
 from __future__ import annotations
 
+import argparse
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import flax.serialization
@@ -71,6 +79,20 @@ def make_lwm(folder: Path, config: LWMConfig = CONFIG, *, chunk_bytes: int = 100
         write_stream(folder / "params", random_leaves(config))
     finally:
         flax.serialization.MAX_CHUNK_SIZE = usual
-    (folder / "vqgan").write_bytes(pickle.dumps(unflatten(vqgan_leaves())))
+    if config.sees:
+        (folder / "vqgan").write_bytes(pickle.dumps(unflatten(vqgan_leaves())))
     write_tokenizer(folder / "tokenizer.model")
     return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A small random LWM checkpoint.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--text-only", action="store_true")
+    asked = parser.parse_args()
+    vision = 0 if asked.text_only else CONFIG.vision_vocab_size
+    print(make_lwm(asked.folder, replace(CONFIG, vision_vocab_size=vision)))
+
+
+if __name__ == "__main__":
+    main()
