@@ -17,6 +17,7 @@ from kinema.ledger import Ledger, Unit
 from kinema.messages import (
     Completion,
     Conversation,
+    FeaturesPart,
     ImagePart,
     Message,
     Part,
@@ -26,6 +27,7 @@ from kinema.messages import (
     TextPart,
     VideoPart,
 )
+from kinema.tasks.chat import FEATURES_SUFFIX
 from kinema.tasks.models import Model
 from kinema.tasks.prompts_file import (
     MediaBase,
@@ -35,7 +37,7 @@ from kinema.tasks.prompts_file import (
     understand,
     write_records,
 )
-from kinema.types import Frames, FrameSampling
+from kinema.types import Features, Frames, FrameSampling
 
 _MAX_ATTEMPTS = 25
 """A run may be killed this often in the middle of one record before the record is given up."""
@@ -233,15 +235,17 @@ class _Worker:
         key = f"{question.kind} {question.medium}"
         if self._medium is None or self._medium[0] != key:
             source = self._base.find(question.medium)
-            part: Part = (
-                ImagePart(source)
-                if question.kind == "image"
-                else VideoPart(source, self._job.sampling)
-            )
-            said = Conversation((Message("user", (part,)),))
+            said = Conversation((Message("user", (self._part(question.kind, source),)),))
             decoded = prompts.decode(said, self._job.model.family).messages[0].parts[0]
             self._medium = (key, _named(decoded, question.medium))
         return self._medium[1]
+
+    def _part(self, kind: str | None, source: Path | bytes) -> Part:
+        if kind == "image":
+            return ImagePart(source)
+        if isinstance(source, Path) and source.suffix.lower() == FEATURES_SUFFIX:
+            return FeaturesPart(source)
+        return VideoPart(source, self._job.sampling)
 
     def _with_bos(self, request: Request) -> Request:
         bos = (self._job.model.checkpoint.special_tokens or {}).get("bos_token", "")
@@ -290,7 +294,7 @@ class _Worker:
             "model_id": job.options.model_id or job.model.name,
             "answer_id": payload.get("answer_id", 0),
             "metadata": payload.get("metadata", {}),
-            "frames": [medium.frames.to_dict() for medium in request.media],
+            "frames": [seen.to_dict() for seen in _seen(request)],
             "usage": vars(completion.usage).copy(),
             "finish_reason": completion.finish_reason,
             "error": None,
@@ -353,6 +357,10 @@ def _final(record: Any, unit: Unit) -> dict[str, Any]:
     if unit.state != "done":
         return own | {"pred_answer": None, "error": unit.error or unit.state}
     return own | {name: unit.result[name] for name in _ADDED if name in unit.result}
+
+
+def _seen(request: Request) -> list[Frames | Features]:
+    return [*(medium.frames for medium in request.media), *request.features]
 
 
 def _named(part: Part, name: str) -> Part:
