@@ -312,7 +312,9 @@ def test_add_bos_begins_the_prompt_with_the_tokenizers_mark(shelf, tmp_path, cap
     assert record["full_text"].startswith("<s> [INST]") is asked
 
 
-@pytest.mark.parametrize(("algorithm", "ours"), [("int8_sq", "int8"), ("awq", "int4")])
+@pytest.mark.parametrize(
+    ("algorithm", "ours"), [("int8_sq", "int8"), ("awq", "int4"), ("fp8", "fp8")]
+)
 def test_quantised_neva_answers(shelf, tmp_path, capsys, algorithm, ours):
     pytest.importorskip("torchao")
     config = tmp_path / "neva_inference.yaml"
