@@ -125,6 +125,18 @@ class Ledger:
         """The unit is done; its JSON result and its state become true together."""
         self._set(unit_id, "done", result=_dump(result))
 
+    def settle(self, results: Mapping[str, Any], errors: Mapping[str, str]) -> None:
+        """Units that ran together are done, or failed for good, in one transaction.
+
+        So a batch is never cut by a crash, and what runs again runs in the same company.
+        """
+        done = [("done", _dump(result), None, unit) for unit, result in results.items()]
+        failed = [("failed", None, error, unit) for unit, error in errors.items()]
+        with self._transaction():
+            self._database.executemany(
+                "UPDATE unit SET state = ?, result = ?, error = ? WHERE id = ?", [*done, *failed]
+            )
+
     def fail(self, unit_id: str, error: str, *, retry: bool = False) -> None:
         """The unit failed: for good, or to be tried again while it has attempts left."""
         again = retry and self._attempts(unit_id) < self._max_attempts

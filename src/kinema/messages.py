@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from kinema.errors import UsageError
-from kinema.types import Frames, FrameSampling, Source
+from kinema.types import Features, Frames, FrameSampling, Source
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "error"]
@@ -43,7 +43,7 @@ class VideoPart:
 class FeaturesPart:
     """Features of one video that an encoder wrote to a file earlier."""
 
-    path: Path
+    source: Path | Features
 
 
 Part = TextPart | ImagePart | VideoPart | FeaturesPart
@@ -167,6 +167,8 @@ class Request:
     params: SamplingParams = SamplingParams()
     conversation: Conversation = Conversation()
     """The same request unrendered, for servers that write their own prompt."""
+    features: tuple[Features, ...] = ()
+    """Instead of media: rows of an encoder, in prompt order."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 from kinema.errors import ContextTooLong, MissingCapability
 from kinema.families import Checkpoint, Family
 from kinema.families.chat_template import render, takes_parts
+from kinema.lazy import load
 from kinema.messages import (
     Conversation,
     FeaturesPart,
@@ -29,7 +30,7 @@ from kinema.messages import (
     TextPart,
     VideoPart,
 )
-from kinema.types import Frames
+from kinema.types import Features, Frames
 from kinema.video import load_frames, load_image
 
 Count = Callable[[Request], int]
@@ -58,7 +59,9 @@ def _decode_part(part: Part, family: Family) -> Part:
         if not isinstance(part.source, Frames):
             return ImagePart(load_image(part.source))
     if isinstance(part, FeaturesPart):
-        _require(False, family, "precomputed features")
+        _require(family.takes_features, family, "precomputed features")
+        if not isinstance(part.source, Features):
+            return FeaturesPart(load("kinema.models.videolm.features:read_features")(part.source))
     return part
 
 
@@ -111,13 +114,21 @@ def prepare(
     conversation = _with_system(conversation, family)
     family = _without_video_beside_images(conversation, family)
     _require_one_length(conversation, family)
+    _require_features_alone(conversation)
     family, template = _choose_template(family, checkpoint)
     media = tuple(_media(conversation, family))
     guard = _Guard(_control_strings(family, checkpoint))
     messages = [_template_message(message, family, guard) for message in conversation.messages]
     text = render(template, messages, special_tokens=checkpoint.special_tokens or {})
     prompt = Prompt(text, tuple(guard.literals))
-    return Request(request_id, prompt, media, params, conversation)
+    return Request(
+        request_id,
+        prompt,
+        media,
+        params,
+        conversation,
+        tuple(_features(conversation)),
+    )
 
 
 def _with_system(conversation: Conversation, family: Family) -> Conversation:
@@ -148,6 +159,15 @@ def _require_one_length(conversation: Conversation, family: Family) -> None:
         )
 
 
+def _require_features_alone(conversation: Conversation) -> None:
+    kinds = {type(part) for part in conversation.media}
+    if FeaturesPart in kinds and len(kinds) > 1:
+        raise MissingCapability(
+            "Precomputed features and frames do not go into one conversation.",
+            hint="Give the features of all media, or the media themselves.",
+        )
+
+
 def _choose_template(family: Family, checkpoint: Checkpoint) -> tuple[Family, str]:
     """The checkpoint's template, else the family's, and the family as that template is fed."""
     own = checkpoint.chat_template
@@ -158,6 +178,8 @@ def _choose_template(family: Family, checkpoint: Checkpoint) -> tuple[Family, st
 
 def _media(conversation: Conversation, family: Family) -> Iterable[Media]:
     for part in conversation.media:
+        if isinstance(part, FeaturesPart):
+            continue
         frames = part.source if isinstance(part, ImagePart | VideoPart) else None
         if not isinstance(frames, Frames):
             raise TypeError("prepare() wants a decoded conversation; call decode() first")
@@ -165,6 +187,14 @@ def _media(conversation: Conversation, family: Family) -> Iterable[Media]:
             yield Media("video", frames)
         else:
             yield from (Media("image", frames[i : i + 1]) for i in range(len(frames)))
+
+
+def _features(conversation: Conversation) -> Iterable[Features]:
+    for part in conversation.media:
+        if isinstance(part, FeaturesPart):
+            if not isinstance(part.source, Features):
+                raise TypeError("prepare() wants a decoded conversation; call decode() first")
+            yield part.source
 
 
 class _Guard:
@@ -195,7 +225,7 @@ def _template_message(message: Message, family: Family, guard: _Guard) -> Mappin
 def _typed(part: Part, family: Family, guard: _Guard) -> list[dict[str, str]]:
     if isinstance(part, TextPart):
         return [{"type": "text", "text": guard(part.text)}]
-    if isinstance(part, VideoPart) and family.takes_video:
+    if isinstance(part, FeaturesPart) or (isinstance(part, VideoPart) and family.takes_video):
         return [{"type": "video"}]
     if isinstance(part, VideoPart) and isinstance(part.source, Frames):
         return [piece for seconds in part.source.seconds for piece in _timed_image(seconds)]

@@ -7,8 +7,8 @@ what to take is a :class:`FrameSampling`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -248,6 +248,40 @@ class Frames:
             "width": self.pixels.shape[2],
             "indices": self.indices.tolist(),
             "seconds": [round(s, 6) for s in self.seconds.tolist()],
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Features:
+    """What an encoder saw of one video and stored: rows instead of pictures, and how they came."""
+
+    values: Any
+    """float[N, L, D] tensor: rows, tower layers, width."""
+    num_frames: int
+    """Frames that were looked at."""
+    seconds: tuple[float, ...] = ()
+    """Presentation times of the frames, where they were written down."""
+    source: str = ""
+    """What the user would call the source."""
+    made: Mapping[str, Any] = field(default_factory=dict)
+    """Tower, layer, pooling and sampling, as the file says."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know, a plain sentence each."""
+
+    @property
+    def seen(self) -> str:
+        """One line for people: ``saw features of 100 frames, 0.00–150.28 s``."""
+        span = f", {self.seconds[0]:.2f}–{self.seconds[-1]:.2f} s" if self.seconds else ""
+        return f"saw features of {self.num_frames} frames{span}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the rows, ready for JSON."""
+        return {
+            "source": self.source,
+            "num_frames": self.num_frames,
+            "seconds": list(self.seconds),
+            "features": dict(self.made),
             "warnings": list(self.warnings),
         }
 

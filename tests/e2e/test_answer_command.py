@@ -1,17 +1,17 @@
 """``kinema answer`` and ``kinema chat`` on checkpoints in their makers' formats."""
 
+import io
 import json
 import random
-import time
-from multiprocessing import get_context
-from pathlib import Path
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from kinema.cli.app import run
 from kinema.messages import SamplingParams
-from kinema.tasks.answer import AnswerJob, AnswerOptions
 from kinema.tasks.chat import Chat
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import find_model
@@ -206,33 +206,192 @@ def test_pieces_that_a_family_does_not_take_are_refused(shelf, capsys):
     assert "Video NeVA takes no --projection." in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def chatgpt_words(shelf, *more):
+    words = ["--model", f"video-chatgpt:{shelf / 'base'}", "--max-new-tokens", "6"]
+    projection = ["--projection", str(shelf / "video_chatgpt-7B.bin")]
+    return [*words, *projection, "--min-new-tokens", "6", *more]
+
+
+def ask_lines(monkeypatch, capsys, words, lines):
+    """The records of a conversation held over standard input."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+    assert run([*words, "--json"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def features_of(shelf):
+    """Writes the features file of a clip, as the shelf's Video-ChatGPT sees it."""
+
+    def write(clip, path, **sampling):
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        import kinema
+        from kinema.models.videolm.features import FeaturesHeader, save_features
+
+        parts = CheckpointParts(projection=shelf / "video_chatgpt-7B.bin")
+        folder = find_model(f"video-chatgpt:{shelf / 'base'}", parts=parts).checkpoint.folder
+        model = AutoModelForImageTextToText.from_pretrained(folder)
+        frames = kinema.load_frames(clip, **sampling)
+        processor = AutoProcessor.from_pretrained(folder)
+        inputs = processor(text="<video>", videos=[frames.pixels], return_tensors="pt")
+        with torch.no_grad():
+            values = model.encode(inputs["pixel_values"].to(model.dtype), inputs["num_frames"])
+        header = FeaturesHeader.for_config(
+            model.config,
+            num_frames=len(frames),
+            seconds=tuple(frames.seconds.tolist()),
+            source=clip.name,
+        )
+        save_features(path, values, header)
+        return path
+
+    return write
+
+
+def test_features_of_a_file_hold_the_conversation_of_their_video(
+    shelf, tmp_path, monkeypatch, capsys, features_of
+):
+    clip = shelf / "video_0.mp4"
+    stored = features_of(clip, tmp_path / "0.safetensors", num_frames=100, formula="segments")
+    said = []
+    for medium in (clip, stored):
+        words = ["chat", str(medium), *chatgpt_words(shelf, "--conv-mode", "vicuna_v1_1")]
+        said.append(ask_lines(monkeypatch, capsys, words, ["What?", "And then?"]))
+    for seen, read in zip(*said, strict=True):
+        assert read["answer"] == seen["answer"]
+        assert read["usage"] == seen["usage"]
+    (features,) = said[1][1]["frames"]
+    assert features["source"] == "video_0.mp4"
+    assert features["num_frames"] == said[0][1]["frames"][0]["num_frames"]
+    assert features["features"]["pooling"] == "spatio_temporal"
+
+
+def test_a_file_of_questions_answers_like_a_chat_also_from_features(
+    shelf, tmp_path, capsys, features_of
+):
+    clip = shelf / "video_1.mp4"
+    features_of(clip, tmp_path / "1.safetensors", num_frames=100, formula="segments")
+    records = [{"video": name, "text": "<video>\nWhat?"} for name in (clip, "1.safetensors")]
+    prompts = ask_file(tmp_path / "p.jsonl", [r | {"video": str(r["video"])} for r in records])
+    words = ["answer", prompts, "-o", str(tmp_path / "out.jsonl"), "-q", *chatgpt_words(shelf)]
+    assert run([*words, "--media-base-path", str(tmp_path)]) == 0
+    seen, read = read_lines(tmp_path / "out.jsonl")
+    capsys.readouterr()
+    assert run(["chat", str(clip), "What?", *chatgpt_words(shelf), "-q"]) == 0
+    assert seen["pred_answer"] == read["pred_answer"] == capsys.readouterr().out.strip()
+
+
+def test_features_that_another_model_made_are_refused_by_name(shelf, tmp_path, capsys, features_of):
+    stored = features_of(shelf / "video_0.mp4", tmp_path / "0.safetensors", num_frames=4)
+    words = ["chat", str(stored), "What?", "--model", str(shelf / "neva.nemo")]
+    assert run([*words, "--base-model", str(shelf / "llm")]) == 2
+    assert "pooling spatio_temporal; the model has frames" in capsys.readouterr().err
+    assert run(["chat", str(stored), "What?", "--model", "echo"]) == 1
+    assert "does not take precomputed features" in capsys.readouterr().err
+    words = ["chat", str(stored), "?", "--video", str(shelf / "video_0.mp4")]
+    assert run([*words, *chatgpt_words(shelf)]) == 1
+    assert "do not go into one conversation" in capsys.readouterr().err
+
+
+def neva_words(shelf, *overrides, config="neva_inference.yaml"):
+    model = [f"neva_model_file={shelf / 'neva.nemo'}", f"base_model_file={shelf / 'llm'}"]
+    return ["answer", "--config", config, *model, "inference.media_type=video", *overrides]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_add_bos_begins_the_prompt_with_the_tokenizers_mark(shelf, tmp_path, capsys, asked):
+    config = tmp_path / "neva_inference.yaml"
+    config.write_text(NEVA_YAML.format(media=shelf))
+    prompts = ask_file(tmp_path / "p.jsonl", [{"video": "video_0.mp4", "text": "<video>?"}])
+    words = neva_words(shelf, f"inference.add_BOS={asked}", config=str(config))
+    out = tmp_path / "out.jsonl"
+    assert run([*words, f"prompt_file={prompts}", f"output_file={out}", "-q"]) == 0
+    capsys.readouterr()
+    (record,) = read_lines(out)
+    assert record["full_text"].startswith("<s> [INST]") is asked
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "ours"), [("int8_sq", "int8"), ("awq", "int4"), ("fp8", "fp8")]
+)
+def test_quantised_neva_answers(shelf, tmp_path, capsys, algorithm, ours):
+    pytest.importorskip("torchao")
+    config = tmp_path / "neva_inference.yaml"
+    config.write_text(NEVA_YAML.format(media=shelf))
+    prompts = ask_file(tmp_path / "p.jsonl", [{"video": "video_0.mp4", "text": "?"}])
+    words = neva_words(shelf, "inference.insert_media_token=right", config=str(config))
+    words += ["quantization.enable=True", f"quantization.algorithm={algorithm}"]
+    out = tmp_path / "out.jsonl"
+    assert run([*words, f"prompt_file={prompts}", f"output_file={out}", "-q"]) == 0
+    assert f"becomes torchao-{ours}" in capsys.readouterr().err
+    (record,) = read_lines(out)
+    assert record["usage"]["completion_tokens"] == 6
+    assert record["prompt"] == "?<video>"
+
+
+KINEMA_AS_OFTEN_AS_ASKED = """
+import os, signal, sys
+import kinema.tasks.answer, kinema.engines.echo, kinema.video  # paid for once
+from kinema.cli.app import run
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        # Ends the process where it stands once it has used so much time of a processor, as
+        # kill -9 would: nothing handles this signal. So a busy machine moves no point.
+        signal.setitimer(signal.ITIMER_PROF, float(line))
+        os._exit(run(sys.argv[1:]))
+    _, status, used = os.wait4(child, 0)
+    print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, flush=True)
+"""
+
+
+class Command:
+    """``kinema`` words that are run many times, a process each, and may be killed."""
+
+    def __init__(self, *words):
+        self._mother = subprocess.Popen(
+            [sys.executable, "-c", KINEMA_AS_OFTEN_AS_ASKED, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._mother.communicate()
+
+    def run(self, *, kill_after=0.0):
+        """Exit status, negative for the signal that ended it, and processor seconds used."""
+        self._mother.stdin.write(f"{kill_after}\n")
+        self._mother.stdin.flush()
+        status, used = self._mother.stdout.readline().split()
+        return int(status), float(used)
+
+
 def test_twenty_kills_and_a_resumed_run_give_the_same_bytes(shelf, tmp_path):
     records = [{"video": f"video_{i % 3}.mp4", "text": f"Question {i}"} for i in range(300)]
-    prompts = Path(ask_file(tmp_path / "p.jsonl", records))
-    options = AnswerOptions(media_base_path=shelf, insert_media_token="right", batch_size=4)
-
-    def start(name):
-        job = AnswerJob(prompts, tmp_path / name, find_model("echo"), options=options)
-        process = get_context("fork").Process(target=job.run)
-        process.start()
-        return process
-
-    began = time.monotonic()
-    start("whole.jsonl").join()
-    whole_seconds = time.monotonic() - began
+    prompts = ask_file(tmp_path / "p.jsonl", records)
+    whole, killed = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
+    words = ["answer", prompts, "-m", "echo", "--media-base-path", str(shelf), "-q"]
+    words += ["--insert-media-token", "right", "--batch-size", "4", "-o"]
+    with Command(*words, str(whole)) as command:
+        status, seconds = command.run()
+    assert status == 0
+    assert len(read_lines(whole)) == len(records)
     chance = random.Random(0)
-    kills = 0
-    while kills < 20:
-        process = start("killed.jsonl")
-        process.join(timeout=chance.uniform(0.05, 0.3) * whole_seconds)
-        if process.is_alive():
-            process.kill()
-            process.join()
-            kills += 1
-        else:  # it got through: begin again, so that all twenty fall into the work
-            (tmp_path / "killed.jsonl").unlink()
-            (tmp_path / ".killed.jsonl.ledger").unlink()
-    start("killed.jsonl").join()
-    assert len(read_lines(tmp_path / "whole.jsonl")) == 300
-    assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    with Command(*words, str(killed)) as command:
+        kills = 0
+        while kills < 20:
+            status, _ = command.run(kill_after=chance.uniform(0.02, 0.4) * seconds)
+            assert status in {0, -signal.SIGPROF}
+            kills += status != 0
+            if status == 0:  # it got through: begin again, so that all twenty fall into the work
+                assert killed.read_bytes() == whole.read_bytes()
+                killed.unlink()
+                killed.with_name(".killed.jsonl.ledger").unlink()
+        assert command.run()[0] == 0
+    assert killed.read_bytes() == whole.read_bytes()

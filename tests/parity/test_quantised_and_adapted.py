@@ -58,7 +58,7 @@ def test_eight_bits(folder):
     assert _ask(folder, quantization="bnb-8bit") == _by_hand(folder, quantization_config=int8)
 
 
-@pytest.mark.parametrize("choice", ["torchao-int8", "torchao-int4"])
+@pytest.mark.parametrize("choice", ["torchao-int8", "torchao-int4", "torchao-fp8"])
 def test_torchao_runs_on_a_cpu(folder, choice):
     pytest.importorskip("torchao")
     assert len(_ask(folder, quantization=choice)) == NEW_TOKENS

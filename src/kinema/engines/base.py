@@ -18,7 +18,7 @@ from kinema.models.lwm.prompt import FrameEnds, Layout
 Device = Literal["auto", "cpu", "cuda", "mps"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
-Quantization = Literal["bnb-4bit", "bnb-8bit", "torchao-int8", "torchao-int4"]
+Quantization = Literal["bnb-4bit", "bnb-8bit", "torchao-int8", "torchao-int4", "torchao-fp8"]
 
 
 @dataclass(frozen=True, kw_only=True)

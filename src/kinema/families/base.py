@@ -69,6 +69,8 @@ class Family:
     """``module:function`` that makes the family's built-in checkpoint and returns its folder."""
     hub_files: tuple[str, ...] = ()
     """What to fetch of its makers' own checkpoints, where those are not in Hugging Face layout."""
+    takes_features: bool = False
+    """Whether rows that its encoder wrote earlier can stand for a video."""
     importer: str = ""
     """``module:function`` that reads its makers' own checkpoints into ours."""
     classes: str = ""

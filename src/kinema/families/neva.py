@@ -8,6 +8,7 @@ NEVA = Family(
     name="neva",
     title="Video NeVA",
     example="neva:ARCHIVE.nemo",
+    takes_features=True,
     ragged_batch_ok=True,
     default_sampling=FrameSampling(num_frames=8, formula="linspace"),
     content="text",

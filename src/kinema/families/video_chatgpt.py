@@ -9,6 +9,7 @@ VIDEO_CHATGPT = Family(
     title="Video-ChatGPT",
     example="video-chatgpt:LLaVA-7B-Lightening-v1-1",
     takes_image=False,
+    takes_features=True,
     ragged_batch_ok=True,
     default_sampling=FrameSampling(num_frames=100, formula="segments"),
     content="text",

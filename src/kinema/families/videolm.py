@@ -14,6 +14,7 @@ VIDEOLM = Family(
     title="VideoLM (any vision tower, connector and language model)",
     example="",
     model_types=("kinema_videolm",),
+    takes_features=True,
     ragged_batch_ok=True,
     content="text",
     template=TEMPLATES["vicuna_v1_1"].jinja,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,15 +16,17 @@ from kinema.ledger import Ledger, Unit
 from kinema.messages import (
     Completion,
     Conversation,
+    FeaturesPart,
     ImagePart,
     Message,
     Part,
-    Prompt,
     Request,
     SamplingParams,
     TextPart,
     VideoPart,
 )
+from kinema.tasks.answer_record import final_record, seen_by, spoken, with_name, without_ends
+from kinema.tasks.chat import FEATURES_SUFFIX
 from kinema.tasks.models import Model
 from kinema.tasks.prompts_file import (
     MediaBase,
@@ -35,7 +36,7 @@ from kinema.tasks.prompts_file import (
     understand,
     write_records,
 )
-from kinema.types import Frames, FrameSampling
+from kinema.types import FrameSampling
 
 _MAX_ATTEMPTS = 25
 """A run may be killed this often in the middle of one record before the record is given up."""
@@ -109,7 +110,7 @@ class AnswerJob:
             ledger.add((unit, records[i]) for unit, i in _by_medium(units, records))
             self._work(ledger, _counts(records), on_answer)
             done = {unit.id: unit for unit in ledger.units()}
-            written = [_final(records[i], done[unit]) for unit, i in units]
+            written = [final_record(records[i], done[unit]) for unit, i in units]
         write_records(self.output, written)
         return sum(record["error"] is not None for record in written)
 
@@ -123,7 +124,7 @@ class AnswerJob:
         return self.options.batch_size if self.params.temperature == 0 else 1
 
     def _fingerprinted(self) -> dict[str, Any]:
-        """Batching is left out: it changes no answer."""
+        """Batching is left out, so that a job that ran out of memory goes on with less of it."""
         options = vars(self.options) | {"batch_size": None}
         return {
             "model": self.model.name,
@@ -145,14 +146,12 @@ class AnswerJob:
         seen: dict[str, int] = {}
         try:
             while batch := ledger.claim(self._together):
-                for unit, result in worker.answer(batch):
-                    if isinstance(result, KinemaError):
-                        ledger.fail(unit.id, _sentence(result))
-                        continue
-                    ledger.finish(unit.id, result)
-                    medium = _medium_of(unit.payload)
+                answers, errors = _sorted_out(batch, worker.answer(batch))
+                ledger.settle(answers, errors)
+                for record in answers.values():
+                    medium = _medium_of(record)
                     seen[medium] = seen.get(medium, 0) + 1
-                    on_answer(Progress(seen[medium], counts[medium], result))
+                    on_answer(Progress(seen[medium], counts[medium], record))
         finally:
             worker.close()
 
@@ -233,15 +232,17 @@ class _Worker:
         key = f"{question.kind} {question.medium}"
         if self._medium is None or self._medium[0] != key:
             source = self._base.find(question.medium)
-            part: Part = (
-                ImagePart(source)
-                if question.kind == "image"
-                else VideoPart(source, self._job.sampling)
-            )
-            said = Conversation((Message("user", (part,)),))
+            said = Conversation((Message("user", (self._part(question.kind, source),)),))
             decoded = prompts.decode(said, self._job.model.family).messages[0].parts[0]
-            self._medium = (key, _named(decoded, question.medium))
+            self._medium = (key, with_name(decoded, question.medium))
         return self._medium[1]
+
+    def _part(self, kind: str | None, source: Path | bytes) -> Part:
+        if kind == "image":
+            return ImagePart(source)
+        if isinstance(source, Path) and source.suffix.lower() == FEATURES_SUFFIX:
+            return FeaturesPart(source)
+        return VideoPart(source, self._job.sampling)
 
     def _with_bos(self, request: Request) -> Request:
         bos = (self._job.model.checkpoint.special_tokens or {}).get("bos_token", "")
@@ -281,16 +282,16 @@ class _Worker:
             insert=job.options.insert_media_token,
             separator=" \n" if job.options.add_media_sep else "",
         )
-        answer = _without_ends(completion.text, job.params.stop)
+        answer = without_ends(completion.text, job.params.stop)
         record = {
             **payload,
             "prompt": question.text,
-            "full_text": _spoken(request.prompt) + completion.text,
+            "full_text": spoken(request.prompt) + completion.text,
             "pred_answer": answer,
             "model_id": job.options.model_id or job.model.name,
             "answer_id": payload.get("answer_id", 0),
             "metadata": payload.get("metadata", {}),
-            "frames": [medium.frames.to_dict() for medium in request.media],
+            "frames": [seen.to_dict() for seen in seen_by(request)],
             "usage": vars(completion.usage).copy(),
             "finish_reason": completion.finish_reason,
             "error": None,
@@ -298,6 +299,17 @@ class _Worker:
         if completion.logprobs is not None:
             record["logprobs"] = [vars(token).copy() for token in completion.logprobs]
         return record
+
+
+def _sorted_out(
+    batch: Sequence[Unit], outcomes: Iterable[tuple[Unit, dict[str, Any] | KinemaError]]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Records and error sentences by unit, in the order of the batch."""
+    by_unit = {unit.id: outcome for unit, outcome in outcomes}
+    ordered = [(unit.id, by_unit[unit.id]) for unit in batch]
+    answers = {i: found for i, found in ordered if not isinstance(found, KinemaError)}
+    errors = {i: _sentence(found) for i, found in ordered if isinstance(found, KinemaError)}
+    return answers, errors
 
 
 def _units(records: Sequence[Any], base: MediaBase) -> list[tuple[str, int]]:
@@ -330,50 +342,6 @@ def _by_medium(units: Sequence[tuple[str, int]], records: Sequence[Any]) -> list
 def _counts(records: Sequence[Any]) -> dict[str, int]:
     media = [_medium_of(record) for record in records]
     return {medium: media.count(medium) for medium in media}
-
-
-_ADDED = (
-    "prompt",
-    "full_text",
-    "pred_answer",
-    "model_id",
-    "answer_id",
-    "metadata",
-    "frames",
-    "usage",
-    "finish_reason",
-    "logprobs",
-    "error",
-)
-
-
-def _final(record: Any, unit: Unit) -> dict[str, Any]:
-    """The record as it was given, and what was found about it, in a fixed order."""
-    own = dict(record) if isinstance(record, Mapping) else {"record": record}
-    if unit.state != "done":
-        return own | {"pred_answer": None, "error": unit.error or unit.state}
-    return own | {name: unit.result[name] for name in _ADDED if name in unit.result}
-
-
-def _named(part: Part, name: str) -> Part:
-    """Frames are called what the record calls them, also when they came out of a tar."""
-    if isinstance(part, VideoPart | ImagePart) and isinstance(part.source, Frames):
-        return replace(part, source=replace(part.source, source=name))
-    return part
-
-
-def _spoken(prompt: Prompt) -> str:
-    """The prompt as a person would read it, literals in their places."""
-    literals = iter(prompt.literals)
-    return re.sub(Prompt.GUARD, lambda _: next(literals), prompt.text)
-
-
-def _without_ends(text: str, ends: Sequence[str]) -> str:
-    """The answer without an end string behind it: the string, never its characters."""
-    text = text.strip()
-    for end in ends:
-        text = text.removesuffix(end).rstrip()
-    return text
 
 
 def _sentence(error: KinemaError) -> str:

@@ -25,9 +25,11 @@ from kinema.messages import (
 )
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, Model, find_model
-from kinema.types import Frames, FrameSampling, Source
+from kinema.types import Features, Frames, FrameSampling, Source
 
 DEFAULT_PROMPT = "What happens in this video?"
+FEATURES_SUFFIX = ".safetensors"
+"""How a features file is told from a video."""
 _STILLS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
@@ -40,7 +42,7 @@ class Answer:
     family: str
     engine: str
     prompt: str
-    frames: tuple[Frames, ...]
+    frames: tuple[Frames | Features, ...]
     """What the model saw, one entry a video or image, in the order it was given."""
     completion: Completion
     seconds: dict[str, float]
@@ -249,17 +251,19 @@ def chat(
 
 
 def as_part(medium: Source | Part, sampling: FrameSampling) -> Part:
-    """A source as a part of a message: an image when its name says so, else a video."""
+    """A source as a part of a message: an image or features when its name says so, else a video."""
     if isinstance(medium, TextPart | ImagePart | VideoPart | FeaturesPart):
         return medium
-    if isinstance(medium, str | Path) and Path(medium).suffix.lower() in _STILLS:
+    suffix = Path(medium).suffix.lower() if isinstance(medium, str | Path) else ""
+    if suffix in _STILLS and isinstance(medium, str | Path):
         return ImagePart(medium)
+    if suffix == FEATURES_SUFFIX and isinstance(medium, str | Path):
+        return FeaturesPart(Path(medium))
     return VideoPart(medium, sampling)
 
 
-def _frames(conversation: Conversation) -> tuple[Frames, ...]:
-    parts = (p for p in conversation.media if isinstance(p, ImagePart | VideoPart))
-    return tuple(p.source for p in parts if isinstance(p.source, Frames))
+def _frames(conversation: Conversation) -> tuple[Frames | Features, ...]:
+    return tuple(p.source for p in conversation.media if isinstance(p.source, Frames | Features))
 
 
 def _without_family_system(prepared: Conversation, before: Conversation) -> Conversation:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from kinema.engines import world_size
 from kinema.errors import MissingCapability, UnknownName, UsageError
 
 _DEAD = frozenset(
@@ -86,7 +87,7 @@ _PRECISIONS = {
     "32": "float32",
     "32-true": "float32",
 }
-_QUANTIZATIONS = {"awq": "torchao-int4", "int8_sq": "torchao-int8"}
+_QUANTIZATIONS = {"awq": "torchao-int4", "int8_sq": "torchao-int8", "fp8": "torchao-fp8"}
 ALL_PROBS = "all"
 """Stands for the size of the vocabulary, which the YAML does not know."""
 
@@ -180,36 +181,34 @@ def _settings(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if precision not in _PRECISIONS:
             raise UnknownName("precision", precision, _PRECISIONS)
         settings["dtype"] = _PRECISIONS[precision]
-    _check_parallel(given, notes)
+    settings |= _parallel(given, notes)
     if given.get("quantization.enable"):
         settings["quantization"], note = _quantization(given)
         notes.append(note)
     return settings, notes
 
 
-def _check_parallel(given: Mapping[str, Any], notes: list[str]) -> None:
+def _parallel(given: Mapping[str, Any], notes: list[str]) -> dict[str, int]:
     if int(given.get("pipeline_model_parallel_size", 1)) > 1:
         raise MissingCapability(
             "pipeline_model_parallel_size is above 1, and no engine for this model splits layers.",
             hint="Use tensor_model_parallel_size, or --device-map auto on one machine.",
         )
     width = int(given.get("tensor_model_parallel_size", 1))
+    if width == world_size():
+        return {"tensor_parallel": width}
     if width > 1:
         notes.append(
             f"tensor_model_parallel_size={width} takes effect under: torchrun "
             f"--nproc-per-node {width} -m kinema answer …"
         )
+    return {}
 
 
 def _quantization(given: Mapping[str, Any]) -> tuple[str, str]:
     algorithm = str(given.get("quantization.algorithm", "awq"))
-    if algorithm == "fp8":
-        raise MissingCapability(
-            "fp8 needs a GPU that computes in it, and this engine has none.",
-            hint=f"quantization.algorithm {' and '.join(_QUANTIZATIONS)} are mapped to torchao.",
-        )
     if algorithm not in _QUANTIZATIONS:
-        raise UnknownName("quantization algorithm", algorithm, [*_QUANTIZATIONS, "fp8"])
+        raise UnknownName("quantization algorithm", algorithm, _QUANTIZATIONS)
     ours = _QUANTIZATIONS[algorithm]
     note = (
         f"quantization.algorithm={algorithm} becomes {ours}, weight-only: it needs no calibration, "

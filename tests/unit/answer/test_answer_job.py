@@ -162,6 +162,28 @@ def test_a_second_run_answers_nothing_again(answer):
     assert again == []
 
 
+def test_after_a_crash_records_run_in_the_company_they_had(answer, monkeypatch):
+    from kinema.engines.echo import EchoEngine
+
+    generate = EchoEngine.generate
+    batches = []
+
+    def noting(self, requests):
+        requests = list(requests)
+        batches.append([request.prompt.text for request in requests])
+        if len(batches) == 2:
+            raise KeyboardInterrupt  # in the middle of the second batch, as a kill would be
+        return generate(self, requests)
+
+    monkeypatch.setattr(EchoEngine, "generate", noting)
+    records = [question("a.mp4", f"<video> {n}") for n in range(7)]
+    with pytest.raises(KeyboardInterrupt):
+        answer(records, batch_size=3)
+    answer(records, batch_size=3)
+    assert [len(batch) for batch in batches] == [3, 3, 3, 1]
+    assert batches[1] == batches[2]
+
+
 def test_a_medium_that_appears_later_is_answered_then(answer, media):
     records = [question("late.mp4", "<video>?")]
     assert answer(records)[0] == 1

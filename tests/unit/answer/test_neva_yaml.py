@@ -101,10 +101,14 @@ def test_greedy_is_temperature_zero_and_log_probabilities_are_asked_for(neva):
     assert neva("inference.all_probs=True").params["logprobs"] == ALL_PROBS
 
 
-def test_tensor_parallel_says_how_it_takes_effect(neva):
-    assert any(
-        "torchrun --nproc-per-node 4" in n for n in neva("tensor_model_parallel_size=4").notes
-    )
+def test_tensor_parallel_takes_effect_under_torchrun_and_says_so(neva, monkeypatch):
+    alone = neva("tensor_model_parallel_size=4")
+    assert any("torchrun --nproc-per-node 4" in note for note in alone.notes)
+    assert "tensor_parallel" not in alone.settings
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    spread = neva("tensor_model_parallel_size=4")
+    assert spread.settings["tensor_parallel"] == 4
+    assert not any("torchrun" in note for note in spread.notes)
 
 
 def test_quantisation_is_mapped_or_refused_by_name(neva):
@@ -113,8 +117,9 @@ def test_quantisation_is_mapped_or_refused_by_name(neva):
     assert any("awq becomes torchao-int4" in note for note in asked.notes)
     smooth = neva("quantization.enable=True", "quantization.algorithm=int8_sq")
     assert smooth.settings["quantization"] == "torchao-int8"
-    with pytest.raises(MissingCapability, match="fp8"):
-        neva("quantization.enable=True", "quantization.algorithm=fp8")
+    eight = neva("quantization.enable=True", "quantization.algorithm=fp8")
+    assert eight.settings["quantization"] == "torchao-fp8"
+    assert "quantization" not in neva("quantization.algorithm=fp8").settings
     with pytest.raises(UnknownName, match="'int8'"):
         neva("quantization.enable=True", "quantization.algorithm=int8")
 

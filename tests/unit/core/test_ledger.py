@@ -45,6 +45,18 @@ def test_results_and_states_are_there_after_opening_again(path):
         assert ledger.counts()["todo"] == 1
 
 
+def test_a_batch_is_settled_whole_or_not_at_all(path):
+    with Ledger(path, settings=SETTINGS) as ledger:
+        ledger.add(UNITS)
+        ledger.claim(3)
+        with pytest.raises(TypeError):
+            ledger.settle({"u0": 1, "u1": object()}, {})
+        assert ledger.counts() == {"running": 3, "todo": 2}
+        ledger.settle({"u0": 1, "u2": 3}, {"u1": "broken"})
+        assert [unit.state for unit in ledger.units()] == ["done", "failed", "done", "todo", "todo"]
+        assert [unit.result for unit in ledger.units("done")] == [1, 3]
+
+
 def test_a_failed_unit_is_tried_again_while_attempts_are_left(path):
     with Ledger(path, settings=SETTINGS, max_attempts=2) as ledger:
         ledger.add(UNITS[:1])

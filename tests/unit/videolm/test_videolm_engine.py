@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from transformers import CLIPVisionConfig, LlamaConfig
 
 from kinema import prompt as prompts
 from kinema.engines import EngineSettings
 from kinema.messages import Conversation, Message, SamplingParams, TextPart, VideoPart
+from kinema.models.videolm import VideoLMConfig, VideoLMForConditionalGeneration
 from kinema.tasks.models import find_model
 from kinema.types import Frames
 
@@ -54,6 +56,47 @@ def test_a_batch_answers_like_its_requests_alone(model, frames):
     together = {c.request_id: c.token_ids for c in engine.generate(requests)}
     alone = {r.id: next(engine.generate([r])).token_ids for r in requests}
     assert together == alone
+
+
+def test_times_of_the_frames_reach_the_prompt(build_model, build_processor, frames, tmp_path):
+    built = build_model(time="timestamps")
+    built.save_pretrained(tmp_path)
+    build_processor(built.config).save_pretrained(tmp_path)
+    model = find_model(str(tmp_path))
+    engine = model.open(EngineSettings())
+    inputs = engine._prepare(ask(model, "when?", frames=frames))
+    text = engine.processor.tokenizer.decode(inputs.ids)
+    assert [f"{at:.1f}s: <vid_start>" in text for at in frames.seconds] == [True] * len(frames)
+
+
+@pytest.mark.filterwarnings("ignore:.*MatMul8bitLt.*:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*gemm_4bit_forward.*:UserWarning")
+@pytest.mark.parametrize("choice", ["bnb-4bit", "bnb-8bit"])
+def test_bitsandbytes_quantises_the_layers_and_answers_nearly_the_same(
+    build_processor, frames, tmp_path, choice
+):
+    # Wide enough for 4-bit kernels, which work in blocks of 64.
+    size = {"hidden_size": 128, "intermediate_size": 128, "num_hidden_layers": 2}
+    config = VideoLMConfig(
+        vision_config=CLIPVisionConfig(**size, num_attention_heads=4, image_size=42, patch_size=14),
+        text_config=LlamaConfig(**size, vocab_size=300, num_attention_heads=4),
+        media_token_id=3,
+        media_start_token_id=4,
+        media_end_token_id=5,
+    )
+    built = VideoLMForConditionalGeneration(config).eval()
+    built.save_pretrained(tmp_path)
+    build_processor(built.config).save_pretrained(tmp_path)
+    model = find_model(str(tmp_path))
+    engine = model.open(EngineSettings(device="cpu", dtype="float32", quantization=choice))
+    layer = engine.model.language_model.model.layers[0].self_attn.q_proj
+    assert type(layer).__module__.startswith("bitsandbytes")
+    inputs = engine._prepare(ask(model, "what?", frames=frames)).tensors
+    with torch.no_grad():
+        outputs = [model(**inputs).logits.flatten() for model in (engine.model, built)]
+    assert torch.nn.functional.cosine_similarity(*outputs, dim=0) > 0.95
+    completion = next(engine.generate([ask(model, "what?", frames=frames)]))
+    assert completion.usage.completion_tokens == PARAMS.max_new_tokens
 
 
 def test_a_follow_up_from_the_kept_cache_equals_reading_everything_again(model, frames):

@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from kinema.errors import ModelError, ModelNotFound, UnsafeModel
+from kinema.families.neva import NEVA
 from kinema.models.importers.nemo_archive import read_nemo
 from kinema.models.importers.neva import EXTRA_TOKENS, export_neva, import_neva
 from support.videolm import (
@@ -239,6 +240,12 @@ def test_siglip_with_downsampling_takes_all_patches(projector_only, towers, tmp_
     assert imported.config.layout.prompt_tokens(1) == 9
     assert imported.video_processor.fit == "pad"
     assert imported.video_processor.do_center_crop is False
+
+
+def test_every_frame_becomes_as_many_as_the_family_takes(projector_only, tmp_path):
+    imported = import_neva(projector_only(data__num_frames=-1), base_model=tmp_path / "llm")
+    assert imported.config.kinema_sampling == {}
+    assert NEVA.default_sampling.num_frames == 8
 
 
 @pytest.mark.parametrize("projector_alone", [True, False])

@@ -53,7 +53,7 @@ class Conversations:
     def match(self, request: Request) -> FollowUp | None:
         """The kept conversation that the request goes on with, if there is one."""
         for kept in reversed(self._kept):
-            if _same_media(kept.inputs.request.media, request.media):
+            if _same_input(kept.inputs.request, request):
                 followed = self._follow(kept, request)
                 if followed is not None:
                     return followed
@@ -116,8 +116,13 @@ def _can_be_cut(cache: Any) -> bool:
     return bool(layers) and not any(getattr(layer, "is_sliding", False) for layer in layers)
 
 
-def _same_media(old: tuple[Media, ...], new: tuple[Media, ...]) -> bool:
-    return len(old) == len(new) and all(map(_same_medium, old, new))
+def _same_input(old: Request, new: Request) -> bool:
+    if len(old.media) != len(new.media) or len(old.features) != len(new.features):
+        return False
+    same_features = all(
+        a.values is b.values for a, b in zip(old.features, new.features, strict=True)
+    )
+    return same_features and all(map(_same_medium, old.media, new.media))
 
 
 def _same_medium(old: Media, new: Media) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from kinema.engines.hf.literals import LiteralTokens
 from kinema.errors import ModelError
 from kinema.families import Family
 from kinema.messages import Media, Request
+from kinema.types import Features
 
 Tensors = dict[str, Any]
 _VISUAL_ID_NAMES = ("image_token_id", "video_token_id", "image_token_index", "video_token_index")
@@ -44,6 +45,7 @@ class InputMaker:
     def __init__(self, processor: Any, config: Any, family: Family) -> None:
         self._processor = processor
         self._family = family
+        self._config = config
         self._tokenizer = processor.tokenizer
         self._literals = LiteralTokens(self._tokenizer)
         found = {getattr(config, name, None) for name in _VISUAL_ID_NAMES}
@@ -80,6 +82,8 @@ class InputMaker:
         arguments: dict[str, Any] = {"text": [text], "return_tensors": "pt", "padding": True}
         if images:
             arguments["images"] = [images]
+        if request.features:
+            arguments |= self._feature_arguments(request.features)
         return arguments | self._video_arguments(videos)
 
     def _video_arguments(self, videos: list[Media]) -> dict[str, Any]:
@@ -91,10 +95,19 @@ class InputMaker:
             "do_sample_frames": False,
         }
 
+    def _feature_arguments(self, features: Sequence[Features]) -> dict[str, Any]:
+        for one in features:
+            self._config.check_features(one.made)
+        return {
+            "features": [one.values for one in features],
+            "seconds": [one.seconds for one in features],
+        }
+
     def _check_placeholders(self, request: Request) -> None:
         for kind in ("image", "video"):
             placeholder = getattr(self._processor, f"{kind}_token", None)
             given = sum(m.kind == kind for m in request.media)
+            given += len(request.features) if kind == "video" else 0
             if placeholder and request.prompt.text.count(placeholder) != given:
                 raise ModelError(
                     f"The prompt holds {request.prompt.text.count(placeholder)} {placeholder} "

@@ -17,7 +17,8 @@ def quantization_config(choice: str, compute_dtype: torch.dtype) -> Any:
     """The configuration object for ``from_pretrained``.
 
     Args:
-        choice: ``bnb-4bit`` (nf4), ``bnb-8bit``, ``torchao-int8`` or ``torchao-int4``.
+        choice: ``bnb-4bit`` (nf4), ``bnb-8bit``, ``torchao-int8``, ``torchao-int4`` or
+            ``torchao-fp8``, all weight-only.
         compute_dtype: number format that matrix products run in.
 
     Raises:
@@ -43,6 +44,8 @@ def _torchao(choice: str) -> Any:
 
     if choice == "torchao-int8":
         return TorchAoConfig(ao.Int8WeightOnlyConfig())
+    if choice == "torchao-fp8":
+        return TorchAoConfig(ao.Float8WeightOnlyConfig())
     if torch.cuda.is_available():
         return TorchAoConfig(ao.Int4WeightOnlyConfig())
     # The packed layout wants a GPU; this one computes the same four bits anywhere.

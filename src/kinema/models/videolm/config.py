@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, ClassVar, Literal, get_args
 
@@ -9,6 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from kinema.errors import UnknownName, UsageError
+from kinema.models.videolm.features import FeaturesHeader
 from kinema.models.videolm.fusion import FUSIONS
 from kinema.models.videolm.layout import MediaWrap, Pooling, TokenLayout
 from kinema.models.videolm.positions import TIMES
@@ -127,6 +129,17 @@ class VideoLMConfig(PreTrainedConfig):  # type: ignore[misc]
             wrap=self.media_wrap,
             timestamps=self.time == "timestamps",
         )
+
+    def check_features(self, made: Mapping[str, Any]) -> None:
+        """Refuse features that another tower, layer or pooling made.
+
+        Args:
+            made: the header of a features file.
+
+        Raises:
+            UsageError: names the first difference.
+        """
+        FeaturesHeader(**made).check(self)
 
     @property
     def visual_token_ids(self) -> list[int]:

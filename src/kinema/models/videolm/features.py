@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kinema.errors import MediaNotFound, NotMedia, UsageError
+from kinema.types import Features
 
 if TYPE_CHECKING:
     from kinema.models.videolm.config import VideoLMConfig
@@ -113,6 +114,18 @@ def load_features(path: Path | str) -> tuple[Tensor, FeaturesHeader]:
         raise NotMedia(
             f"{path} is no features file of kinema.", hint="Write one with: kinema features"
         ) from error
+
+
+def read_features(path: Path | str) -> Features:
+    """Like :func:`load_features`, as the medium of a conversation."""
+    values, header = load_features(path)
+    return Features(
+        values=values,
+        num_frames=header.num_frames,
+        seconds=header.seconds,
+        source=header.source or str(path),
+        made=asdict(header),
+    )
 
 
 def _header(text: str) -> FeaturesHeader:

@@ -240,7 +240,9 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
                 f"features has shape {list(features.shape)} and this model wants {wanted}.",
                 hint="Extract the features again with this model's tower and pooling.",
             )
-        weight = next(self.projector.parameters(), self.get_input_embeddings().weight)
+        # Quantised weights are integers: what they are multiplied with is not.
+        floating = (p for p in self.projector.parameters() if p.is_floating_point())
+        weight = next(floating, self.get_input_embeddings().weight)
         return torch.split(features.to(cast(Tensor, weight)), sizes)
 
     def _project(self, features: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:

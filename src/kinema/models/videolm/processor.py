@@ -80,7 +80,8 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
             text: one prompt or several.
             videos: uint8[T, H, W, 3] each.
             features: instead of images and videos, float[N, L, D] each or features files.
-            seconds: presentation times of each video's frames, for ``time=timestamps``.
+            seconds: presentation times of each video's frames, for ``time=timestamps``;
+                ``video_metadata`` (``frames_indices`` and ``fps``) says them too.
             kwargs: for the tokenizer (``padding``, ``return_tensors``, ...).
 
         Raises:
@@ -92,6 +93,7 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
             inputs = self._feature_inputs(features, wanted)
         else:
             inputs = self._pixel_inputs(_flat(images), _flat(videos), wanted)
+        seconds = seconds or _times(kwargs.get("video_metadata"))
         runs = self._runs(wanted, inputs.get("num_frames", ()), seconds)
         expanded = [self._expand(prompt, runs) for prompt in prompts]
         for name in ("do_sample_frames", "video_metadata", "input_data_format", "device"):
@@ -205,6 +207,13 @@ def stretch(video: np.ndarray[Any, Any], num_frames: int) -> np.ndarray[Any, Any
     borders = np.round(np.arange(num_frames + 1) * (len(video) - 1) / num_frames)
     indices = ((borders[:-1] + borders[1:]) // 2).astype(int)
     return np.ascontiguousarray(video[indices])
+
+
+def _times(metadata: Any) -> list[list[float]] | None:
+    """Presentation times out of the metadata that transformers' processors take."""
+    if not metadata:
+        return None
+    return [[index / one["fps"] for index in one["frames_indices"]] for one in metadata]
 
 
 def _flat(media: Any) -> list[Any]:

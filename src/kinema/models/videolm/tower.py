@@ -26,7 +26,7 @@ def tower_states(tower: nn.Module, pixels: Tensor, config: VideoLMConfig) -> Ten
     S counts a class token first where ``select_feature`` keeps it; a convolutional map is read
     row by row.
     """
-    pixels = pixels.to(next(tower.parameters()).dtype)
+    pixels = pixels.to(next(p.dtype for p in tower.parameters() if p.is_floating_point()))
     if config.vision_config.model_type == "timm_wrapper":
         return _map_states(tower, pixels, config.select_layers)
     hidden = tower(pixels, output_hidden_states=True).hidden_states
