@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import re
 import shlex
 import subprocess
@@ -21,8 +22,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from kinema.__main__ import main as kinema
+from kinema.evaluation.benchmarks import BENCHMARKS
+from kinema.evaluation.metrics import METRICS
 from kinema.tasks.models import model_table
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +69,52 @@ def family_table() -> str:
     return "\n".join(rows)
 
 
+def benchmark_table() -> str:
+    """The benchmarks, a row each."""
+    rows = ["| name | benchmark | splits | files |", "|---|---|---|---|"]
+    for row in BENCHMARKS.values():
+        splits = ", ".join(row.splits)
+        layout = re.sub(r"<(\w+)>", r"\<\1\>", row.layout)
+        rows.append(f"| `{row.name}` | {row.title} | {splits} | {layout} |")
+    return "\n".join(rows)
+
+
+def metric_parity_table() -> str:
+    """The committed comparison with pycocoevalcap."""
+    found = _result("metric_parity")
+    rows = ["| metric | kinema | pycocoevalcap | largest difference |", "|---|--:|--:|--:|"]
+    for name, row in found["same_tokens"].items():
+        largest = row["largest_item_difference"]
+        rows.append(f"| {name} | {row['kinema']} | {row['reference']} | {largest} |")
+    java = found["java"]
+    facts = [
+        f"Captions tokenised as by Stanford's tokenizer: {java['captions_tokenised_alike']}.",
+        f"CIDEr-D over our tokens: {java['cider_d_over_own_tokens']},",
+        f"over Stanford's: {java['cider_d_over_stanford_tokens']}.",
+        f"METEOR (nltk, words and stems): {java['meteor_nltk_stems']};",
+        f"METEOR 1.5 of the same captions: {java['meteor_1.5']}. The two are different metrics.",
+    ]
+    return "\n".join([*rows, "", *facts])
+
+
+def eval_tiny_table() -> str:
+    """The committed numbers of the built-in model and its blind baseline."""
+    rows = ["| set | items | metric | tiny | 95 % interval | without the video | p |"]
+    rows.append("|---|--:|---|--:|--:|--:|--:|")
+    for title, found in _result("eval_tiny")["sets"].items():
+        for name, row in found["metrics"].items():
+            if row["tiny"] or row["blind"]:
+                low, high = row["interval"]
+                said = f"{row['tiny']:.1f} | {low:.1f} to {high:.1f} | {row['blind']:.1f}"
+                metric = METRICS[name].title
+                rows.append(f"| {title} | {found['items']} | {metric} | {said} | {row['p']:.4f} |")
+    return "\n".join(rows)
+
+
+def _result(name: str) -> Any:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
 def _printed(words: list[str]) -> str:
     printed = io.StringIO()
     with redirect_stdout(printed):
@@ -77,9 +127,15 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "first answer": first_answer,
     "families": family_table,
     "help": lambda: help_page("--help"),
+    "benchmarks": benchmark_table,
+    "metric parity": metric_parity_table,
+    "eval tiny": eval_tiny_table,
     **{
         f"help {name}": (lambda name=name: help_page(f"{name} --help"))
-        for name in ("chat", "answer", "probe", "models", "doctor")
+        for name in (
+            *("chat", "answer", "probe", "models", "doctor"),
+            *("eval", "eval check", "eval rescore", "eval compare"),
+        )
     },
 }
 
@@ -119,7 +175,8 @@ def run_all() -> int:
     """Run every snippet from the repository's root; what it writes goes to a temporary folder."""
     failed = 0
     with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / "examples").symlink_to(ROOT / "examples")
+        for folder in ("examples", "scripts"):
+            (Path(scratch) / folder).symlink_to(ROOT / folder)
         for page, language, code in snippets():
             command = ["bash", "-euc", code] if language == "sh" else [sys.executable, "-c", code]
             done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)

@@ -29,13 +29,20 @@ def salads(folder: Folder, split: str) -> list[Item]:
 
 
 def _ms_tcn(folder: Folder, split: str, name: str) -> list[Item]:
+    """One fold, or ``all`` of them; every video is in the test list of exactly one."""
     labels = [line.split(maxsplit=1)[1] for line in folder.lines("mapping.txt")]
-    bundle = folder.lines(f"splits/test.{split}.bundle")
-    return [_from_frames(folder, Path(line).name, labels, name) for line in bundle]
+    folds = [split]
+    if split == "all":
+        names = (path.name for path in folder.path("splits").glob("test.split*.bundle"))
+        folds = sorted(name.split(".")[1] for name in names)
+    return [
+        _from_frames(folder, Path(line).stem, labels, name, fold)
+        for fold in folds
+        for line in folder.lines(f"splits/test.{fold}.bundle")
+    ]
 
 
-def _from_frames(folder: Folder, file: str, labels: list[str], name: str) -> Item:
-    video = Path(file).stem
+def _from_frames(folder: Folder, video: str, labels: list[str], name: str, fold: str) -> Item:
     frames = folder.lines(f"groundTruth/{video}.txt")
     return _item(
         name=name,
@@ -46,6 +53,7 @@ def _from_frames(folder: Folder, file: str, labels: list[str], name: str) -> Ite
         num_frames=len(frames),
         labels=labels,
         ends="inclusive",
+        fold=fold,
     )
 
 
@@ -137,6 +145,7 @@ def _item(
     num_frames: int,
     labels: list[str],
     ends: Ends,
+    fold: str = "",
 ) -> Item:
     facts: dict[str, Any] = {
         "num_frames": num_frames,
@@ -146,6 +155,7 @@ def _item(
         "idle": _IDLE[name],
         "ends": ends,
     }
+    groups = {"activity": _activity(video_id)} if name == "breakfast" else {}
     return Item(
         id=video_id,
         task="segments",
@@ -153,6 +163,6 @@ def _item(
         video=video,
         video_id=video_id,
         references=references,
-        groups={"activity": _activity(video_id)} if name == "breakfast" else {},
+        groups=groups | ({"fold": fold} if fold else {}),
         facts=facts,
     )
