@@ -12,7 +12,6 @@ import pytest
 
 from support.layouts import LAYOUTS, breakfast_chat, egoschema, own
 
-
 DOCS = Path(__file__).parents[2] / "docs" / "evaluation.md"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def _ms_tcn(folder: Folder, split: str, name: str) -> list[Item]:
 
 def _from_frames(folder: Folder, video: str, labels: list[str], name: str, fold: str) -> Item:
     frames = folder.lines(f"groundTruth/{video}.txt")
-    return _item(
+    item = _item(
         name=name,
         video_id=video,
         video=folder.video(*_places(video)),
@@ -53,8 +54,8 @@ def _from_frames(folder: Folder, video: str, labels: list[str], name: str, fold:
         num_frames=len(frames),
         labels=labels,
         ends="inclusive",
-        fold=fold,
     )
+    return replace(item, groups={**item.groups, "fold": fold})
 
 
 def _places(video: str) -> Iterable[str]:
@@ -145,7 +146,6 @@ def _item(
     num_frames: int,
     labels: list[str],
     ends: Ends,
-    fold: str = "",
 ) -> Item:
     facts: dict[str, Any] = {
         "num_frames": num_frames,
@@ -155,7 +155,6 @@ def _item(
         "idle": _IDLE[name],
         "ends": ends,
     }
-    groups = {"activity": _activity(video_id)} if name == "breakfast" else {}
     return Item(
         id=video_id,
         task="segments",
@@ -163,6 +162,6 @@ def _item(
         video=video,
         video_id=video_id,
         references=references,
-        groups=groups | ({"fold": fold} if fold else {}),
+        groups={"activity": _activity(video_id)} if name == "breakfast" else {},
         facts=facts,
     )
