@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from support.layouts import LAYOUTS, breakfast_chat, egoschema, own
+
+DOCS = Path(__file__).parents[2] / "docs" / "evaluation.md"
 
 
 def kinema(*words: object):
@@ -44,12 +47,50 @@ def test_two_models_and_their_blind_baselines_share_one_table(data, tmp_path):
     assert "accuracy" in compared.stdout
 
 
-def test_the_forks_command_is_one_line_on_its_own_layout(tmp_path):
+@pytest.fixture(scope="module")
+def fork(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small checkpoint in the fork's own format: ``base/`` and ``model.bin``."""
+    from support.videolm import make_fork, make_llava_lightning
+
+    folder = tmp_path_factory.mktemp("fork")
+    make_llava_lightning(folder)
+    make_fork(folder)
+    return folder
+
+
+def test_the_documented_line_for_the_forks_command_runs_on_its_layout(fork, tmp_path):
+    (line,) = [x for x in DOCS.read_text().splitlines() if x.startswith("kinema eval breakfast-c")]
     breakfast_chat(tmp_path / "data")
-    done = kinema("breakfast-chat", tmp_path / "data", "-m", "echo", "-o", tmp_path / "out")
+    places = {
+        "BreakfastII_15fps_qvga_sync": tmp_path / "data",
+        "video-chatgpt:LLaVA-7B-Lightening-v1-1": f"video-chatgpt:{fork / 'base'}",
+        "breakfast_finetuned/model.bin": fork / "model.bin",
+        "1024": 24,  # tokens of a model that never stops by itself
+    }
+    words = [places.get(word, word) for word in shlex.split(line)[2:]]
+    done = kinema(*words, "--seed", "0", "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert "per_video_frame_accuracy" in done.stdout
-    assert len(list((tmp_path / "out" / "echo" / "timelines").glob("*.png"))) == 2
+    for metric in ("mof", "edit", "f1_50", "per_video_frame_accuracy"):
+        assert metric in done.stdout
+    (folder,) = [path.parent for path in (tmp_path / "out").glob("*/predictions.jsonl")]
+    records = [json.loads(x) for x in (folder / "predictions.jsonl").read_text().splitlines()]
+    # The fork looks at exactly as many frames as its tables have rows.
+    assert [len(r["prediction"]["frames"][0]["indices"]) for r in records] == [10, 10]
+    assert len(list((folder / "timelines").glob("*.png"))) == 2
+
+
+def test_the_reports_command_makes_the_same_predictions(data, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    wanted = ["--fps", "2", "--end", "0.8", "--temperature", "0.5", "--stop", "a b", "--limit", "4"]
+    wanted += ["--preset", "lmms-eval", "--dtype", "float32", "--blind"]
+    assert kinema("jsonl", data, "-m", "echo", *wanted, "-o", first).returncode == 0
+    command = (first / "report.md").read_text().split("```sh\n")[1].split("\n```")[0]
+    words = [str(second) if word == str(first) else word for word in shlex.split(command)]
+    done = kinema(*words[2:])
+    assert done.returncode == 0, done.stderr
+    for run in ("echo", "echo+blind"):
+        for name in ("predictions.jsonl", "run.json", "results.json"):
+            assert (second / run / name).read_bytes() == (first / run / name).read_bytes()
 
 
 def test_a_video_that_is_missing_makes_the_exit_status_partial(data, tmp_path):
@@ -58,6 +99,13 @@ def test_a_video_that_is_missing_makes_the_exit_status_partial(data, tmp_path):
     assert done.returncode == 3
     assert json.loads(done.stdout)["errors"] == {"not_found": 1}
     assert kinema("check", "jsonl", data).returncode == 3
+
+
+def test_check_says_that_a_number_of_items_is_not_the_official_one(tmp_path):
+    egoschema(tmp_path)
+    done = kinema("check", "egoschema", tmp_path)
+    assert done.returncode == 3
+    assert "There are 2 items; this split officially has 500." in done.stderr
 
 
 def test_check_says_what_is_there_before_a_model_is_loaded(data):

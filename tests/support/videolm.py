@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-HIDDEN, WIDTH, LAYERS = 64, 32, 4
+HIDDEN, WIDTH, LAYERS, TOWER_LAYERS = 64, 32, 4, 3
 SPECIAL = ("<pad>", "<s>", "</s>", "<vid_patch>", "<vid_start>", "<vid_end>")
 TEXT = {
     "hidden_size": HIDDEN,
@@ -54,7 +54,7 @@ def make_clip_tower(folder: Path, side: int = 28) -> Path:
         CLIPVisionConfig(
             hidden_size=WIDTH,
             intermediate_size=64,
-            num_hidden_layers=3,
+            num_hidden_layers=TOWER_LAYERS,
             num_attention_heads=4,
             image_size=side,
             patch_size=14,
@@ -102,6 +102,22 @@ def make_projection(folder: Path) -> Path:
     )
     torch.save(weights, path)
     return path
+
+
+def make_fork(folder: Path, *, num_frames: int = 10) -> Path:
+    """The Breakfast fork's ``model.bin`` for the base in ``folder``: every key, float16."""
+    shards = sorted((folder / "base").glob("*.bin"))
+    weights = OrderedDict(
+        item for shard in shards for item in torch.load(shard, weights_only=True).items()
+    )
+    for i in range(TOWER_LAYERS + 1):
+        weights[f"model.pes.{i}.positional_encodings"] = torch.randn(num_frames, WIDTH).half()
+        weights[f"model.reducers.{i}.weight"] = torch.randn(1, num_frames).half()
+        weights[f"model.reducers.{i}.bias"] = torch.randn(1).half()
+        weights[f"model.projecters.{i}.weight"] = torch.randn(HIDDEN, WIDTH).half()
+        weights[f"model.projecters.{i}.bias"] = torch.randn(HIDDEN).half()
+    torch.save(weights, folder / "model.bin")
+    return folder / "model.bin"
 
 
 def neva_settings(tower: Path, words: Path, **changes: Any) -> dict[str, Any]:

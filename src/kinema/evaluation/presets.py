@@ -7,13 +7,15 @@ all three: neither guessing nor substring matches come back with a preset.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from kinema.evaluation.benchmarks.base import Benchmark, Style
 from kinema.evaluation.choice import LETTERS
 from kinema.evaluation.records import Item, Task
+from kinema.evaluation.tool_styles import LMMS_EVAL, OFFICIAL, VLMEVALKIT, Styles
 from kinema.types import FrameSampling
 
 PresetName = Literal["official", "lmms-eval", "vlmevalkit"]
@@ -24,9 +26,19 @@ class Preset:
     """One way of asking."""
 
     styles: Mapping[Task, Style]
+    """For benchmarks that ``own_styles`` says nothing about."""
+    own_styles: Styles
     sampling: FrameSampling = FrameSampling()
-    asks_like_the_authors: bool = False
-    """A benchmark's own styles and sampling win."""
+    own_sampling: Mapping[str, FrameSampling] = field(default_factory=dict)
+    """Of benchmarks that have another one."""
+
+    def style(self, item: Item, benchmark: Benchmark) -> Style:
+        """The words around an item."""
+        return self.own_styles.get(benchmark.name, {}).get(item.task, self.styles[item.task])
+
+    def frames(self, benchmark: Benchmark) -> FrameSampling:
+        """The frames of a benchmark; empty leaves them to the model family."""
+        return self.own_sampling.get(benchmark.name, self.sampling)
 
 
 _PLAIN: dict[Task, Style] = {
@@ -40,10 +52,13 @@ _PLAIN: dict[Task, Style] = {
     ),
     "segments": Style("{question}"),
 }
-_WITHOUT_LETTERS = Style("{question}\nAnswer with one of: {options}.", option="{text}")
 
 PRESETS: dict[PresetName, Preset] = {
-    "official": Preset(_PLAIN, asks_like_the_authors=True),
+    "official": Preset(
+        _PLAIN,
+        OFFICIAL,
+        own_sampling={"mvbench": FrameSampling(num_frames=16, formula="segments")},
+    ),
     "lmms-eval": Preset(
         _PLAIN
         | {
@@ -53,6 +68,7 @@ PRESETS: dict[PresetName, Preset] = {
             ),
             "text": Style("{question} Answer the question using a single word or phrase."),
         },
+        LMMS_EVAL,
         FrameSampling(num_frames=32, formula="linspace"),
     ),
     "vlmevalkit": Preset(
@@ -61,28 +77,40 @@ PRESETS: dict[PresetName, Preset] = {
             "choice": Style("Question: {question}\n{options}\nAnswer: "),
             "text": Style("Question: {question}\nAnswer: "),
         },
+        VLMEVALKIT,
         FrameSampling(num_frames=8, formula="interior"),
+        own_sampling={"mvbench": FrameSampling(num_frames=8, formula="segments")},
     ),
 }
 
 
 def put_question(item: Item, benchmark: Benchmark, preset: Preset) -> str:
-    """The whole prompt of an item, subtitles in front when it has some."""
-    style = preset.styles[item.task]
-    if preset.asks_like_the_authors:
-        style = benchmark.styles.get(item.task, style)
-    separator = "\n"
+    """The whole prompt of an item, subtitles in front when its style gives them no place."""
+    style = preset.style(item, benchmark)
+    template, option, separator = style.template, style.option, "\n"
     if item.options and not item.lettered:
-        style, separator = _WITHOUT_LETTERS, ", "
+        template, option, separator = style.unlettered, "{text}", ", "
     options = separator.join(
-        style.option.format(letter=letter, text=text)
+        option.format(letter=letter, text=text)
         for letter, text in zip(LETTERS, item.options, strict=False)
     )
-    # str.format would read braces in a question as fields.
-    asked = style.template.replace("{options}", options).replace("{question}", item.question)
-    if not item.subtitles:
-        return asked
-    return f"The subtitles of the video are:\n{item.subtitles}\n{asked}"
+    if item.subtitles and "{subtitles}" not in template:
+        template = "The subtitles of the video are:\n{subtitles}\n" + template
+    sentence = item.question[:1].upper() + item.question[1:].rstrip("?") + "?"
+    return _filled(
+        template,
+        {
+            "{question}": item.question,
+            "{sentence}": sentence,
+            "{options}": options,
+            "{subtitles}": item.subtitles,
+        },
+    )
+
+
+def _filled(template: str, words: Mapping[str, str]) -> str:
+    """Every field once; braces in the words stay (str.format would read them as fields)."""
+    return re.sub("|".join(map(re.escape, words)), lambda field: words[field[0]], template)
 
 
 def choose_sampling(
@@ -92,7 +120,7 @@ def choose_sampling(
 
     Empty when neither says, which leaves it to the model family.
     """
-    own = benchmark.sampling if preset.asks_like_the_authors else preset.sampling
+    own = preset.frames(benchmark)
     chosen = own if asked.is_default else asked
     if asked.formula == FrameSampling().formula and chosen.num_frames:
         chosen = replace(chosen, formula=own.formula)

@@ -64,6 +64,8 @@ class Prediction:
     error_code: str = ""
     prompt: str = ""
     """What was asked, instructions and options included."""
+    system: str = ""
+    """The preset's system prompt; empty where the model family's own was taken."""
     frames: tuple[Mapping[str, Any], ...] = ()
     """Source, indices and times of the frames that the model saw."""
     sampling: Mapping[str, Any] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from kinema.evaluation.presets import PRESETS, choose_sampling, put_question
 from kinema.evaluation.records import Item, Prediction, Record
 from kinema.evaluation.scoring import score_records
 from kinema.types import FrameSampling
-from support.layouts import LAYOUTS, msvd_qa, questions_and_answers, tempcompass
+from support.layouts import LAYOUTS, msvd_qa, questions_and_answers, salads, tempcompass
 from support.scripted import right_answer
 
 EACH = pytest.mark.parametrize("name", LAYOUTS)
@@ -121,6 +121,27 @@ def test_macro_averages_weigh_tasks_alike(folders):
     assert found.unparsed == 3
 
 
+def test_all_folds_are_pooled_each_and_then_averaged(tmp_path):
+    salads(tmp_path)
+    splits = tmp_path / "splits"
+    (splits / "test.split1.bundle").write_text("rgb-01-1.txt\n")
+    (splits / "test.split2.bundle").write_text("rgb-01-2.txt\n")
+    (tmp_path / "groundTruth" / "rgb-01-3.txt").write_text("cut_tomato\n" * 75)
+    (splits / "test.split3.bundle").write_text("rgb-01-3.txt\n")
+    benchmark = BENCHMARKS["50salads"]
+    assert [i.groups["fold"] for i in benchmark.items(tmp_path, split="all")] == (
+        ["split1", "split2", "split3"]
+    )
+    items = benchmark.items(tmp_path, split="all")
+    found = score_records(
+        records(items, lambda i: right_answer(i) if i.groups["fold"] == "split3" else ""),
+        benchmark,
+    )
+    # Pooled it would be 75 of 125 frames.
+    assert found.metrics["mof"].score == pytest.approx(100 / 3)
+    assert found.tables["fold"]["split3"]["mof"] == 100
+
+
 def test_hidden_answers_are_left_out_of_scores(folders):
     benchmark = BENCHMARKS["egoschema"]
     items = benchmark.items(folders["egoschema"], split="full")
@@ -161,7 +182,8 @@ def test_every_preset_asks_every_item_with_all_its_options(name, preset, folders
     benchmark = BENCHMARKS[name]
     for item in benchmark.items(folders[name]):
         prompt = put_question(item, benchmark, PRESETS[preset])
-        assert item.question in prompt
+        assert item.task == "caption" or item.question.rstrip("?")[1:] in prompt
+        assert "{" not in prompt
         assert all(option in prompt for option in item.options)
         assert item.subtitles in prompt
 
@@ -179,22 +201,70 @@ def test_subtitles_are_asked_with_and_without(folders):
 def test_presets_take_the_frames_that_their_tools_take(folders):
     item = BENCHMARKS["mvbench"].items(folders["mvbench"])[0]
 
-    def chosen(preset, asked=FrameSampling()):
-        return choose_sampling(item, BENCHMARKS["mvbench"], PRESETS[preset], asked)
+    def chosen(preset, asked=FrameSampling(), name="mvbench"):
+        return choose_sampling(item, BENCHMARKS[name], PRESETS[preset], asked)
 
     assert chosen("official").to_dict() == (
         {"num_frames": 16, "formula": "segments", "start": 0.2, "end": 0.8}
     )
     assert (chosen("lmms-eval").num_frames, chosen("lmms-eval").formula) == (32, "linspace")
-    assert (chosen("vlmevalkit").num_frames, chosen("vlmevalkit").formula) == (8, "interior")
-    asked = chosen("vlmevalkit", FrameSampling(num_frames=64))
+    assert (chosen("vlmevalkit").num_frames, chosen("vlmevalkit").formula) == (8, "segments")
+    assert chosen("vlmevalkit", name="video-mme").formula == "interior"
+    asked = chosen("vlmevalkit", FrameSampling(num_frames=64), "video-mme")
     assert (asked.num_frames, asked.formula) == (64, "interior")
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "prompt"),
+    [
+        (
+            "mvbench",
+            "lmms-eval",
+            "Question:which?\nOption:\n(A) x\n(B) y\nOnly give the best option.\n",
+        ),
+        (
+            "mvbench",
+            "vlmevalkit",
+            "Question: which?\nOptions:\n(A) x\n(B) y\nOnly give the best option.",
+        ),
+        (
+            "video-mme",
+            "vlmevalkit",
+            "\nThese are the frames of a video. Select the best answer to the following "
+            "multiple-choice question based on the video. Respond with only the letter (A, B, C, "
+            "or D) of the correct option.\nQuestion: which?\nA. x\nB. y\nAnswer: ",
+        ),
+        (
+            "egoschema",
+            "lmms-eval",
+            "which?\nA. x\nB. y\nAnswer with the option's letter from the given choices directly.",
+        ),
+        ("egoschema", "vlmevalkit", "Question: which?\nA. x\nB. y\nAnswer: "),
+    ],
+)
+def test_presets_ask_in_the_words_of_their_tools(name, preset, prompt):
+    item = Item(id="1", task="choice", question="which?", options=("x", "y"))
+    assert put_question(item, BENCHMARKS[name], PRESETS[preset]) == prompt
+
+
+def test_a_question_becomes_a_sentence_where_a_tool_makes_it_one():
+    item = Item(id="1", task="text", question="is the athlete wearing trousers")
+    asked = put_question(item, BENCHMARKS["activitynet-qa"], PRESETS["lmms-eval"])
+    assert asked.startswith("Is the athlete wearing trousers? Answer the question")
+
+
+def test_only_presets_that_have_a_system_prompt_bring_one():
+    item = Item(id="1", task="choice", question="which?", options=("x", "y"))
+    styles = {name: p.style(item, BENCHMARKS["mvbench"]).system for name, p in PRESETS.items()}
+    assert styles["official"] == styles["vlmevalkit"] != ""
+    assert styles["lmms-eval"] == ""
 
 
 def test_braces_in_a_question_are_words():
     item = Item(id="1", task="choice", question="what is {options}?", options=("{x}", "y"))
     asked = put_question(item, find_benchmark("jsonl"), PRESETS["official"])
     assert "A. {x}" in asked
+    assert "what is {options}?" in asked
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,8 @@ from kinema.models.importers.video_chatgpt import (
     import_video_chatgpt,
 )
 from kinema.models.importers.weights import read_weights
-from support.videolm import HIDDEN, WIDTH, make_llava_lightning, make_projection
+from support.videolm import WIDTH, make_fork, make_llava_lightning, make_projection
 
-TOWER_LAYERS = 3
 JINJA = "{% for m in messages %}USER: {{ m.content }} {% endfor %}ASSISTANT:"
 
 
@@ -31,15 +30,7 @@ def projection(tmp_path):
 @pytest.fixture
 def fork_file(base, tmp_path):
     """The fork's model.bin: every key, tables and per-layer modules included."""
-    weights = read_weights(base)
-    for i in range(TOWER_LAYERS + 1):
-        weights[f"model.pes.{i}.positional_encodings"] = torch.randn(10, WIDTH).half()
-        weights[f"model.reducers.{i}.weight"] = torch.randn(1, 10).half()
-        weights[f"model.reducers.{i}.bias"] = torch.randn(1).half()
-        weights[f"model.projecters.{i}.weight"] = torch.randn(HIDDEN, WIDTH).half()
-        weights[f"model.projecters.{i}.bias"] = torch.randn(HIDDEN).half()
-    torch.save(weights, tmp_path / "model.bin")
-    return tmp_path / "model.bin"
+    return make_fork(tmp_path)
 
 
 def load(imported, folder):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from kinema.errors import UnknownName
-from kinema.evaluation.benchmarks.base import Benchmark, Folder, Style
-from kinema.types import FrameSampling
+from kinema.evaluation.benchmarks.base import Benchmark, Folder
 
-__all__ = ["BENCHMARKS", "Benchmark", "Folder", "Style", "find_benchmark"]
+__all__ = ["BENCHMARKS", "Benchmark", "Folder", "find_benchmark"]
 
 _HERE = "kinema.evaluation.benchmarks"
 _SHORT = ("normalised_match", "exact_match", "contains_match", "token_f1", "wups_0", "wups_0.9")
@@ -25,8 +24,8 @@ _PER_VIDEO = tuple(
         "label_recall",
     )
 )
-_BREAKFAST_SPLITS = tuple(f"split{k}" for k in range(1, 5))
-_SALADS_SPLITS = tuple(f"split{k}" for k in range(1, 6))
+_BREAKFAST_SPLITS = (*(f"split{k}" for k in range(1, 5)), "all")
+_SALADS_SPLITS = (*(f"split{k}" for k in range(1, 6)), "all")
 _VIDEO_LLAVA = "or test_q.json, test_a.json and videos/"
 
 _ROWS = (
@@ -131,13 +130,6 @@ _ROWS = (
         counts={"test": 4_000},
         macro_over="task",
         tables=("task",),
-        sampling=FrameSampling(num_frames=16, formula="segments"),
-        styles={
-            "choice": Style(
-                "Question: {question}\nOptions:\n{options}\nOnly give the best option.",
-                option="({letter}) {text}",
-            )
-        },
     ),
     Benchmark(
         name="egoschema",
@@ -158,17 +150,10 @@ _ROWS = (
             metrics=("accuracy",),
             counts={"test": 2_700},
             tables=("duration", "domain", "task_type"),
-            styles={
-                "choice": Style(
-                    "Select the best answer to the following multiple-choice question based on "
-                    f"the video{asked}. Respond with only the letter of the correct option.\n"
-                    "{question}\n{options}\nThe best answer is:"
-                )
-            },
         )
-        for suffix, words, more, reader, asked in (
-            ("", "without", "", "video_mme", ""),
-            ("-sub", "with", ", subtitle/*.srt", "video_mme_subtitles", " and the subtitles"),
+        for suffix, words, more, reader in (
+            ("", "without", "", "video_mme"),
+            ("-sub", "with", ", subtitle/*.srt", "video_mme_subtitles"),
         )
     ),
     Benchmark(
@@ -241,7 +226,8 @@ _ROWS = (
         read=f"{_HERE}.segmenting:breakfast",
         metrics=_SEGMENTS,
         splits=_BREAKFAST_SPLITS,
-        tables=("activity",),
+        macro_over="fold",
+        tables=("activity", "fold"),
     ),
     Benchmark(
         name="50salads",
@@ -250,6 +236,8 @@ _ROWS = (
         read=f"{_HERE}.segmenting:salads",
         metrics=_SEGMENTS,
         splits=_SALADS_SPLITS,
+        macro_over="fold",
+        tables=("fold",),
     ),
     Benchmark(
         name="breakfast-chat",

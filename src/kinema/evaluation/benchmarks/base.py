@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from kinema.errors import UsageError
-from kinema.evaluation.records import Item, Task
+from kinema.evaluation.records import Item
 from kinema.lazy import load
-from kinema.types import FrameSampling
 
 _VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".gif", ".flv", ".mpg"}
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -22,10 +21,18 @@ _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 @dataclass(frozen=True)
 class Style:
-    """The words around a question; ``{question}`` and ``{options}`` are filled in."""
+    """The words around a question.
+
+    ``{question}``, ``{sentence}`` (the same with a capital and a question mark), ``{options}`` and
+    ``{subtitles}`` are filled in.
+    """
 
     template: str
     option: str = "{letter}. {text}"
+    unlettered: str = "{question}\nAnswer with one of: {options}."
+    """The template of options that are shown without letters."""
+    system: str = ""
+    """System prompt, instead of the model family's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +54,6 @@ class Benchmark:
     """The headline is the mean over the values of this group, as its authors define it."""
     tables: tuple[str, ...] = ()
     """Groups that get a table in the report; ``*`` stands for all that the items name."""
-    styles: Mapping[Task, Style] = field(default_factory=dict)
-    """How its authors ask, where that differs from the usual."""
-    sampling: FrameSampling = FrameSampling()
-    """Which frames its authors take; empty leaves it to the model family."""
     judge: str = ""
     """The judge protocol its authors use."""
     submission: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,22 @@ def salads(folder: Folder, split: str) -> list[Item]:
 
 
 def _ms_tcn(folder: Folder, split: str, name: str) -> list[Item]:
+    """One fold, or ``all`` of them; every video is in the test list of exactly one."""
     labels = [line.split(maxsplit=1)[1] for line in folder.lines("mapping.txt")]
-    bundle = folder.lines(f"splits/test.{split}.bundle")
-    return [_from_frames(folder, Path(line).name, labels, name) for line in bundle]
+    folds = [split]
+    if split == "all":
+        names = (path.name for path in folder.path("splits").glob("test.split*.bundle"))
+        folds = sorted(name.split(".")[1] for name in names)
+    return [
+        _from_frames(folder, Path(line).stem, labels, name, fold)
+        for fold in folds
+        for line in folder.lines(f"splits/test.{fold}.bundle")
+    ]
 
 
-def _from_frames(folder: Folder, file: str, labels: list[str], name: str) -> Item:
-    video = Path(file).stem
+def _from_frames(folder: Folder, video: str, labels: list[str], name: str, fold: str) -> Item:
     frames = folder.lines(f"groundTruth/{video}.txt")
-    return _item(
+    item = _item(
         name=name,
         video_id=video,
         video=folder.video(*_places(video)),
@@ -47,6 +55,7 @@ def _from_frames(folder: Folder, file: str, labels: list[str], name: str) -> Ite
         labels=labels,
         ends="inclusive",
     )
+    return replace(item, groups={**item.groups, "fold": fold})
 
 
 def _places(video: str) -> Iterable[str]:

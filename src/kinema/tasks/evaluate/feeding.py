@@ -28,6 +28,8 @@ class Question:
 
     item: Item
     prompt: str
+    system: str
+    """System prompt of the preset; empty for the model family's own."""
     source: Path | None
     """The video; None for a blind baseline."""
     sampling: FrameSampling
@@ -49,6 +51,7 @@ class Question:
         return Question(
             item,
             put_question(item, benchmark, preset),
+            preset.style(item, benchmark).system,
             None if blind else base / item.video,
             choose_sampling(item, benchmark, preset, sampling),
             missing=not blind and not item.video,

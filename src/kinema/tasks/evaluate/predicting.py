@@ -122,8 +122,10 @@ class Predictor:
                 fps = question.item.facts.get("fps")
                 frames = self._load(question.source, sampling, fps)
                 parts.append(VideoPart(frames, sampling))
-            said = Message("user", (*parts, TextPart(question.prompt)))
-            decoded = prompts.decode(Conversation((said,)), self._model.family)
+            said = [Message("user", (*parts, TextPart(question.prompt)))]
+            if question.system:
+                said.insert(0, Message("system", (TextPart(question.system),)))
+            decoded = prompts.decode(Conversation(tuple(said)), self._model.family)
             return Ready(question, sampling, decoded)
         except KinemaError as problem:
             return Ready(question, sampling, error=problem)
@@ -185,6 +187,7 @@ class Predictor:
             error=error,
             error_code=error_code,
             prompt=ready.question.prompt,
+            system=ready.question.system,
             frames=tuple(_seen(f) for f in frames),
             sampling=ready.sampling.to_dict() if ready.question.source else {},
             warnings=tuple(w for f in frames for w in f.warnings),

@@ -79,8 +79,9 @@ def _score_blocks(runs: Sequence[Run]) -> list[Block]:
         [_title(name), *(_cell(run.scores.metrics.get(name)) for run in runs)] for name in names
     ]
     macro = runs[0].benchmark.macro_over
+    several = len({r.item.groups.get(macro) for r in runs[0].records}) > 1
     blocks: list[Block] = [Heading("Scores"), Table(["metric", *(r.name for r in runs)], rows)]
-    if macro:
+    if macro and several:
         blocks.append(Text(f"Scores are means over the values of {macro}."))
     reasons = {why for run in runs for why in run.scores.unavailable.values()}
     return [*blocks, *(Text(f"Not computed: {why}") for why in sorted(reasons))]
