@@ -27,7 +27,7 @@ from kinema.errors import (
     UsageError,
 )
 from kinema.types import Frames, FrameSampling
-from kinema.video import Access, Budget, Workers, load_frames
+from kinema.video import Access, Budget, Workers, find_shots, load_frames, plan, probe
 from kinema.video.wire import Job, send_job
 from support.clips import board, make_clip, read_boards
 
@@ -76,6 +76,17 @@ def test_a_worker_reads_what_the_program_itself_would_read(clip: Path) -> None:
             there, here = workers.load_frames(clip, **choice), load_frames(clip, **choice)
             assert read_boards(there.pixels) == read_boards(here.pixels) == here.indices.tolist()
             assert there.to_dict() == here.to_dict()
+
+
+def test_a_worker_describes_plans_and_cuts_as_the_program_itself_would(clip: Path) -> None:
+    with Workers(1) as workers:
+        assert workers.probe(clip) == probe(clip)
+        sampling = FrameSampling(fps=2)
+        assert workers.plan(clip, sampling).to_dict() == plan(clip, sampling).to_dict()
+        assert workers.find_shots(clip, max_seconds=1.2) == find_shots(clip, max_seconds=1.2)
+        assert len(workers.load_frames(clip, num_frames=2)) == 2
+        with pytest.raises(MediaNotFound):
+            workers.probe(clip.with_name("none.mp4"))
 
 
 @pytest.mark.parametrize("form", ["bytes", "open file", "pictures", "frames", "array"])
