@@ -41,6 +41,8 @@ _WEBCAMS = {
     "darwin": ("avfoundation", "0"),
     "win32": ("dshow", "video=Integrated Camera"),
 }
+_ANY_RATE = 25
+"""Frames a second of a source that says nothing about it."""
 _LARGEST_STEP_SECONDS = 10.0
 """A clock that jumps further than this, or backwards, was set anew."""
 
@@ -166,7 +168,6 @@ class _Reading:
         self._size = size
         self._silence_seconds = silence_seconds
         self._ready: queue.Queue[Frames | KinemaError | None] = queue.Queue()
-        self._free = threading.Semaphore(1)
         self._stop = threading.Event()
         self._dropped = 0
 
@@ -225,7 +226,7 @@ class _Reading:
 
     def _sampled(self, container: Any, stream: Any) -> Iterator[tuple[int, float, Any]]:
         """(frame index, seconds from the first frame, frame) of the frames that are kept."""
-        clock = _Clock()
+        clock = _Clock(float(1 / (stream.average_rate or _ANY_RATE)))
         next_tick = 0
         with closing(container.decode(stream)) as frames:
             for index, frame in enumerate(frames):
@@ -250,24 +251,23 @@ class _Reading:
 
 
 class _Clock:
-    """Seconds since the first frame, also where the source's own clock jumps or is missing."""
+    """Seconds since the first frame, also where the source's own clock jumps or is missing.
 
-    def __init__(self) -> None:
+    Args:
+        step_seconds: from one frame to the next, until the source has shown how long that is.
+    """
+
+    def __init__(self, step_seconds: float) -> None:
+        self._step = step_seconds
+        self._now: float | None = None
         self._last_raw: float | None = None
-        self._last = 0.0
-        self._step = 1 / 25
 
     def read(self, raw: float | None) -> float:
         """Time of a frame that the source says is shown at ``raw``."""
-        if raw is None or self._last_raw is None:
-            passed = 0.0 if self._last_raw is None and raw is not None else self._step
-        else:
+        if raw is not None and self._last_raw is not None:
             passed = raw - self._last_raw
             if 0 < passed <= _LARGEST_STEP_SECONDS:
                 self._step = passed
-            else:
-                passed = self._step
-        if raw is not None:
-            self._last_raw = raw
-        self._last += passed
-        return self._last
+        self._last_raw = raw
+        self._now = 0.0 if self._now is None else self._now + self._step
+        return self._now
