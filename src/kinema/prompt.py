@@ -36,7 +36,13 @@ Count = Callable[[Request], int]
 """Prompt tokens of a request, words and pictures together."""
 
 
-def decode(conversation: Conversation, family: Family) -> Conversation:
+LoadFrames = Callable[..., Frames]
+"""``load_frames`` of :mod:`kinema.video`, or that of worker processes."""
+
+
+def decode(
+    conversation: Conversation, family: Family, *, load: LoadFrames = load_frames
+) -> Conversation:
     """The same conversation with every source read into frames, as the family wants them.
 
     Raises:
@@ -44,29 +50,29 @@ def decode(conversation: Conversation, family: Family) -> Conversation:
         MissingCapability: the family does not take this kind of medium.
     """
     messages = (
-        replace(message, parts=tuple(_decode_part(part, family) for part in message.parts))
+        replace(message, parts=tuple(_decode_part(part, family, load) for part in message.parts))
         for message in conversation.messages
     )
     return Conversation(tuple(messages))
 
 
-def _decode_part(part: Part, family: Family) -> Part:
+def _decode_part(part: Part, family: Family, load: LoadFrames) -> Part:
     if isinstance(part, VideoPart):
-        return _decode_video(part, family)
+        return _decode_video(part, family, load)
     if isinstance(part, ImagePart):
         _require(family.takes_image, family, "images")
         if not isinstance(part.source, Frames):
-            return ImagePart(load_image(part.source))
+            return ImagePart(load_image(part.source, load=load))
     if isinstance(part, FeaturesPart):
         _require(False, family, "precomputed features")
     return part
 
 
-def _decode_video(part: VideoPart, family: Family) -> VideoPart:
+def _decode_video(part: VideoPart, family: Family, load: LoadFrames) -> VideoPart:
     sampling = part.sampling.or_default(family.default_sampling)
     frames = part.source
     if not isinstance(frames, Frames):
-        frames = load_frames(frames, sampling=sampling)
+        frames = load(frames, sampling=sampling)
     return replace(part, source=_meet_limits(frames, family), sampling=sampling)
 
 
