@@ -74,6 +74,25 @@ def test_every_frame_has_its_own_picture_and_time(
 
 
 @pytest.mark.fault(9)
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("decoder", ["pyav", "torchcodec"])
+def test_a_variable_rate_is_sampled_by_time(tmp_path: Path, suffix: str, decoder: Any) -> None:
+    """Thirty frames in the first second, then two a second: indices would lie by seven seconds."""
+    if decoder == "torchcodec":
+        pytest.importorskip("torchcodec")
+    truth = [i / 30 for i in range(30)] + [1 + i / 2 for i in range(30)]
+    make_clip(tmp_path / f"v.{suffix}", seconds=truth)
+    frames = load_frames(tmp_path / f"v.{suffix}", num_frames=5, decoder=decoder)
+    assert frames.duration_seconds is not None
+    middles = (np.arange(5) + 0.5) * frames.duration_seconds / 5
+    on_screen = [sum(t <= middle + 1e-6 for t in truth) - 1 for middle in middles]
+    assert read_boards(frames.pixels) == frames.indices.tolist() == on_screen
+    np.testing.assert_allclose(frames.seconds, [truth[i] for i in frames.indices], atol=1.1e-3)
+    at = load_frames(tmp_path / f"v.{suffix}", at=(0.5, 8.0, 15.4), decoder=decoder)
+    assert read_boards(at.pixels) == [15, 44, 58]
+
+
+@pytest.mark.fault(9)
 @pytest.mark.parametrize("seconds", [5.0, 0.4])
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
 def test_time_begins_at_the_first_picture(tmp_path: Path, suffix: str, seconds: float) -> None:
