@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from kinema import lazy
 from kinema.errors import ContextTooLong, MissingCapability
 from kinema.families import Checkpoint, Family
 from kinema.families.chat_template import render, takes_parts
-from kinema.lazy import load
 from kinema.messages import (
     Conversation,
     FeaturesPart,
@@ -37,7 +37,13 @@ Count = Callable[[Request], int]
 """Prompt tokens of a request, words and pictures together."""
 
 
-def decode(conversation: Conversation, family: Family) -> Conversation:
+LoadFrames = Callable[..., Frames]
+"""``load_frames`` of :mod:`kinema.video`, or that of worker processes."""
+
+
+def decode(
+    conversation: Conversation, family: Family, *, load: LoadFrames = load_frames
+) -> Conversation:
     """The same conversation with every source read into frames, as the family wants them.
 
     Raises:
@@ -45,31 +51,33 @@ def decode(conversation: Conversation, family: Family) -> Conversation:
         MissingCapability: the family does not take this kind of medium.
     """
     messages = (
-        replace(message, parts=tuple(_decode_part(part, family) for part in message.parts))
+        replace(message, parts=tuple(_decode_part(part, family, load) for part in message.parts))
         for message in conversation.messages
     )
     return Conversation(tuple(messages))
 
 
-def _decode_part(part: Part, family: Family) -> Part:
+def _decode_part(part: Part, family: Family, load: LoadFrames) -> Part:
     if isinstance(part, VideoPart):
-        return _decode_video(part, family)
+        return _decode_video(part, family, load)
     if isinstance(part, ImagePart):
         _require(family.takes_image, family, "images")
         if not isinstance(part.source, Frames):
-            return ImagePart(load_image(part.source))
+            return ImagePart(load_image(part.source, load=load))
     if isinstance(part, FeaturesPart):
         _require(family.takes_features, family, "precomputed features")
         if not isinstance(part.source, Features):
-            return FeaturesPart(load("kinema.models.videolm.features:read_features")(part.source))
+            return FeaturesPart(
+                lazy.load("kinema.models.videolm.features:read_features")(part.source)
+            )
     return part
 
 
-def _decode_video(part: VideoPart, family: Family) -> VideoPart:
+def _decode_video(part: VideoPart, family: Family, load: LoadFrames) -> VideoPart:
     sampling = part.sampling.or_default(family.default_sampling)
     frames = part.source
     if not isinstance(frames, Frames):
-        frames = load_frames(frames, sampling=sampling)
+        frames = load(frames, sampling=sampling)
     return replace(part, source=_meet_limits(frames, family), sampling=sampling)
 
 

@@ -83,6 +83,23 @@ def test_json_is_one_record_with_the_frames_seen(clip):
     assert done.stderr == ""
 
 
+def test_a_dash_reads_the_video_from_stdin(clip):
+    words = [sys.executable, "-m", "kinema"]
+    data = Path(clip).read_bytes()
+    probed = subprocess.run(
+        [*words, "probe", "-", "--shots", "--json"], input=data, capture_output=True, check=True
+    )
+    record = json.loads(probed.stdout)
+    assert (record["num_frames"], record["source"]) == (50, "<bytes>")
+    assert record["shots"][0]["start_seconds"] == 0
+    assert record["shots"][-1]["end_index"] == 50
+    asked = [*words, "chat", "-", "how?", "--model", "echo", "--json"]
+    answer = subprocess.run(asked, input=data, capture_output=True, check=True)
+    assert json.loads(answer.stdout)["frames"][0]["total_frames"] == 50
+    assert ask("-", "-", stdin="x").returncode == 2
+    assert kinema("probe", "-").returncode == 2
+
+
 def test_a_dash_reads_the_prompt_from_stdin(clip):
     assert ask(clip, "-", stdin="is there a dog?\n").stdout.endswith("is there a dog?\n")
     empty = ask(clip, "-", stdin="")

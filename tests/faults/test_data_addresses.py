@@ -13,6 +13,8 @@ from kinema.errors import MediaError, NotMedia, TooLarge
 from kinema.video import Access, Budget, load_frames, server_access
 from support.clips import board
 
+pytestmark = pytest.mark.fault(25)
+
 
 def frame(width: int = 96, height: int = 64) -> str:
     buffer = io.BytesIO()

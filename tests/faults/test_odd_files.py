@@ -46,12 +46,14 @@ def two_tracks(path: Path, *, cover: bool) -> Path:
     return path
 
 
+@pytest.mark.fault(3)
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     path = two_tracks(tmp_path / "cover.mp4", cover=True)
     frames = load_frames(path, num_frames=5)
     assert read_boards(frames.pixels) == frames.indices.tolist()
 
 
+@pytest.mark.fault(3)
 def test_of_several_tracks_the_first_is_read_and_that_is_said(tmp_path: Path) -> None:
     path = two_tracks(tmp_path / "two.mp4", cover=False)
     frames = load_frames(path, num_frames=5)
@@ -59,6 +61,7 @@ def test_of_several_tracks_the_first_is_read_and_that_is_said(tmp_path: Path) ->
     assert any("2 video tracks" in warning for warning in probe(path).warnings)
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize("head", [b"ID3\x04", b"fLaC", b"RIFF\0\0\0\0WAVE", b"\xff\xfb\x90\x00"])
 def test_sound_files_are_named_as_such(head: bytes) -> None:
     with pytest.raises(NoVideoStream, match="only audio"):
@@ -68,6 +71,7 @@ def test_sound_files_are_named_as_such(head: bytes) -> None:
 # --- row 5 ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("num_frames", [8, 60])
 def test_a_file_cut_at_a_third_says_how_much_of_it_was_decoded(num_frames: int) -> None:
     data = clip_bytes(num_frames=60, options={"g": "12"}, container_options=FASTSTART)
@@ -77,6 +81,7 @@ def test_a_file_cut_at_a_third_says_how_much_of_it_was_decoded(num_frames: int) 
     assert read_boards(frames.pixels) == frames.indices.tolist()
 
 
+@pytest.mark.fault(5)
 def test_strict_makes_an_error_of_missing_frames() -> None:
     data = clip_bytes(num_frames=60, options={"g": "12"}, container_options=FASTSTART)
     assert len(load_frames(data, num_frames=60, strict=True)) == 60
@@ -84,6 +89,7 @@ def test_strict_makes_an_error_of_missing_frames() -> None:
         load_frames(data[: len(data) // 3 + 2000], num_frames=60, strict=True)
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("container", ["matroska", "mpegts"])
 def test_formats_without_a_table_give_what_is_there(container: str) -> None:
     buffer = io.BytesIO()
@@ -98,6 +104,7 @@ def test_formats_without_a_table_give_what_is_there(container: str) -> None:
 # --- row 6 ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(6)
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
 def test_damage_that_the_decoder_notices_is_said(codec: str) -> None:
     data = bytearray(
@@ -117,6 +124,7 @@ def test_damage_that_the_decoder_notices_is_said(codec: str) -> None:
 # --- row 7 ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("container", ["mp4", "matroska", "gif"])
 def test_one_and_two_frames_are_videos(count: int, container: str) -> None:
@@ -128,6 +136,7 @@ def test_one_and_two_frames_are_videos(count: int, container: str) -> None:
     assert frames.warnings == (f"Asked for 8 frames, the video has {count}.",)
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
 def test_a_still_picture_is_a_video_of_one_frame(kind: str) -> None:
     buffer = io.BytesIO()
@@ -135,6 +144,7 @@ def test_a_still_picture_is_a_video_of_one_frame(kind: str) -> None:
     assert read_boards(load_frames(buffer.getvalue(), num_frames=8).pixels) == [9]
 
 
+@pytest.mark.fault(7)
 def test_an_animated_gif_is_a_video(tmp_path: Path) -> None:
     pages = [Image.fromarray(board(i)) for i in range(6)]
     pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:], duration=200)
@@ -170,6 +180,7 @@ LIES = {
 }
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize("lie", LIES)
 def test_headers_are_not_believed(lie: str) -> None:
     box, offset, value = LIES[lie]
@@ -192,6 +203,7 @@ def check_sober(frames: Frames) -> None:
     assert len(frames) == 8 or frames.warnings
 
 
+@pytest.mark.fault(8)
 def test_a_count_that_the_file_cannot_hold_costs_no_memory() -> None:
     """Fifty million samples of one size, claimed in sixteen bytes."""
     data = clip_bytes(num_frames=60)
@@ -208,6 +220,7 @@ def test_a_count_that_the_file_cannot_hold_costs_no_memory() -> None:
     assert peak < 50 << 20
 
 
+@pytest.mark.fault(8)
 def test_an_avi_that_claims_any_length_is_counted() -> None:
     buffer = io.BytesIO()
     make_clip(buffer, num_frames=30, codec="mpeg4", container="avi")

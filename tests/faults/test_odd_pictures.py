@@ -22,6 +22,7 @@ from support.clips import board, clip_bytes, make_clip, read_boards
 # --- row 12 ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(12)
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (7, 5), (65, 97), (33, 1001)])
 def test_odd_sizes_are_kept(height: int, width: int) -> None:
     buffer = io.BytesIO()
@@ -44,6 +45,7 @@ def test_odd_sizes_are_kept(height: int, width: int) -> None:
 SIZES = pytest.mark.parametrize(("height", "width"), [(9000, 9000), (10000, 8000)])
 
 
+@pytest.mark.fault(12)
 @SIZES
 def test_enormous_pictures_are_refused_from_the_header(height: int, width: int) -> None:
     data = clip_bytes("mkv", num_frames=2, codec="ffv1", pixel_format="bgr0")
@@ -52,6 +54,7 @@ def test_enormous_pictures_are_refused_from_the_header(height: int, width: int) 
         load_frames(lied)
 
 
+@pytest.mark.fault(12)
 @SIZES
 def test_an_enormous_canvas_around_small_pictures_is_refused(height: int, width: int) -> None:
     data = bytearray(clip_bytes("gif", num_frames=2, codec="gif", pixel_format="rgb8"))
@@ -60,6 +63,7 @@ def test_an_enormous_canvas_around_small_pictures_is_refused(height: int, width:
         load_frames(bytes(data))
 
 
+@pytest.mark.fault(12)
 def test_what_ffmpeg_itself_finds_too_large_is_a_typed_error() -> None:
     data = clip_bytes("mkv", num_frames=2, codec="ffv1", pixel_format="bgr0")
     lied = ebml_number(ebml_number(data, b"\xb0", 16384), b"\xba", 16384)
@@ -88,6 +92,7 @@ def grow_parents(data: bytes, at: int) -> bytes:
     return bytes(out)
 
 
+@pytest.mark.fault(12)
 def test_a_size_that_changes_midway_is_brought_to_the_first() -> None:
     small, large = io.BytesIO(), io.BytesIO()
     make_clip(small, num_frames=10, container="h264", height=64, width=96)
@@ -138,6 +143,7 @@ def measured(path: Path, num_frames: int, size: int) -> tuple[int, int]:
     return int(count), int(mebibytes)
 
 
+@pytest.mark.fault(13)
 def test_memory_follows_the_frames_that_are_taken_and_not_those_that_are_there(
     tmp_path: Path,
 ) -> None:
@@ -148,6 +154,7 @@ def test_memory_follows_the_frames_that_are_taken_and_not_those_that_are_there(
     assert mebibytes < 200
 
 
+@pytest.mark.fault(13)
 def test_budgets_stop_a_bomb(tmp_path: Path) -> None:
     bomb = black_bomb(3000)
     limits = {
@@ -162,6 +169,7 @@ def test_budgets_stop_a_bomb(tmp_path: Path) -> None:
         assert caught.value.hint
 
 
+@pytest.mark.fault(13)
 def test_the_time_budget_stops_a_long_decoding_without_a_worker() -> None:
     bomb = black_bomb(3000)
     began = time.monotonic()
@@ -170,6 +178,7 @@ def test_the_time_budget_stops_a_long_decoding_without_a_worker() -> None:
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.fault(13)
 def test_a_server_takes_at_most_768_frames() -> None:
     bomb = black_bomb(1000, height=64, width=96)
     access = server_access()
@@ -178,6 +187,7 @@ def test_a_server_takes_at_most_768_frames() -> None:
         load_frames(bomb, num_frames=769, access=access)
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize("side", [9000, 60_000])
 def test_a_huge_png_is_refused_from_its_header(side: int) -> None:
     header = side.to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
@@ -190,6 +200,7 @@ def test_a_huge_png_is_refused_from_its_header(side: int) -> None:
         load_frames(data)
 
 
+@pytest.mark.fault(13)
 def test_pictures_of_a_folder_keep_to_the_budget(tmp_path: Path) -> None:
     for i in range(5):
         Image.fromarray(board(i)).save(tmp_path / f"{i}.png")
@@ -199,6 +210,7 @@ def test_pictures_of_a_folder_keep_to_the_budget(tmp_path: Path) -> None:
         load_frames(tmp_path, num_frames=1, access=Access(budget=Budget(pixels=1000)))
 
 
+@pytest.mark.fault(13)
 def test_a_worker_stops_a_bomb_at_its_deadline() -> None:
     with Workers(1) as workers, pytest.raises(DecodeDeadline):
         workers.load_frames(
@@ -228,6 +240,7 @@ def ten_hours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "long.mp4"
 
 
+@pytest.mark.fault(14)
 @pytest.mark.slow
 def test_ten_hours_are_sought_and_not_walked(ten_hours: Path) -> None:
     frames = load_frames(ten_hours, num_frames=8)

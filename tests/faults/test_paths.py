@@ -15,6 +15,8 @@ from kinema.video import Access, Workers, load_frames, server_access
 from kinema.video.path_gate import open_below
 from support.clips import make_clip
 
+pytestmark = pytest.mark.fault(21)
+
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:

@@ -12,6 +12,8 @@ from kinema.errors import MediaError
 from kinema.video import load_frames, probe
 from support.clips import make_clip
 
+pytestmark = pytest.mark.fault(20)
+
 _EPOCH = (0, 1_000_000_000)
 """Access and change: any reading moves the access time."""
 

@@ -118,6 +118,7 @@ FORBIDDEN = [
 ]
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize("address", FORBIDDEN)
 def test_addresses_that_lead_inwards_or_read_two_ways_are_refused(address: str) -> None:
     with pytest.raises(UrlNotAllowed) as caught:
@@ -131,11 +132,13 @@ def test_public_numbers_are_public(number: str) -> None:
     assert is_public(number)
 
 
+@pytest.mark.fault(22)
 def test_one_private_number_among_public_ones_is_enough_to_refuse() -> None:
     with pytest.raises(UrlNotAllowed, match="not a public host"):
         Fetcher(resolve=lambda *_: ["1.1.1.1", "10.0.0.1"]).fetch("http://media.test/x")
 
 
+@pytest.mark.fault(22)
 def test_hosts_that_are_not_on_the_list_are_not_even_resolved() -> None:
     def never(host: str, port: int) -> list[str]:
         raise AssertionError("resolved")
@@ -171,6 +174,7 @@ def test_an_error_page_is_recognised() -> None:
         load_frames(f"http://localhost:{server.port}/clip.mp4", access=access)
 
 
+@pytest.mark.fault(23)
 def test_a_redirect_to_a_forbidden_host_is_refused_and_not_asked(clip: bytes) -> None:
     with serve(reply(clip)) as inner:
         for target in (f"http://127.0.0.1:{inner.port}/", f"http://[::1]:{inner.port}/"):
@@ -182,6 +186,7 @@ def test_a_redirect_to_a_forbidden_host_is_refused_and_not_asked(clip: bytes) ->
         assert inner.asked == []
 
 
+@pytest.mark.fault(23)
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "gopher://x/", "http://a:b@1.1.1.1/"])
 def test_a_redirect_to_a_forbidden_scheme_is_refused(target: str) -> None:
     with pytest.raises(UrlNotAllowed):
@@ -196,6 +201,7 @@ def test_a_redirect_within_the_host_is_followed() -> None:
     assert fetch(answer) == b"there"
 
 
+@pytest.mark.fault(23)
 def test_a_redirect_loop_ends() -> None:
     with serve(reply(status=302, Location="/again")) as server:
         with pytest.raises(FetchFailed, match="more than 3 times"):
@@ -203,6 +209,7 @@ def test_a_redirect_loop_ends() -> None:
         assert len(server.asked) == 2 * (RULES.max_redirects + 1)
 
 
+@pytest.mark.fault(23)
 def test_a_name_that_changes_its_mind_is_resolved_once_a_hop_and_checked_each_time() -> None:
     """DNS rebinding: public when checked, private when used."""
     answers = itertools.cycle([["1.1.1.1"], ["127.0.0.1"]])
@@ -269,6 +276,7 @@ SLOW: dict[str, Answer] = {
 }
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize("kind", SLOW)
 def test_slow_servers_are_left_at_the_deadline(kind: str) -> None:
     began = time.monotonic()
@@ -289,6 +297,7 @@ LARGE: dict[str, Answer] = {
 }
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize("kind", LARGE)
 def test_bodies_are_cut_off_at_the_budget(kind: str) -> None:
     with pytest.raises(TooLarge, match="more than 1,048,576 bytes"):
@@ -299,6 +308,7 @@ def test_gzip_is_undone() -> None:
     assert fetch(reply(gzip.compress(b"plain" * 999), Content_Encoding="gzip")) == b"plain" * 999
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
@@ -320,6 +330,7 @@ def test_what_goes_wrong_upstream_is_typed(answer: Answer, kind: type[MediaError
     assert "secret" not in str(caught.value) + caught.value.hint
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize(("status", "times"), [(500, 2), (503, 2), (429, 2), (404, 1), (403, 1)])
 def test_only_what_may_pass_is_asked_again(status: int, times: int) -> None:
     with serve(reply(status=status)) as server:
@@ -337,6 +348,7 @@ def test_a_server_that_recovers_is_believed() -> None:
     assert fetch(answer) == b"fine"
 
 
+@pytest.mark.fault(22)
 def test_private_hosts_stay_refused_by_default(clip: bytes) -> None:
     with serve(reply(clip)) as server:
         with pytest.raises(UrlNotAllowed):

@@ -27,7 +27,7 @@ from kinema.errors import (
     UsageError,
 )
 from kinema.types import Frames, FrameSampling
-from kinema.video import Access, Budget, Workers, load_frames
+from kinema.video import Access, Budget, Workers, find_shots, load_frames, plan, probe
 from kinema.video.wire import Job, send_job
 from support.clips import board, make_clip, read_boards
 
@@ -78,6 +78,17 @@ def test_a_worker_reads_what_the_program_itself_would_read(clip: Path) -> None:
             assert there.to_dict() == here.to_dict()
 
 
+def test_a_worker_describes_plans_and_cuts_as_the_program_itself_would(clip: Path) -> None:
+    with Workers(1) as workers:
+        assert workers.probe(clip) == probe(clip)
+        sampling = FrameSampling(fps=2)
+        assert workers.plan(clip, sampling).to_dict() == plan(clip, sampling).to_dict()
+        assert workers.find_shots(clip, max_seconds=1.2) == find_shots(clip, max_seconds=1.2)
+        assert len(workers.load_frames(clip, num_frames=2)) == 2
+        with pytest.raises(MediaNotFound):
+            workers.probe(clip.with_name("none.mp4"))
+
+
 @pytest.mark.parametrize("form", ["bytes", "open file", "pictures", "frames", "array"])
 def test_a_worker_takes_every_form_of_a_source(clip: Path, form: str) -> None:
     forms: dict[str, object] = {
@@ -110,6 +121,7 @@ def test_errors_come_back_as_they_are(clip: Path, tmp_path: Path) -> None:
             workers.load_frames(clip, sampling=FrameSampling(num_frames=2), fps=1)
 
 
+@pytest.mark.fault(18)
 def test_a_hang_ends_at_the_deadline_and_the_next_file_is_read(clip: Path) -> None:
     with Workers(1, deadline_seconds=30) as workers:
         process = stopped(workers, clip)
@@ -120,6 +132,7 @@ def test_a_hang_ends_at_the_deadline_and_the_next_file_is_read(clip: Path) -> No
         assert len(workers.load_frames(clip, num_frames=3)) == 3
 
 
+@pytest.mark.fault(19)
 @pytest.mark.parametrize("how", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
 def test_a_crash_is_an_error_and_the_next_file_is_read(clip: Path, how: signal.Signals) -> None:
     with Workers(1) as workers:
@@ -131,6 +144,7 @@ def test_a_crash_is_an_error_and_the_next_file_is_read(clip: Path, how: signal.S
         assert len(workers.load_frames(clip, num_frames=3)) == 3
 
 
+@pytest.mark.fault(19)
 def test_what_kills_two_workers_is_set_aside_under_any_name(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "copy.mp4").write_bytes(clip.read_bytes())
     make_clip(tmp_path / "other.mp4", num_frames=20)
@@ -147,6 +161,7 @@ def test_what_kills_two_workers_is_set_aside_under_any_name(clip: Path, tmp_path
         assert len(workers.load_frames(tmp_path / "other.mp4", num_frames=2)) == 2
 
 
+@pytest.mark.fault(18)
 def test_other_requests_go_on_while_one_hangs(clip: Path) -> None:
     with Workers(2, deadline_seconds=3) as workers:
         stopped(workers, clip)
@@ -166,6 +181,7 @@ def test_other_requests_go_on_while_one_hangs(clip: Path) -> None:
     assert [type(error) for error in errors] == [DecodeDeadline]
 
 
+@pytest.mark.fault(19)
 def test_a_reading_that_needs_too_much_memory_is_refused(tmp_path: Path) -> None:
     make_clip(tmp_path / "large.mp4", num_frames=40, height=1080, width=1920)
     with Workers(1, memory_bytes=900 << 20) as workers:
@@ -190,6 +206,7 @@ def test_a_worker_ends_with_its_parent(clip: Path) -> None:
     assert gone == [orphan]
 
 
+@pytest.mark.fault(18)
 def test_a_stuck_worker_ends_itself_when_nobody_is_left_to_kill_it(clip: Path) -> None:
     """The alarm runs below Python, so it also ends native code that holds the interpreter."""
     program = (

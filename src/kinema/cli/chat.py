@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordFlags
-from kinema.cli.output import STDIN, Status, complain, put, put_record, read_stdin, say
+from kinema.cli.output import STDIN, Status, complain, put, put_record, read_stdin, say, source_of
 from kinema.engines import EngineSettings, rank
 from kinema.errors import KinemaError, UsageError
 from kinema.messages import ImagePart, Part, SamplingParams, VideoPart
@@ -72,11 +72,13 @@ def chat(
       echo "Is there a dog?" | kinema chat clip.mp4 -
 
     Args:
-        source: A video or image: path or URL.
+        source: A video or image: path or URL; - reads a video from stdin.
         prompt: The question; - reads it from stdin.
     """
     if rank() > 0:
         return follow(find_model(options.model, engine=options.engine, parts=parts), settings)
+    if source == STDIN and prompt in (None, STDIN):
+        raise UsageError("stdin holds one thing: the video or what is said.", hint="Name a file.")
     media = _media(source, options, sampling)
     question = read_stdin() if prompt == STDIN else prompt
     status = Status()
@@ -102,9 +104,7 @@ def chat(
 
 
 def _media(source: str | None, options: ChatOptions, sampling: FrameSampling) -> list[Part]:
-    if source == STDIN:
-        raise UsageError("A video cannot be read from '-' here.", hint="Give a path or URL.")
-    sources = [source] if source is not None else []
+    sources = [source_of(source)] if source is not None else []
     parts = [as_part(s, sampling) for s in sources]
     parts += [VideoPart(v, sampling) for v in options.video]
     return parts + [ImagePart(i) for i in options.image]

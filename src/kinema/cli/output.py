@@ -89,3 +89,17 @@ def read_stdin() -> str:
     if not text:
         raise UsageError("'-' reads the prompt from stdin, which is empty.", hint="Pipe a prompt.")
     return text
+
+
+def source_of(word: str) -> str | bytes:
+    """A source as it was typed; ``-`` is the video on stdin.
+
+    Raises:
+        UsageError: nothing is piped in.
+    """
+    if word != STDIN:
+        return word
+    data = b"" if sys.stdin.isatty() else sys.stdin.buffer.read()
+    if not data:
+        raise UsageError("'-' reads the video from stdin, which is empty.", hint="Pipe a video.")
+    return data

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from kinema.cli.flags import SamplingFlags
-from kinema.cli.output import put_record, put_table, say
+from kinema.cli.output import put, put_record, put_table, say, source_of
 from kinema.tasks.probe import examine, write_contact_sheet
 from kinema.types import FrameSampling
-from kinema.video import VideoInfo
+from kinema.video import Shot, VideoInfo
 from kinema.video.info import SamplingPlan
+from kinema.video.shots import DetectorName
 
 
 def probe(
@@ -18,6 +19,8 @@ def probe(
     *,
     sampling: SamplingFlags = FrameSampling(),
     contact_sheet: Path | None = None,
+    shots: bool = False,
+    detector: DetectorName = "scenedetect",
     json: bool = False,
 ) -> None:
     """Show what is in a media file, and which frames a sampling takes.
@@ -27,23 +30,44 @@ def probe(
     Examples:
       kinema probe clip.mp4 --fps 1 --end 1:00
       kinema probe clip.mp4 --num-frames 12 --contact-sheet seen.png
+      kinema probe clip.mp4 --shots
 
     Args:
-        source: A video or image: path or URL.
+        source: A video or image: path or URL; - reads a video from stdin.
         contact_sheet: Write exactly those frames as one picture.
+        shots: Also find cuts and fades, with their times.
+        detector: Which library finds them.
         json: Print one JSON record.
     """
-    report = examine(source, sampling)
+    medium = source_of(source)
+    report = examine(medium, sampling, detector=detector if shots else None)
     if json:
         put_record(report.to_dict())
     else:
         facts = _facts(report.info) | _taken(report.plan)
         put_table([[name, value] for name, value in facts.items()])
+        if report.shots is not None:
+            put("")
+            rows = [_shot_row(number, shot) for number, shot in enumerate(report.shots, start=1)]
+            put_table([_SHOT_COLUMNS, *rows])
         for warning in (*report.info.warnings, *report.plan.warnings):
             say(f"note: {warning}")
     if contact_sheet is not None:
-        write_contact_sheet(source, contact_sheet, sampling)
+        write_contact_sheet(medium, contact_sheet, sampling)
         say(f"wrote {contact_sheet}")
+
+
+_SHOT_COLUMNS = ("shot", "begins", "ends", "frames", "opens with")
+
+
+def _shot_row(number: int, shot: Shot) -> tuple[str, ...]:
+    return (
+        f"{number}",
+        f"{shot.start_seconds:.3f} s",
+        f"{shot.end_seconds:.3f} s",
+        f"#{shot.start_index}–{shot.end_index - 1}",
+        shot.opens_with,
+    )
 
 
 def _facts(info: VideoInfo) -> dict[str, str]:

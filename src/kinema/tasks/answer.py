@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,7 @@ from kinema.tasks.prompts_file import (
     write_records,
 )
 from kinema.types import FrameSampling
+from kinema.video import Workers
 
 _MAX_ATTEMPTS = 25
 """A run may be killed this often in the middle of one record before the record is given up."""
@@ -145,8 +147,9 @@ class AnswerJob:
         worker = _Worker(self, self._base)
         seen: dict[str, int] = {}
         try:
-            while batch := ledger.claim(self._together):
-                answers, errors = _sorted_out(batch, worker.answer(batch))
+            for batch in worker.read_ahead(iter(lambda: ledger.claim(self._together), [])):
+                units = [unit for unit, _ in batch]
+                answers, errors = _sorted_out(units, worker.answer(batch))
                 ledger.settle(answers, errors)
                 for record in answers.values():
                     medium = _medium_of(record)
@@ -154,6 +157,10 @@ class AnswerJob:
                     on_answer(Progress(seen[medium], counts[medium], record))
         finally:
             worker.close()
+
+
+_Read = tuple[Unit, Conversation | KinemaError]
+"""A unit and what is said to the model, its medium decoded, or why that cannot be."""
 
 
 class _Worker:
@@ -166,13 +173,44 @@ class _Worker:
         self._medium: tuple[str, Part] | None = None
         if world_size() > 1:
             self._open()  # the other processes of a torchrun wait for this one
+        self._decoders = Workers(1)
 
-    def answer(self, units: Sequence[Unit]) -> Iterator[tuple[Unit, dict[str, Any] | KinemaError]]:
+    def read_ahead(self, batches: Iterator[Sequence[Unit]]) -> Iterator[list[_Read]]:
+        """Batches with their media, the next one being read while this one is answered."""
+        with ThreadPoolExecutor(1, thread_name_prefix="kinema-read") as pool:
+            coming: Future[list[_Read]] | None = None
+            for batch in batches:
+                reading = pool.submit(self._read, batch)
+                if coming is not None:
+                    yield coming.result()
+                coming = reading
+            if coming is not None:
+                yield coming.result()
+
+    def _read(self, units: Sequence[Unit]) -> list[_Read]:
+        return [(unit, self._conversation_or_error(unit)) for unit in units]
+
+    def _conversation_or_error(self, unit: Unit) -> Conversation | KinemaError:
+        options = self._job.options
+        try:
+            question = understand(
+                unit.payload,
+                media_type=options.media_type,
+                insert=options.insert_media_token,
+                separator=" \n" if options.add_media_sep else "",
+            )
+            return self._conversation(question)
+        except KinemaError as error:
+            return error
+
+    def answer(self, batch: Sequence[_Read]) -> Iterator[tuple[Unit, dict[str, Any] | KinemaError]]:
         """Each unit with its record or what went wrong; one that fails harms no other."""
         ready: dict[str, tuple[Unit, Request]] = {}
-        for unit in units:
+        for unit, said in batch:
             try:
-                ready[unit.id] = (unit, self._request(unit))
+                if isinstance(said, KinemaError):
+                    raise said
+                ready[unit.id] = (unit, self._request(unit, said))
             except KinemaError as error:
                 yield unit, error
         for request_id, completion in self._generate([request for _, request in ready.values()]):
@@ -185,19 +223,13 @@ class _Worker:
                 yield unit, self._record(unit.payload, request, completion)
 
     def close(self) -> None:
-        """Give the engine's memory back."""
+        """Give the engine's memory back and end the decoder."""
+        self._decoders.close()
         if self._engine is not None:
             self._engine.close()
 
-    def _request(self, unit: Unit) -> Request:
-        job, options = self._job, self._job.options
-        question = understand(
-            unit.payload,
-            media_type=options.media_type,
-            insert=options.insert_media_token,
-            separator=" \n" if options.add_media_sep else "",
-        )
-        conversation = self._conversation(question)
+    def _request(self, unit: Unit, conversation: Conversation) -> Request:
+        job = self._job
 
         def prepare(said: Conversation) -> Request:
             prepared = prompts.prepare(
@@ -233,8 +265,8 @@ class _Worker:
         if self._medium is None or self._medium[0] != key:
             source = self._base.find(question.medium)
             said = Conversation((Message("user", (self._part(question.kind, source),)),))
-            decoded = prompts.decode(said, self._job.model.family).messages[0].parts[0]
-            self._medium = (key, with_name(decoded, question.medium))
+            decoded = prompts.decode(said, self._job.model.family, load=self._decoders.load_frames)
+            self._medium = (key, with_name(decoded.messages[0].parts[0], question.medium))
         return self._medium[1]
 
     def _part(self, kind: str | None, source: Path | bytes) -> Part:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kinema.video.info import VideoInfo as VideoInfo
     from kinema.video.info import plan as plan
     from kinema.video.info import probe as probe
+    from kinema.video.live import watch as watch
     from kinema.video.pictures import as_frames as as_frames
     from kinema.video.reading import load_frames as load_frames
     from kinema.video.reading import load_image as load_image
@@ -42,6 +43,7 @@ _PUBLIC = {
     "load_image": "kinema.video.reading:load_image",
     "plan": "kinema.video.info:plan",
     "probe": "kinema.video.info:probe",
+    "watch": "kinema.video.live:watch",
 }
 
 __all__ = sorted(_PUBLIC)  # noqa: PLE0605

@@ -1,4 +1,8 @@
-"""Members of tar files, read in place: ``shard.tar::clip.mp4``."""
+"""Members of tar files, read in place: ``shard.tar::clip.mp4``.
+
+A member is named as the archive spells it, with or without ``./``. In a WebDataset shard the key of
+a sample is enough: ``shard.tar::0001`` is the video among ``0001.mp4``, ``0001.json``, …
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import PurePosixPath
+from typing import NoReturn
 
 from kinema.errors import MediaNotFound, NotMedia
 from kinema.video.byte_range import ByteRange, OpenFile
 
 SEPARATOR = "::"
+
+VIDEO_SUFFIXES = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts"),
+        *(".flv", ".wmv", ".ogv", ".3gp", ".gif"),
+    )
+)
+"""Endings of files that are taken for videos where no other name is given."""
 
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd")
 
@@ -40,7 +53,7 @@ def open_member(file: OpenFile, archive: str, member: str) -> ByteRange:
 
 
 def find_member(members: Mapping[str, Extent], archive: str, member: str) -> str:
-    """The name under which a member is known; a leading ``./`` makes no difference.
+    """The name under which a member or the one video of a sample is known.
 
     Raises:
         MediaNotFound: no such member; says which one is near.
@@ -48,12 +61,42 @@ def find_member(members: Mapping[str, Extent], archive: str, member: str) -> str
     name = tidy(member)
     if name in members:
         return name
+    videos = [other for other in members if _key(other) == name and _is_video(other)]
+    if len(videos) == 1:
+        return videos[0]
     near = difflib.get_close_matches(name, members, n=1, cutoff=0.5)
-    known = f"it holds {len(members)} files, such as {next(iter(members))}" if members else "empty"
     raise MediaNotFound(
         f"{archive} has no member {member!r}.",
-        hint=f"Did you mean {near[0]!r}?" if near else f"The archive is there: {known}.",
+        hint=f"Did you mean {near[0]!r}?" if near else f"It holds {_contents(members)}.",
     )
+
+
+def refuse_whole(file: OpenFile, archive: str) -> NoReturn:
+    """An archive was given where one video is wanted.
+
+    Raises:
+        NotMedia: says how its members are named.
+    """
+    members = list_members(file, archive)
+    example = next((m for m in members if _is_video(m)), next(iter(members), "clip.mp4"))
+    raise NotMedia(
+        f"{archive} is an archive of {_contents(members)}.",
+        hint=f"Name one of them: {archive}{SEPARATOR}{example}",
+    )
+
+
+def _contents(members: Mapping[str, Extent]) -> str:
+    return f"{len(members)} files, such as {next(iter(members))}" if members else "no file"
+
+
+def _key(member: str) -> str:
+    """What the files of one WebDataset sample share: all up to the first dot of the last part."""
+    path = PurePosixPath(member)
+    return str(path.with_name(path.name.partition(".")[0] or path.name))
+
+
+def _is_video(member: str) -> bool:
+    return PurePosixPath(member).suffix.lower() in VIDEO_SUFFIXES
 
 
 def tidy(member: str) -> str:

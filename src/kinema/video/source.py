@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from kinema.errors import MediaNotFound, NotAFile, UsageError
 from kinema.types import Source
 from kinema.video.access import LOCAL, Access
-from kinema.video.archive import open_member, split_member
+from kinema.video.archive import open_member, refuse_whole, split_member
 from kinema.video.budget import Budget
 from kinema.video.byte_range import OpenFile, spool
 from kinema.video.data_uri import decode_data_uri, is_data_uri
@@ -73,6 +73,8 @@ def _named(text: str, access: Access) -> Media:
         file = _open_local(Path(archive).expanduser(), access)
         return Media(name=text, part=open_member(file, archive, name), budget=access.budget)
     path = as_path(text)
+    if path.suffix == ".tar":
+        refuse_whole(_open_local(path, access), path.name)
     if access.roots is not None:
         part = open_below(access.roots, path).range()
         return Media(name=path.name, part=part, budget=access.budget)

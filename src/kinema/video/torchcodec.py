@@ -39,10 +39,11 @@ def decode(
         decoded = pyav.decode(media, index, wanted, size=size)
         said = f"torchcodec does not read {beyond}; PyAV read it."
         return Decoded(decoded.pixels, decoded.found, (said, *decoded.warnings))
-    source = media.data if media.data is not None else str(media.path)
     try:
-        decoder = VideoDecoder(source, dimension_order="NHWC", num_ffmpeg_threads=0)
-        batch = decoder.get_frames_at(wanted.tolist())
+        # A handle and never a name: FFmpeg takes some names for protocols.
+        with media.open() as file:
+            decoder = VideoDecoder(file, dimension_order="NHWC", num_ffmpeg_threads=0)
+            batch = decoder.get_frames_at(wanted.tolist())
     except (RuntimeError, ValueError, IndexError):
         raise DecodeFailed(
             f"{media.name} could not be decoded by torchcodec.", hint="Use decoder='pyav'."

@@ -1,6 +1,6 @@
 """What goes between a program and the process that decodes for it.
 
-A job goes out pickled, from the trusting side to the trusted. What comes back is JSON and, for the
+A job goes out pickled, from the trusting side to the trusted. What comes back is JSON and, for
 pixels, the descriptor of a file without a name: a decoder that a hostile video has taken over can
 send no objects, and one that dies leaves nothing behind.
 """
@@ -17,13 +17,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kinema.errors import KinemaError, MediaError, UsageError
 from kinema.types import Frames
+from kinema.video.info import SamplingPlan, VideoInfo
+from kinema.video.shots import Shot
 
 _LENGTH = struct.Struct("!Q")
 _LARGEST_REPLY_BYTES = 64 << 20
@@ -31,13 +33,19 @@ _CLOCKS = {"seconds": np.float64, "indices": np.int64}
 _PLAIN = ("source", "total_frames", "duration_seconds", "source_fps")
 
 
+Call = Literal["load_frames", "probe", "plan", "find_shots"]
+Shots = tuple[Shot, ...]
+Reply = Frames | VideoInfo | SamplingPlan | Shots
+
+
 @dataclass(frozen=True)
 class Job:
-    """One call of ``load_frames``."""
+    """One call of a function of :mod:`kinema.video`."""
 
     source: Any
     keywords: dict[str, Any]
     deadline_seconds: float
+    call: Call = "load_frames"
 
 
 def send_job(channel: socket.socket, job: Job, *, give_up_at: float) -> None:
@@ -58,8 +66,8 @@ def receive_job(channel: socket.socket) -> Job | None:
     return job
 
 
-def send_reply(channel: socket.socket, result: Frames | KinemaError | None) -> None:
-    """Answer with frames, an error, or None for "ready"."""
+def send_reply(channel: socket.socket, result: Reply | KinemaError | None) -> None:
+    """Answer with what was asked for, an error, or None for "ready"."""
     body = json.dumps(_described(result)).encode()
     channel.sendall(_LENGTH.pack(len(body)) + body)
     if isinstance(result, Frames):
@@ -70,7 +78,7 @@ def send_reply(channel: socket.socket, result: Frames | KinemaError | None) -> N
             os.close(descriptor)
 
 
-def receive_reply(channel: socket.socket, *, give_up_at: float) -> Frames | KinemaError | None:
+def receive_reply(channel: socket.socket, *, give_up_at: float) -> Reply | KinemaError | None:
     """The other side's answer, believed only as far as it can be checked.
 
     Raises:
@@ -86,17 +94,37 @@ def receive_reply(channel: socket.socket, *, give_up_at: float) -> Frames | Kine
         return _error(**reply["error"])
     if "frames" in reply:
         return _frames(reply["frames"], _pixels(channel, reply["frames"]["shape"], give_up_at))
-    return None
+    if "shots" in reply:
+        return tuple(Shot(**shot) for shot in reply["shots"])
+    if "info" in reply:
+        return VideoInfo(**_with_tuples(reply["info"]))
+    return SamplingPlan(**_with_tuples(reply["plan"])) if "plan" in reply else None
 
 
-def _described(result: Frames | KinemaError | None) -> dict[str, Any]:
-    if isinstance(result, KinemaError):
-        return {"error": {"code": result.code, "message": str(result), "hint": result.hint}}
-    if result is None:
-        return {}
+def _described(result: Reply | KinemaError | None) -> dict[str, Any]:
+    match result:
+        case None:
+            return {}
+        case KinemaError():
+            return {"error": {"code": result.code, "message": str(result), "hint": result.hint}}
+        case tuple():
+            return {"shots": [shot.to_dict() for shot in result]}
+        case VideoInfo():
+            return {"info": result.to_dict()}
+        case SamplingPlan():
+            return {"plan": result.to_dict()}
+        case Frames():
+            return {"frames": _described_frames(result)}
+
+
+def _described_frames(result: Frames) -> dict[str, Any]:
     frames: dict[str, Any] = {name: getattr(result, name) for name in _PLAIN}
     frames |= {name: getattr(result, name).tolist() for name in _CLOCKS}
-    return {"frames": frames | {"warnings": result.warnings, "shape": result.pixels.shape}}
+    return frames | {"warnings": result.warnings, "shape": result.pixels.shape}
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 
 def _error(code: str, message: str, hint: str) -> KinemaError:

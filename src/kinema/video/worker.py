@@ -15,17 +15,18 @@ import weakref
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from kinema.errors import DecodeDeadline, DecoderCrashed, KinemaError, UsageError
 from kinema.types import Frames, FrameSampling, Source
 from kinema.video.access import LOCAL, Access
 from kinema.video.decoder import DecoderName, Size
+from kinema.video.info import SamplingPlan, VideoInfo
 from kinema.video.pictures import is_array
 from kinema.video.reading import load_frames
 from kinema.video.source import open_media
 from kinema.video.url_gate import is_url
-from kinema.video.wire import Job, receive_reply, send_job
+from kinema.video.wire import Call, Job, Reply, Shots, receive_reply, send_job
 
 _log = logging.getLogger(__name__)
 
@@ -37,12 +38,15 @@ _DYING_SECONDS = 0.2
 _PIECE_BYTES = 1 << 20
 GIBIBYTE = 1 << 30
 
+Answer = TypeVar("Answer", bound=Reply)
+
 
 class Workers:
     """A few processes that decode, each with a deadline and a memory limit.
 
-    ``load_frames`` of this object does what :func:`kinema.video.load_frames` does. Processes are
-    started when they are first needed, may be shared by threads, and end with the object.
+    ``load_frames``, ``probe``, ``plan`` and ``find_shots`` of this object do what those of
+    :mod:`kinema.video` do. Processes are started when they are first needed, may be shared by
+    threads, and end with the object.
 
     Args:
         count: processes; a call waits while all of them are busy.
@@ -112,18 +116,38 @@ class Workers:
         }
         if isinstance(source, Frames) or is_array(source):
             return load_frames(source, **keywords)
+        return self._ask(Frames, "load_frames", source, keywords)
+
+    def probe(self, source: Source, *, access: Access = LOCAL) -> VideoInfo:
+        """Describe a file in a process of its own; see :func:`kinema.video.probe`."""
+        return self._ask(VideoInfo, "probe", source, {"access": access})
+
+    def plan(
+        self, source: Source, sampling: FrameSampling, *, access: Access = LOCAL
+    ) -> SamplingPlan:
+        """Find which frames a sampling takes; see :func:`kinema.video.plan`."""
+        return self._ask(SamplingPlan, "plan", source, {"sampling": sampling, "access": access})
+
+    def find_shots(self, source: Source, *, access: Access = LOCAL, **limits: Any) -> Shots:
+        """Cut a video into shots; see :func:`kinema.video.find_shots`."""
+        return self._ask(tuple, "find_shots", source, {"access": access, **limits})
+
+    def _ask(
+        self, kind: type[Answer], call: Call, source: Source, keywords: dict[str, Any]
+    ) -> Answer:
+        access: Access = keywords["access"]
         if not isinstance(source, str | Path | bytes) and hasattr(source, "read"):
             source = source.read()
         self._quarantine.check(source, access)
         seconds = min(self.deadline_seconds, access.budget.seconds or self.deadline_seconds)
-        return self._run(Job(source, keywords, seconds), access)
+        return self._run(kind, Job(source, keywords, seconds, call), access)
 
-    def _run(self, job: Job, access: Access) -> Frames:
+    def _run(self, kind: type[Answer], job: Job, access: Access) -> Answer:
         process = self._idle.get()
         try:
             if process is None or not process.is_alive:
                 process = _Process(self.memory_bytes)
-            return _frames_or_error(process, job)
+            return _ask(process, kind, job)
         except (DecodeDeadline, DecoderCrashed):
             self._quarantine.strike(job.source, access)
             raise
@@ -131,10 +155,12 @@ class Workers:
             self._idle.put(process if process and process.is_alive else None)
 
 
-def _frames_or_error(process: _Process, job: Job) -> Frames:
+def _ask(process: _Process, kind: type[Answer], job: Job) -> Answer:
     """Ask; a process that does not answer as it should is killed."""
     try:
         result = process.ask(job)
+        if not isinstance(result, kind | KinemaError):
+            raise TypeError("this is no answer to the question")
     except TimeoutError:
         process.kill()
         raise DecodeDeadline(
@@ -151,7 +177,6 @@ def _frames_or_error(process: _Process, job: Job) -> Frames:
         raise
     if isinstance(result, KinemaError):
         raise result
-    assert result is not None
     return result
 
 
@@ -187,7 +212,7 @@ class _Process:
     def pid(self) -> int:
         return self._process.pid
 
-    def ask(self, job: Job) -> Frames | KinemaError | None:
+    def ask(self, job: Job) -> Reply | KinemaError | None:
         _log.debug("decoding %s in process %d", _name(job.source), self.pid)
         give_up_at = time.monotonic() + job.deadline_seconds
         send_job(self._channel, job, give_up_at=give_up_at)

@@ -9,12 +9,14 @@ import os
 import resource
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 from kinema.errors import DecodeFailed, KinemaError, TooLarge
-from kinema.types import Frames
+from kinema.video.info import plan, probe
 from kinema.video.reading import load_frames
-from kinema.video.wire import Job, receive_job, send_reply
+from kinema.video.shots import find_shots
+from kinema.video.wire import Call, Job, Reply, receive_job, send_reply
 
 GRACE_SECONDS = 5.0
 """Time after the deadline that the parent has for killing; then the process ends itself."""
@@ -50,9 +52,17 @@ def _limit(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 
 
-def _result(job: Job) -> Frames | KinemaError:
+CALLS: dict[Call, Callable[..., Reply]] = {
+    "load_frames": load_frames,
+    "probe": probe,
+    "plan": plan,
+    "find_shots": find_shots,
+}
+
+
+def _result(job: Job) -> Reply | KinemaError:
     try:
-        return load_frames(job.source, **job.keywords)
+        return CALLS[job.call](job.source, **job.keywords)
     except KinemaError as error:
         return error
     except MemoryError:

@@ -2,16 +2,17 @@
 
 import json
 import tarfile
+import threading
 from collections import Counter
 
 import pytest
 from PIL import Image
 
-from kinema import prompt as prompts
 from kinema.errors import KinemaError, UsageError
 from kinema.messages import SamplingParams
 from kinema.tasks.answer import AnswerJob, AnswerOptions
 from kinema.tasks.models import find_model
+from kinema.video import Workers
 from support.clips import make_clip
 
 
@@ -123,16 +124,32 @@ def test_media_type_picks_the_field(answer):
 
 def test_a_medium_is_decoded_once_for_all_of_its_prompts(answer, monkeypatch):
     reads = Counter()
-    load = prompts.load_frames
+    load = Workers.load_frames
 
-    def counting(source, **settings):
+    def counting(workers, source, **settings):
         reads[source.name] += 1
-        return load(source, **settings)
+        return load(workers, source, **settings)
 
-    monkeypatch.setattr(prompts, "load_frames", counting)
+    monkeypatch.setattr(Workers, "load_frames", counting)
     names = ["a.mp4", "b.mp4"] * 6
     answer([question(n, f"<video> {i}") for i, n in enumerate(names)], batch_size=3)
     assert reads == {"a.mp4": 1, "b.mp4": 1}
+
+
+def test_the_next_medium_is_read_while_this_one_is_answered(answer, monkeypatch):
+    load = Workers.load_frames
+    second_is_read = threading.Event()
+
+    def noticing(workers, source, **settings):
+        if source.name == "b.mp4":
+            second_is_read.set()
+        return load(workers, source, **settings)
+
+    monkeypatch.setattr(Workers, "load_frames", noticing)
+    waited = []
+    records = [question("a.mp4", "<video>"), question("b.mp4", "<video>")]
+    answer(records, batch_size=1, on_answer=lambda _: waited.append(second_is_read.wait(30)))
+    assert waited == [True, True]
 
 
 def test_prompts_are_counted_by_medium(answer):

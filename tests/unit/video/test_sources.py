@@ -63,6 +63,26 @@ def test_a_tar_member_that_is_not_there_names_a_near_one(folder: Path) -> None:
     assert "'0001.mp4'" in caught.value.hint
 
 
+def test_the_key_of_a_sample_names_its_video(folder: Path, tmp_path: Path) -> None:
+    """WebDataset: files of one sample share all up to the first dot."""
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        for name in ("part/0001.mp4", "part/0001.json", "0002.mp4", "0002.low.webm", "0003.txt"):
+            tar.add(folder / "clip.mp4", name)
+    assert len(load_frames(f"{tmp_path}/shard.tar::part/0001", num_frames=3)) == 3
+    for no_single_video in ("0002", "0003", "part", "0001"):
+        with pytest.raises(MediaNotFound):
+            load_frames(f"{tmp_path}/shard.tar::{no_single_video}")
+
+
+def test_an_archive_or_folder_of_videos_says_how_to_name_one(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotMedia, match="archive of 2 files") as caught:
+        load_frames(folder / "shard.tar")
+    assert "shard.tar::a/clip.mp4" in caught.value.hint
+    with pytest.raises(NotAFile, match="holds 1 videos") as listed:
+        load_frames(folder)
+    assert f"{folder}/clip.mp4" in listed.value.hint
+
+
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
 def test_a_compressed_tar_is_refused_with_the_reason(
     folder: Path, tmp_path: Path, mode: Any

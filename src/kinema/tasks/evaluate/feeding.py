@@ -139,11 +139,21 @@ def read_ahead(
         yield waiting.popleft().result()
 
 
-def load_clip(path: Path, sampling: FrameSampling, fps: float | None) -> Frames:
-    """Frames of a video, or of a folder of pictures taken at ``fps``."""
+def load_clip(
+    path: Path,
+    sampling: FrameSampling,
+    fps: float | None,
+    *,
+    load: Callable[..., Frames] = load_frames,
+) -> Frames:
+    """Frames of a video, or of a folder of pictures taken at ``fps``.
+
+    Args:
+        load: who reads videos: this process, or workers of it.
+    """
     if path.is_dir():
         return load_frames(_pictures(path, fps or 1.0), sampling=sampling)
-    return load_frames(path, sampling=sampling)
+    return load(path, sampling=sampling)
 
 
 def _pictures(folder: Path, fps: float) -> Frames:

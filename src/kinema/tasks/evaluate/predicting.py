@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 from kinema import prompt as prompts
@@ -27,6 +27,7 @@ from kinema.messages import (
 from kinema.tasks.evaluate.feeding import Feed, Question, Ready, load_clip, read_ahead
 from kinema.tasks.models import Model, revision_of
 from kinema.types import Frames
+from kinema.video import Workers
 
 _READERS = 2
 _KEPT_CLIPS = 4
@@ -52,12 +53,14 @@ class Predictor:
         self._loading = loading
         self._rank = rank
         self._engine: Generates | None = None
-        self._load = lru_cache(_KEPT_CLIPS)(load_clip)
+        self._workers = Workers(_READERS)
+        self._load = lru_cache(_KEPT_CLIPS)(partial(load_clip, load=self._workers.load_frames))
 
     def __enter__(self) -> Predictor:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._workers.close()
         if self._engine is not None:
             self._engine.close()
 
