@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kinema.engines.base import Engine, EngineSettings, Generates, Streams
+from kinema.engines.base import Engine, EngineSettings, Generates, Streams, check_settings
 from kinema.errors import MissingCapability
 from kinema.families import Family
 from kinema.lazy import Row, Table
@@ -65,8 +65,11 @@ def open_engine(
     Raises:
         UnknownName: no such engine.
         MissingPackage: it is not installed.
+        MissingCapability: it does not have one of the settings.
     """
-    engine: Generates = ENGINES.load(name)(folder, family=family, settings=settings)
+    engine_class = ENGINES.load(name)
+    check_settings(settings, name)
+    engine: Generates = engine_class(folder, family=family, settings=settings)
     return engine
 
 

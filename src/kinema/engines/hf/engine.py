@@ -77,6 +77,18 @@ class HFEngine:
 
     def stream(self, request: Request) -> Iterator[Delta]:
         """Text as it is generated; the last delta carries the completion."""
+        said = False
+        try:
+            for delta in self._stream(request):
+                said = True
+                yield delta
+        except OutOfMemory:
+            if said:
+                raise
+            self._make_room()
+            yield from self._stream(request)
+
+    def _stream(self, request: Request) -> Iterator[Delta]:
         began = time.perf_counter()
         prepared = self._prepare(request)
         tensors = self._open(prepared)
