@@ -1,25 +1,31 @@
 """Time to the first token of question 2 on the same video: ours, plain transformers, the floor.
 
-    PYTHONPATH=tests python benchmarks/followup.py [--vllm ENV]
+    OMP_NUM_THREADS=1 PYTHONPATH=tests python benchmarks/followup.py [--vllm ENV]
 
-Tiny and real-shaped models with random weights; ENV is what scripts/vllm_env.sh made.
+The built-in model, and real shapes with random weights; ENV is what scripts/vllm_env.sh made.
 
 - plain: the whole history through processor and generate again, as transformers is used by hand;
 - ours: a chat session that kept its keys and values, from the question to the first token;
-- floor: the model alone reads the new words on a cache that holds the rest.
+- floor: the model alone reads the new words on a cache that holds the rest;
+- vllm: vLLM with prefix caching, given the same prompts, in a process of its own.
 
-The real shapes are those of LLaVA-OneVision-0.5B and of Video-LLaVA-7B with fewer layers, so that
-they fit a small machine: widths, heads, image sizes and tokens a frame are the real ones.
+All take turns, question by question. The real shapes are those of LLaVA-OneVision-0.5B and of
+Video-LLaVA-7B with fewer layers, so that they fit a small machine: widths, heads, image sizes and
+tokens a frame are the real ones.
 """
 
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +37,48 @@ from common import machine, median, write_result
 from kinema.engines import EngineSettings
 from kinema.messages import SamplingParams, VideoPart
 from kinema.tasks.chat import Chat
+from kinema.tasks.models import Model
 from kinema.types import Frames
 from shapes import onevision_shape, video_llava_shape
-from support.tiny_families import make_checkpoint
 
-QUESTIONS = ("what do you see in this video?", "Why is this funny?", "Is there a rabbit?")
+QUESTION = "what do you see in this video?"
+FOLLOW_UPS = ("Why is this funny?", "Is there a rabbit?")
 ONE = SamplingParams(max_new_tokens=1, min_new_tokens=1)
 RUNS = 5
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One model and the clip it is asked about."""
+
+    num_frames: int
+    side: int
+    make: Callable[[Path], Path | str]
+    """Writes the checkpoint and returns its folder, or the name of a built-in model."""
+    on_vllm: bool = False
+
+
+SHAPES = {
+    "tiny, 16 frames": Shape(16, 224, lambda _: "tiny"),
+    "tiny, 400 frames": Shape(400, 224, lambda _: "tiny"),
+    "LLaVA-OneVision-0.5B shape, 4 of 24 layers": Shape(
+        8, 384, lambda folder: onevision_shape(folder, 4), on_vllm=True
+    ),
+    "Video-LLaVA-7B shape, 2 of 32 layers": Shape(
+        8, 224, lambda folder: video_llava_shape(folder, 2)
+    ),
+}
+
+
+def main() -> None:
+    env = sys.argv[sys.argv.index("--vllm") + 1] if "--vllm" in sys.argv else None
+    results: dict[str, Any] = {}
+    for name, shape in SHAPES.items():
+        with tempfile.TemporaryDirectory() as scratch:
+            results[name] = measure(shape, str(shape.make(Path(scratch) / "model")), env)
+        print(name, results[name], file=sys.stderr, flush=True)
+    facts = machine() | {"threads": torch.get_num_threads()}
+    write_result("followup", {"machine": facts, "runs": RUNS, "results": results})
 
 
 def clip(num_frames: int, side: int) -> Frames:
@@ -50,49 +91,58 @@ def clip(num_frames: int, side: int) -> Frames:
     )
 
 
-def measure(folder: Path, frames: Frames) -> dict[str, Any]:
+def measure(shape: Shape, name: str, env: str | None) -> dict[str, Any]:
     """Seconds to the first token of question 2, each way, in turns."""
+    frames = clip(shape.num_frames, shape.side)
     settings = EngineSettings(device="cpu", dtype="float32")
-    plain = _Plain(folder)
-    seconds: dict[str, list[float]] = {"plain": [], "ours": [], "floor": []}
-    with Chat(str(folder), params=ONE, settings=settings) as session:
-        first = session.ask(QUESTIONS[0], VideoPart(frames))
+    rows: list[dict[str, float]] = []
+    with (
+        Chat(name, params=ONE, settings=settings) as session,
+        _vllm(env if shape.on_vllm else None, name, shape) as ask_vllm,
+    ):
+        plain = _Plain(session.model)
+        first = session.ask(QUESTION, VideoPart(frames))
+        ask_vllm(_last_prompt(session))
         begun = copy.copy(session.conversation)
-        visual = first.completion.usage.visual_tokens
-        for run in range(RUNS + 1):
+        for run in range(RUNS + 1):  # the first round warms caches
             session.conversation = begun
-            question = QUESTIONS[1 + run % 2]
             began = time.perf_counter()
-            answer = session.ask(question)
-            ours = time.perf_counter() - began
-            theirs, tokens = plain.first_token(_history(session, question), frames)
+            answer = session.ask(f"{run}: {FOLLOW_UPS[run % 2]}")
+            seconds = {"ours": time.perf_counter() - began}
+            prompt = _last_prompt(session)
+            seconds |= ask_vllm(prompt)
+            seconds["plain"], tokens = plain.first_token(prompt, frames)
             assert tokens == list(answer.completion.token_ids), "the answers differ"
-            floor = plain.floor(_history(session, question), first.completion.usage.prompt_tokens)
-            if run:
-                for name, value in (("ours", ours), ("plain", theirs), ("floor", floor)):
-                    seconds[name].append(value)
-    return {"visual_tokens": visual, **_ratios(seconds)}
+            seconds["floor"] = plain.floor(first.completion.usage.prompt_tokens)
+            rows.append(seconds)
+    return {"visual_tokens": first.completion.usage.visual_tokens, **_ratios(rows[1:])}
 
 
-def _history(session: Chat, question: str) -> str:
+def _last_prompt(session: Chat) -> str:
     """The prompt that the last answer was given to, rendered."""
     asked = session.conversation.messages[:-1]
     return session._prepare(type(session.conversation)(asked)).prompt.text
 
 
-def _ratios(seconds: dict[str, list[float]]) -> dict[str, Any]:
-    medians = {name: median(values) for name, values in seconds.items()}
-    return {
-        "seconds": {name: round(value, 4) for name, value in medians.items()},
-        "plain_over_ours": round(medians["plain"] / medians["ours"], 1),
-        "ours_over_floor": round(medians["ours"] / medians["floor"], 2),
+def _ratios(rows: list[dict[str, float]]) -> dict[str, Any]:
+    medians = {name: median([row[name] for row in rows]) for name in rows[0]}
+    ours = medians["ours"]
+    ratios = {
+        "plain_over_ours": round(medians["plain"] / ours, 1),
+        "ours_over_floor": round(ours / medians["floor"], 2),
     }
+    if "vllm" in medians:
+        ratios["vllm_over_ours"] = round(medians["vllm"] / ours, 2)
+    return {"seconds": {name: round(value, 4) for name, value in medians.items()}, **ratios}
 
 
 class _Plain:
     """transformers by hand: processor and generate for every question."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, model: Model) -> None:
+        folder = model.checkpoint.folder
+        if model.family.classes:
+            importlib.import_module(model.family.classes)
         self.processor = AutoProcessor.from_pretrained(folder)
         self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
         self._read: tuple[torch.Tensor, Any] | None = None
@@ -112,7 +162,7 @@ class _Plain:
         return seconds, output.sequences[0, inputs["input_ids"].shape[1] :].tolist()
 
     @torch.inference_mode()
-    def floor(self, text: str, read: int) -> float:
+    def floor(self, read: int) -> float:
         """The new words alone, on a cache cut to what question 1 had left."""
         ids, cache = self._read
         cache.crop(read - cache.get_seq_length())
@@ -121,36 +171,28 @@ class _Plain:
         return time.perf_counter() - began
 
 
-def vllm_first_token(env: str, folder: Path, num_frames: int, side: int) -> dict[str, Any]:
-    """vLLM's own time to the first token of question 2, measured in its environment."""
+@contextmanager
+def _vllm(
+    env: str | None, folder: str, shape: Shape
+) -> Iterator[Callable[[str], dict[str, float]]]:
+    """A function that gives vLLM's seconds for a prompt; nothing when there is no vLLM."""
+    if env is None:
+        yield lambda prompt: {}
+        return
     script = Path(__file__).with_name("followup_vllm.py")
     runner = Path(__file__).parents[1] / "scripts" / "vllm_env.sh"
-    words = [runner, "run", env, script, folder, str(num_frames), str(side)]
-    done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    words = [runner, "run", env, script, folder, shape.num_frames, shape.side]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(list(map(str, words)), **pipes) as process:
 
+        def ask(prompt: str) -> dict[str, float]:
+            process.stdin.write(json.dumps(prompt) + "\n")
+            process.stdin.flush()
+            lines = iter(process.stdout.readline, "")
+            return next(dict(json.loads(line)) for line in lines if line.startswith('{"vllm"'))
 
-SHAPES = {
-    "tiny llava-onevision": (8, 56, lambda f: make_checkpoint("llava-onevision", f, width=128)),
-    "LLaVA-OneVision-0.5B shape, 4 of 24 layers": (8, 384, lambda f: onevision_shape(f, 4)),
-    "Video-LLaVA-7B shape, 2 of 32 layers": (8, 224, lambda f: video_llava_shape(f, 2)),
-}
-"""Frames, side in pixels and maker of each model."""
-
-
-def main() -> None:
-    env = sys.argv[sys.argv.index("--vllm") + 1] if "--vllm" in sys.argv else None
-    results: dict[str, Any] = {}
-    for name, (num_frames, side, make) in SHAPES.items():
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = make(Path(scratch) / "model")
-            results[name] = measure(folder, clip(num_frames, side))
-            if env and "onevision" in name.lower():
-                theirs = vllm_first_token(env, folder, num_frames, side)
-                ratio = theirs["seconds"] / results[name]["seconds"]["ours"]
-                results[name] |= {"vllm": theirs, "vllm_over_ours": round(ratio, 2)}
-        print(name, results[name], file=sys.stderr, flush=True)
-    write_result("followup", {"machine": machine(), "runs": RUNS, "results": results})
+        yield ask
+        process.stdin.close()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ _PUBLIC = {
     "SamplingParams": "kinema.messages:SamplingParams",
     "KinemaError": "kinema.errors:KinemaError",
     "chat": "kinema.tasks.chat:chat",
+    "load": "kinema.tasks.chat:load",
     "load_frames": "kinema.video:load_frames",
     "probe": "kinema.video:probe",
 }

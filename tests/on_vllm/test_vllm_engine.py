@@ -5,6 +5,8 @@ Run in the environment that scripts/vllm_env.sh makes; skipped where vLLM is not
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("vllm")
@@ -22,7 +24,8 @@ from support.tiny_families import MAKERS, make_checkpoint
 
 PARAMS = SamplingParams(max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS)
 ON_VLLM = ["llava", *(n for n in MAKERS if "vllm" in FAMILIES.get(n, FAMILIES["janus"]).engines)]
-SETTINGS = EngineSettings(device="cpu", dtype="float32", max_context=2048, keep_conversations=0)
+HF = EngineSettings(device="cpu", dtype="float32", keep_conversations=0)
+SETTINGS = replace(HF, max_context=2048)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def both(request, folder_of):
     """(model, vllm engine, answers of the hf engine) on one family's checkpoint."""
     model = find_model(str(folder_of(request.param)), engine="vllm")
     # vLLM's Transformers backend changes transformers' classes, so the reference runs first.
-    hf = find_model(str(folder_of(request.param)), engine="hf").open(SETTINGS)
+    hf = find_model(str(folder_of(request.param)), engine="hf").open(HF)
     _without_compression(hf)
     theirs = {c.request_id: c for c in hf.generate(_requests(model))}
     hf.close()
@@ -137,9 +140,9 @@ def test_a_closed_stream_leaves_the_engine_usable(both):
 def test_logprobs_are_those_of_the_hf_engine(folder_of):
     params = SamplingParams(max_new_tokens=4, min_new_tokens=4, logprobs=2)
     found = {}
-    for engine_name in ("hf", "vllm"):
+    for engine_name, settings in (("hf", HF), ("vllm", SETTINGS)):
         model = find_model(str(folder_of("qwen2-vl")), engine=engine_name)
-        engine = model.open(SETTINGS)
+        engine = model.open(settings)
         request = _request(model, VideoPart(clip(1)), TextPart("why?"), params=params)
         (completion,) = engine.generate([request])
         found[engine_name] = completion.logprobs
@@ -155,7 +158,7 @@ def test_a_conversation_goes_on(folder_of):
         session.ask("what do you see?", VideoPart(clip(1)))
         history = session.conversation
         ours = session.ask("why?").completion.token_ids
-    with Chat(folder, engine="hf", params=PARAMS, settings=SETTINGS) as session:
+    with Chat(folder, engine="hf", params=PARAMS, settings=HF) as session:
         session.conversation = history
         assert session.ask("why?").completion.token_ids == ours
 

@@ -11,6 +11,7 @@ from kinema.engines.base import (
     Follows,
     Generates,
     Streams,
+    check_settings,
     rank,
     world_size,
 )
@@ -76,8 +77,11 @@ def open_engine(
     Raises:
         UnknownName: no such engine.
         MissingPackage: it is not installed.
+        MissingCapability: it does not have one of the settings.
     """
-    engine: Generates = ENGINES.load(name)(folder, family=family, settings=settings)
+    engine_class = ENGINES.load(name)
+    check_settings(settings, name)
+    engine: Generates = engine_class(folder, family=family, settings=settings)
     return engine
 
 

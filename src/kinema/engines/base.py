@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from kinema.errors import KinemaError
+from kinema.errors import KinemaError, MissingCapability
 from kinema.messages import Completion, Delta, Request
 from kinema.models.lwm.prompt import FrameEnds, Layout
 
@@ -79,6 +79,40 @@ def rank() -> int:
 def world_size() -> int:
     """How many processes torchrun started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+_DEFAULTS = EngineSettings()
+
+
+_ONLY_ON = {
+    "quantization": ("hf",),
+    "adapter": ("hf",),
+    "attn": ("hf",),
+    "device_map": ("hf",),
+    "cache": ("hf",),
+    "compile": ("hf", "vllm"),
+    "tensor_parallel": ("vllm",),
+    "pipeline_parallel": ("vllm",),
+    "max_context": ("vllm",),
+    "base_url": ("openai",),
+    "mesh": ("lwm",),
+}
+"""Settings that would change the outcome, and the engines that know them."""
+
+
+def check_settings(settings: EngineSettings, engine: str) -> None:
+    """Refuse what an engine would otherwise leave aside in silence.
+
+    Raises:
+        MissingCapability: a setting was given that this engine does not have.
+    """
+    for name, able in _ONLY_ON.items():
+        if engine not in able and getattr(settings, name) != getattr(_DEFAULTS, name):
+            flag = f"--{name.replace('_', '-')} {getattr(settings, name)}"
+            raise MissingCapability(
+                f"The engine {engine!r} does not do {flag.removesuffix(' True')}.",
+                hint=f"Engines that do: {', '.join(able)}. Or leave the setting away.",
+            )
 
 
 def failed(request: Request, problem: KinemaError) -> Completion:

@@ -122,6 +122,16 @@ class Chat:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def open(self) -> Generates:
+        """The backend, with its weights loaded; the first question does this too.
+
+        That of transformers holds ``model`` and ``processor``, which are transformers' own.
+        """
+        if self._engine is None:
+            self._on_stage("loading")
+            self._engine = self.model.open(self._settings)
+        return self._engine
+
     def look(self, *media: Source | Part, **sampling: Any) -> list[Part]:
         """Read media now; what comes back can be given to :meth:`ask` and is not read again.
 
@@ -145,13 +155,13 @@ class Chat:
             ContextTooLong: prompt, frames and answer do not fit the model.
         """
         turn = self._begin(prompt, media, sampling)
-        completion = next(self._open(turn).generate([turn.request]))
+        completion = next(self._ready(turn).generate([turn.request]))
         return self._end(turn, completion)
 
     def stream(self, prompt: str, *media: Source | Part, **sampling: Any) -> Iterator[str | Answer]:
         """Like :meth:`ask`, yielding text as it comes and the :class:`Answer` at the end."""
         turn = self._begin(prompt, media, sampling)
-        for delta in require(self._open(turn), Streams).stream(turn.request):
+        for delta in require(self._ready(turn), Streams).stream(turn.request):
             if delta.text:
                 yield delta.text
             if delta.completion is not None:
@@ -177,23 +187,21 @@ class Chat:
         clock.lap("decode")
         return _Turn(prompt, self.conversation + said, clock)
 
-    def _open(self, turn: _Turn) -> Generates:
+    def _ready(self, turn: _Turn) -> Generates:
         """The engine, with the turn's request prepared and known to fit it."""
-        if self._engine is None:
-            self._on_stage("loading")
-            self._engine = self.model.open(self._settings)
+        engine = self.open()
         turn.clock.lap("load")
         turn.request, note = prompts.fit(
             self._prepare(turn.conversation),
-            count=self._engine.count_tokens,
-            context_length=self._engine.context_length,
+            count=engine.count_tokens,
+            context_length=engine.context_length,
             reprepare=self._prepare,
             reduce=self._fit,
         )
         turn.notes += [note] if note else []
         turn.clock.lap("prepare")
         self._on_stage("answering")
-        return self._engine
+        return engine
 
     def _prepare(self, conversation: Conversation) -> Request:
         return prompts.prepare(
@@ -248,6 +256,30 @@ def chat(
         model, engine=engine, system=system, params=params, settings=settings, fit=fit
     ) as session:
         return session.ask(prompt, *sources, **sampling)
+
+
+def load(
+    model: str = DEFAULT_MODEL,
+    *,
+    engine: str | None = None,
+    system: str | None = None,
+    params: SamplingParams = SamplingParams(),
+    **settings: Any,
+) -> Chat:
+    """A model with its weights loaded, ready for questions.
+
+    Args:
+        model: as for :class:`Chat`, and so are ``engine``, ``system`` and ``params``.
+        **settings: fields of :class:`EngineSettings`: ``quantization="bnb-4bit"``, ``dtype``, ...
+
+    Returns:
+        A conversation that has not begun.
+    """
+    session = Chat(
+        model, engine=engine, system=system, params=params, settings=EngineSettings(**settings)
+    )
+    session.open()
+    return session
 
 
 def as_part(medium: Source | Part, sampling: FrameSampling) -> Part:

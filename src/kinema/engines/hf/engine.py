@@ -87,6 +87,18 @@ class HFEngine:
             completion = self._answer_alone(request)
             yield Delta(request.id, completion.text, completion)
             return
+        said = False
+        try:
+            for delta in self._stream(request):
+                said = True
+                yield delta
+        except OutOfMemory:
+            if said:
+                raise
+            self._make_room()
+            yield from self._stream(request)
+
+    def _stream(self, request: Request) -> Iterator[Delta]:
         began = time.perf_counter()
         prepared = self._prepare(request)
         tensors = self._open(prepared)
