@@ -263,11 +263,17 @@ def write_atomically(path: Path, text: str) -> None:
 
 def write_lines(path: Path, lines: Iterable[str], *, end: str = "\n") -> None:
     """Write a whole file, line by line, or nothing; see :func:`write_atomically`."""
+    with whole_file(path) as draft, draft.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}{end}" for line in lines)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A draft to write to; it becomes ``path`` at the end, and goes where something fails."""
     draft = path.with_name(f".{path.name}.part")
     try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}{end}" for line in lines)
-            file.flush()
+        yield draft
+        with draft.open("rb") as file:
             os.fsync(file.fileno())
         draft.replace(path)
     finally:

@@ -40,7 +40,14 @@ VIDEO_EXPORTS = Table(
         "chapters": Row(f"{_HERE}.subtitles:CHAPTERS", summary="chapters as WebVTT"),
         "ffmetadata": Row(f"{_HERE}.ffmetadata:FFMETADATA", summary="chapters for FFmpeg"),
         "markdown": Row(f"{_HERE}.markdown:MARKDOWN", summary="a page with thumbnails"),
+        "html": Row(f"{_HERE}.report:HTML", summary="a page with the video to click through"),
         "edl": Row(f"{_HERE}.edl:EDL", summary="segments as a CMX 3600 edit list"),
+        "otio": Row(
+            f"{_HERE}.otio:OTIO",
+            needs=("opentimelineio",),
+            install="pip install 'kinema[captions]'",
+            summary="segments as an OpenTimelineIO timeline",
+        ),
     },
 )
 RUN_EXPORTS = Table(
@@ -48,6 +55,15 @@ RUN_EXPORTS = Table(
     {
         "jsonl": Row(f"{_HERE}.json:JSONL", summary="one record a line"),
         "csv": Row(f"{_HERE}.csv:CSV", summary="one caption a row"),
+        "parquet": Row(
+            f"{_HERE}.parquet:PARQUET",
+            needs=("pyarrow",),
+            install="pip install 'kinema[captions]'",
+            summary="one caption a row, typed",
+        ),
+        "webdataset": Row(
+            f"{_HERE}.webdataset:WEBDATASET", summary="a tar of pictures with their captions"
+        ),
         "failed": Row(f"{_HERE}.triage:FAILED", summary="what has no caption, and why"),
         "triage": Row(f"{_HERE}.triage:TRIAGE", summary="facts about each file"),
     },

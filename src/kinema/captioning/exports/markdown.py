@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kinema.captioning.exports import VideoExport
-from kinema.captioning.exports.pictures import thumbnails
+from kinema.captioning.exports.pictures import data_address, middles
 from kinema.captioning.exports.subtitles import one_line
 from kinema.captioning.records import Chapter, VideoRecord
 from kinema.captioning.text import short_clock
@@ -25,7 +25,7 @@ def _lines(record: VideoRecord) -> Iterator[str]:
     for sentence in record.summary:
         links = ", ".join(f"[{i + 1}](#caption-{i + 1})" for i in sentence.sources)
         yield f"{_escaped(sentence.text)} ({links})"
-    pictures = list(thumbnails(record))
+    pictures = [data_address(picture) for picture in middles(record)]
     for chapter in record.chapters:
         yield from _chapter(record, chapter, pictures)
     left = [c for c in record.captions if c.error]

@@ -4,44 +4,54 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
-from kinema.captioning.records import VideoRecord
+from kinema.captioning.records import Chapter, VideoRecord
 from kinema.errors import MediaError
 from kinema.types import Frames, FrameSampling
-from kinema.video import load_frames
+from kinema.video import contact_sheet, load_frames
 
 WIDTH = 240
 
 
-def thumbnails(record: VideoRecord) -> Iterator[str | None]:
-    """A ``data:`` address of each caption's middle frame; None where it cannot be read again."""
+def middles(record: VideoRecord) -> Iterator[Image.Image | None]:
+    """The middle frame of each caption; None where it cannot be read again."""
     for caption in record.captions:
-        frames = _frames(
-            record.source, caption.frame_seconds[len(caption.frame_seconds) // 2 :][:1]
-        )
-        yield None if frames is None else data_address(Image.fromarray(frames.pixels[0]))
+        seconds = caption.frame_seconds
+        frames = _frames(record.source, seconds[len(seconds) // 2 :][:1])
+        yield None if frames is None else Image.fromarray(frames.pixels[0])
 
 
-def seen(record: VideoRecord) -> Iterator[Frames | None]:
-    """The frames of each caption; None where they cannot be read again."""
-    for caption in record.captions:
-        yield _frames(record.source, caption.frame_seconds)
+def sheet(record: VideoRecord, chapter: Chapter, *, most: int) -> Image.Image | None:
+    """A contact sheet of at most ``most`` frames of a chapter, evenly spread."""
+    seen = (c.frame_seconds for c in record.captions if c.index in chapter.captions)
+    seconds = [s for part in seen for s in part]
+    count = min(most, len(seconds))
+    chosen = [seconds[(2 * i + 1) * len(seconds) // (2 * count)] for i in range(count)]
+    frames = _frames(record.source, chosen)
+    return None if frames is None else contact_sheet(frames, columns=6, width=140)
 
 
-def _frames(source: str, seconds: tuple[float, ...]) -> Frames | None:
+def jpeg(picture: Image.Image) -> bytes:
+    """A JPEG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
+def data_address(picture: Image.Image | None) -> str | None:
+    """A picture inside an address."""
+    if picture is None:
+        return None
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(picture)).decode()
+
+
+def _frames(source: str, seconds: Sequence[float]) -> Frames | None:
     if not seconds:
         return None
     try:
-        return load_frames(source, sampling=FrameSampling(at=seconds), size=WIDTH)
+        return load_frames(source, sampling=FrameSampling(at=tuple(seconds)), size=WIDTH)
     except MediaError:
         return None
-
-
-def data_address(picture: Image.Image) -> str:
-    """A JPEG inside an address."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

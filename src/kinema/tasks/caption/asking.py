@@ -64,6 +64,10 @@ class Asker:
         assert call.segment is not None
         at = call.segment.frame_seconds
         frames = self.load(source, sampling=FrameSampling(at=at), size=self.frame_size)
+        return self.seen(frames)
+
+    def seen(self, frames: Frames) -> Seen:
+        """The frames without those that look like the one before."""
         kept = distinct(frames, self.skip_similar)
         left_out = sorted({*frames.seconds.tolist()} - {*frames.seconds[kept].tolist()})
         return Seen(frames[kept], tuple(left_out))

@@ -1,0 +1,38 @@
+"""Captions killed at random points, resumed, and stopped by hand; bad places to write to."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from kill_captions import answered, command, kill_and_compare, make_videos
+
+
+def test_a_run_killed_at_random_points_ends_with_the_same_bytes(tmp_path):
+    assert kill_and_compare(tmp_path, num_videos=24, kills=5) >= 3
+
+
+def test_two_processes_on_one_folder_are_kept_apart_and_ctrl_c_is_resumed(tmp_path):
+    videos, output = tmp_path / "videos", tmp_path / "out"
+    make_videos(videos, 60)
+    with subprocess.Popen(
+        command(videos, output), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as first:
+        while answered(output) < 3:
+            assert first.poll() is None
+            time.sleep(0.005)
+        second = subprocess.run(command(videos, output), capture_output=True, text=True)
+        first.send_signal(signal.SIGINT)
+        first.communicate()
+    assert second.returncode == 2
+    assert "Another process works on" in second.stderr
+    assert first.returncode == 130
+    before = answered(output)
+    assert not (output / "captions.jsonl").exists()
+    assert subprocess.run(command(videos, output), capture_output=True).returncode == 0
+    assert answered(output) > before
+    assert len((output / "captions.jsonl").read_text().splitlines()) == 60
