@@ -25,6 +25,7 @@
     │   ├── MissingCapability missing_capability
     │   ├── ContextTooLong    context_too_long
     │   └── OutOfMemory       out_of_memory
+    ├── Busy                  too many requests wait already               exit 1
     └── PartialFailure        finished, and some items failed              exit 3
 
 ``str(error)`` is one plain sentence; ``error.hint`` says what to do next; ``error.code`` never
@@ -231,6 +232,20 @@ class OutOfMemory(ModelError):
     """The device ran out of memory, also after one retry with less."""
 
     code = "out_of_memory"
+
+
+class Busy(KinemaError):
+    """A server has as many requests as it takes, or is shutting down; later may be better.
+
+    Attributes:
+        retry_after_seconds: when to ask again.
+    """
+
+    code = "busy"
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(message, hint=f"Ask again in {retry_after_seconds} s.")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class PartialFailure(KinemaError):

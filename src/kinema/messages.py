@@ -205,6 +205,8 @@ class Completion:
     """Time until the first token, where it was watched."""
     error: str | None = None
     """Why ``finish_reason`` is "error"."""
+    error_code: str | None = None
+    """The code of that error, see :mod:`kinema.errors`."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,12 @@ COMMANDS = Table(
         "chat": Row("kinema.cli.chat:chat", summary="Ask about videos and images."),
         "caption": Row("kinema.cli.caption:caption", summary="Describe videos, with times."),
         "answer": Row("kinema.cli.answer:answer", summary="Answer a file of prompts."),
+        "serve": Row(
+            "kinema.cli.serve:serve",
+            needs=("fastapi", "uvicorn", "multipart", "prometheus_client"),
+            install="pip install 'kinema[serve]'",
+            summary="Serve a model with OpenAI's chat API.",
+        ),
         "probe": Row("kinema.cli.probe:probe", summary="Show what is in a media file."),
         "eval": Row("kinema.cli.eval:evaluate", summary="Measure models on a benchmark."),
         "eval check": Row("kinema.cli.eval:check", summary="Verify a benchmark's files."),

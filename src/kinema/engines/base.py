@@ -7,7 +7,8 @@ requests whose frames are decoded and whose prompt is rendered.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -118,7 +119,7 @@ def check_settings(settings: EngineSettings, engine: str) -> None:
 def failed(request: Request, problem: KinemaError) -> Completion:
     """The completion of a request that could not be run."""
     error = " ".join(filter(None, (str(problem), problem.hint)))
-    return Completion(request.id, "", "error", error=error)
+    return Completion(request.id, "", "error", error=error, error_code=problem.code)
 
 
 class Engine(Protocol):
@@ -165,3 +166,59 @@ class Follows(Engine, Protocol):
     def follow(self) -> None:
         """Run what the first process runs, until it closes its engine."""
         ...
+
+
+class Inbox(Protocol):
+    """Requests of many callers that wait for an engine."""
+
+    def take(
+        self, most: int, *, alike: Callable[[Request], object] = lambda request: None
+    ) -> list[Request]:
+        """Up to ``most`` waiting requests, without waiting for more.
+
+        Those for which ``alike`` says the same as for the first; the others stay.
+        """
+        ...
+
+    def is_cancelled(self, request_id: str) -> bool:
+        """Whether nobody waits for this answer any more."""
+        ...
+
+
+@runtime_checkable
+class Serves(Engine, Protocol):
+    """Answers many callers at once, piece by piece."""
+
+    def serve(self, inbox: Inbox) -> Iterator[Delta]:
+        """Pieces of the answers to what waits, mixed, until nothing is left.
+
+        The last delta of each request carries its completion, also when it failed. A request that
+        was cancelled gets no more.
+        """
+        ...
+
+
+class OneByOne:
+    """Any engine as one that serves: a request after the other."""
+
+    def __init__(self, engine: Generates) -> None:
+        self._engine = engine
+
+    def serve(self, inbox: Inbox) -> Iterator[Delta]:
+        """See :class:`Serves`."""
+        while requests := inbox.take(1):
+            try:
+                yield from self._answer(requests[0], inbox)
+            except KinemaError as problem:
+                yield Delta(requests[0].id, "", failed(requests[0], problem))
+
+    def _answer(self, request: Request, inbox: Inbox) -> Iterator[Delta]:
+        if not isinstance(self._engine, Streams):
+            for completion in self._engine.generate([request]):
+                yield Delta(request.id, completion.text, completion)
+            return
+        with closing(self._engine.stream(request)) as deltas:  # type: ignore[type-var]
+            for delta in deltas:
+                if inbox.is_cancelled(request.id):
+                    return
+                yield delta

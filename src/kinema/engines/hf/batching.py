@@ -25,10 +25,10 @@ def batches(requests: Iterable[Request], *, size: int, family: Family) -> Iterat
     """
     waiting: dict[object, list[Request]] = {}
     for request in requests:
-        group = waiting.setdefault(_company(request, family), [])
+        group = waiting.setdefault(company(request, family), [])
         group.append(request)
         if len(group) == size or not _may_share(request.params):
-            yield waiting.pop(_company(request, family))
+            yield waiting.pop(company(request, family))
         elif sum(map(len, waiting.values())) >= _WAITING * size:
             largest = max(waiting, key=lambda key: len(waiting[key]))
             yield waiting.pop(largest)
@@ -40,7 +40,7 @@ def _may_share(params: SamplingParams) -> bool:
     return params.temperature == 0 or params.seed is None
 
 
-def _company(request: Request, family: Family) -> object:
+def company(request: Request, family: Family) -> object:
     """What requests must have in common: parameters and, for some families, frames a clip."""
     params = request.params if _may_share(request.params) else request.id
     if isinstance(params, SamplingParams):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 
 import torch
 
-from kinema.engines.base import EngineSettings, failed
+from kinema.engines.base import EngineSettings, Inbox, failed
 from kinema.engines.device import pick_device
-from kinema.engines.hf.batching import batches, collate
+from kinema.engines.hf.batching import batches, collate, company
 from kinema.engines.hf.errors import translated
 from kinema.engines.hf.followup import Conversations, FollowUp, resume
 from kinema.engines.hf.generation import (
@@ -26,7 +27,7 @@ from kinema.engines.hf.generation import (
 from kinema.engines.hf.inputs import InputMaker, Inputs, Tensors, placed
 from kinema.engines.hf.loading import load
 from kinema.engines.hf.parallel import Crew, agreed, find_crew
-from kinema.engines.hf.streaming import stream_generation
+from kinema.engines.hf.streaming import Row, stream_rows
 from kinema.errors import ModelError, OutOfMemory, UsageError
 from kinema.families import Family
 from kinema.messages import Completion, Delta, Request, SamplingParams, TokenLogprob, Usage
@@ -59,7 +60,7 @@ class HFEngine:
         self._maker = InputMaker(self.processor, self.model.config, family)
         kept = 0 if settings.compile or self._crew else settings.keep_conversations
         self._conversations = Conversations(self._maker, capacity=kept)
-        self._prepared: tuple[Request, Inputs | FollowUp] | None = None
+        self._prepared: OrderedDict[str, tuple[Request, Inputs | FollowUp]] = OrderedDict()
         self.context_length: int | None = _context_length(self.model.config)
 
     def count_tokens(self, request: Request) -> int:
@@ -89,31 +90,28 @@ class HFEngine:
             return
         said = False
         try:
-            for delta in self._stream(request):
+            for delta in self._stream([self._prepare(request)], _never):
                 said = True
                 yield delta
         except OutOfMemory:
             if said:
                 raise
             self._make_room()
-            yield from self._stream(request)
+            yield from self._stream([self._prepare(request)], _never)
 
-    def _stream(self, request: Request) -> Iterator[Delta]:
-        began = time.perf_counter()
-        prepared = self._prepare(request)
-        tensors = self._open(prepared)
+    def serve(self, inbox: Inbox) -> Iterator[Delta]:
+        """What waits, in batches; what comes meanwhile waits for the next one.
 
-        def run(**more: Any) -> Any:
-            return self._generate(tensors, request.params, **more)
-
-        pieces = stream_generation(run, self._tokenizer, stop=request.params.stop)
-        first: float | None = None
-        for text in pieces:
-            first = first or time.perf_counter() - began
-            yield Delta(request.id, text)
-        self._keep(prepared, pieces.output)
-        completion = self._completion(_inputs(prepared), pieces.output.sequences[0], pieces.output)
-        yield Delta(request.id, "", _timed(completion, began, first))
+        A follow-up of a kept conversation is quick when it runs alone, so it does when nothing
+        that could share its batch is waiting. Under tensor parallel each answer is one piece.
+        """
+        size = self._settings.batch_size
+        while requests := inbox.take(size, alike=lambda r: company(r, self._family)):
+            if self._crew is None:
+                yield from self._serve(requests, inbox.is_cancelled)
+            else:
+                whole = self.generate(requests)
+                yield from (Delta(done.request_id, done.text, done) for done in whole)
 
     def follow(self) -> None:
         """Run what the first process of a torchrun runs, until it closes its engine.
@@ -131,27 +129,98 @@ class HFEngine:
         """Drop the weights and what was kept."""
         if self._crew is not None and self.model is not None:
             self._crew.dismiss()
-        self._prepared = None
+        self._prepared.clear()
         self._conversations.clear()
         self.model = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def _prepare(self, request: Request) -> Inputs | FollowUp:
-        """The request's tensors; kept for the last one, which is counted and then run."""
-        if self._prepared is None or self._prepared[0] is not request:
+        """The request's tensors; kept for the last few, which are counted and then run."""
+        found = self._prepared.get(request.id)
+        if found is None or found[0] is not request:
             made = self._conversations.match(request) or self._maker.make(request)
-            self._prepared = (request, made)
-        return self._prepared[1]
+            self._prepared[request.id] = found = (request, made)
+        while len(self._prepared) > self._settings.batch_size:
+            self._prepared.popitem(last=False)
+        return found[1]
 
-    def _open(self, prepared: Inputs | FollowUp) -> Tensors:
+    def _take(self, request: Request, *, alone: bool) -> Inputs | FollowUp:
+        """The request's tensors, to be run now: alone, or with others from its first token."""
+        _, prepared = self._prepared.pop(request.id, (None, None))
+        if isinstance(prepared, Inputs) and prepared.request is request:
+            return prepared
+        followed = self._conversations.match(request) if alone else None
+        return followed or self._maker.make(request)
+
+    def _serve(
+        self, requests: list[Request], is_cancelled: Callable[[str], bool]
+    ) -> Iterator[Delta]:
+        prepared = []
+        for request in requests:
+            try:
+                prepared.append(self._take(request, alone=len(requests) == 1))
+            except ModelError as problem:
+                yield Delta(request.id, "", failed(request, problem))
+        said = False
+        try:
+            for delta in self._stream(prepared, is_cancelled) if prepared else ():
+                said = True
+                yield delta
+        except ModelError as problem:
+            self._make_room()
+            left = [_inputs(p).request for p in prepared]
+            if isinstance(problem, OutOfMemory) and len(left) > 1 and not said:
+                for request in left:
+                    yield from self._serve([request], is_cancelled)
+            else:
+                yield from (Delta(r.id, "", failed(r, problem)) for r in left)
+
+    def _stream(
+        self, prepared: list[Inputs | FollowUp], is_cancelled: Callable[[str], bool]
+    ) -> Iterator[Delta]:
+        """Pieces of a batch's answers; each row's completion as soon as it is known."""
+        began = time.perf_counter()
+        batch = [_inputs(p) for p in prepared]
+        params = batch[0].request.params
+        rows = [Row(self._tokenizer, params, self._end_ids()) for _ in batch]
+        tensors = self._open(prepared)
+
+        def run(**more: Any) -> Any:
+            return self._generate(tensors, params, **more)
+
+        pieces = stream_rows(run, rows, lambda row: is_cancelled(batch[row].request.id))
+        first: dict[int, float] = {}
+        # Log-probabilities are read, and keys and values kept, when all of it is over.
+        at_end = len(batch) == 1 or params.logprobs is not None
+        for row, text in pieces:
+            if text:
+                first.setdefault(row, time.perf_counter() - began)
+                yield Delta(batch[row].request.id, text)
+            if rows[row].ended and not at_end:
+                done = self._completion(batch[row], rows[row].ids)
+                yield _last(rows[row], _timed(done, began, first.get(row)))
+        if len(prepared) == 1:
+            self._keep(prepared[0], pieces.output)
+        for row, inputs in enumerate(batch if at_end else ()):
+            if rows[row].ended:
+                done = self._completion(inputs, rows[row].ids, pieces.output, row)
+                yield _last(rows[row], _timed(done, began, first.get(row)))
+
+    def _open(self, prepared: list[Inputs | FollowUp]) -> Tensors:
         """Tensors for ``generate``, with the kept cache where the beginning has been read."""
-        self._prepared = None
-        tensors = self._placed(_inputs(prepared).tensors)
-        if isinstance(prepared, Inputs):
+        batch = [_inputs(p) for p in prepared]
+        for inputs in batch:
+            self._prepared.pop(inputs.request.id, None)
+        tensors = self._placed(collate(batch, pad_id=self._tokenizer.pad_token_id or 0))
+        followed = prepared[0]
+        if isinstance(followed, Inputs):
             return tensors
-        self._conversations.take(prepared.kept)
-        return tensors | {"past_key_values": resume(prepared, self.model)}
+        self._conversations.take(followed.kept)
+        # Others that were counted as its follow-ups have to look for another one.
+        waiting = self._prepared.items()
+        self._prepared = OrderedDict((i, p) for i, p in waiting if isinstance(p[1], Inputs))
+        return tensors | {"past_key_values": resume(followed, self.model)}
 
     def _keep(self, prepared: Inputs | FollowUp, output: Any) -> None:
         cache, inputs = output.past_key_values, _inputs(prepared)
@@ -161,15 +230,15 @@ class HFEngine:
         began = time.perf_counter()
         try:
             prepared = self._prepare(request)
-            output = self._generate(self._open(prepared), request.params)
+            output = self._generate(self._open([prepared]), request.params)
         except OutOfMemory:
             self._make_room()
             prepared = self._maker.make(request)
-            output = self._generate(self._open(prepared), request.params)
+            output = self._generate(self._open([prepared]), request.params)
         except ModelError as problem:
             return failed(request, problem)
         self._keep(prepared, output)
-        return _timed(self._completion(_inputs(prepared), output.sequences[0], output), began)
+        return _timed(self._row_completion(_inputs(prepared), output, 0), began)
 
     def _answer_together(self, requests: list[Request]) -> Iterator[Completion]:
         batch = []
@@ -183,9 +252,8 @@ class HFEngine:
 
     def _answer_batch(self, batch: list[Inputs], *, may_halve: bool) -> Iterator[Completion]:
         began = time.perf_counter()
-        tensors = self._placed(collate(batch, pad_id=self._tokenizer.pad_token_id or 0))
         try:
-            output = self._generate(tensors, batch[0].request.params)
+            output = self._generate(self._open([*batch]), batch[0].request.params)
         except OutOfMemory:
             if not may_halve:
                 raise
@@ -195,7 +263,7 @@ class HFEngine:
                 yield from self._answer_batch(part, may_halve=False)
             return
         for row, inputs in enumerate(batch):
-            yield _timed(self._completion(inputs, output.sequences[row], output, row), began)
+            yield _timed(self._row_completion(inputs, output, row), began)
 
     def _make_room(self) -> None:
         self._conversations.clear()
@@ -223,12 +291,15 @@ class HFEngine:
         output.prompt_length = tensors["input_ids"].shape[1]
         return output
 
+    def _row_completion(self, inputs: Inputs, output: Any, row: int) -> Completion:
+        """What row ``row`` of a finished batch said."""
+        answer = output.sequences[row][output.prompt_length :]
+        return self._completion(inputs, answer_ids(answer, self._end_ids()), output, row)
+
     def _completion(
-        self, inputs: Inputs, sequence: torch.Tensor, output: Any, row: int = 0
+        self, inputs: Inputs, ids: list[int], output: Any = None, row: int = 0
     ) -> Completion:
-        """What row ``row`` of a batch said; ``sequence`` is ``int64[L]``, its prompt padded."""
         params = inputs.request.params
-        ids = answer_ids(sequence[output.prompt_length :], self._end_ids())
         text = self._tokenizer.decode(ids, skip_special_tokens=True)
         cut, stopped = cut_at_stop(text, params.stop)
         ended = stopped or (bool(ids) and ids[-1] in self._end_ids())
@@ -253,8 +324,17 @@ class HFEngine:
         return end if isinstance(end, list) else [] if end is None else [end]
 
 
+def _never(request_id: str) -> bool:
+    return False
+
+
 def _inputs(prepared: Inputs | FollowUp) -> Inputs:
     return prepared.inputs if isinstance(prepared, FollowUp) else prepared
+
+
+def _last(row: Row, completion: Completion) -> Delta:
+    """The rest of a row's text, and what became of it."""
+    return Delta(completion.request_id, completion.text[len(row.said) :], completion)
 
 
 def _timed(completion: Completion, began: float, first: float | None = None) -> Completion:

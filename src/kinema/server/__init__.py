@@ -1,0 +1,1 @@
+"""``kinema serve``: the OpenAI chat API over one model, for strangers' requests."""

@@ -1,0 +1,208 @@
+"""The routes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import aclosing, asynccontextmanager
+from typing import Annotated, Any, TypeVar
+
+from fastapi import FastAPI, File, Form, HTTPException, Query, Request, Response, UploadFile
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.types import Receive, Scope, Send
+
+from kinema import __version__
+from kinema.messages import Completion, Delta
+from kinema.server import errors
+from kinema.server.auth import KeyCheck
+from kinema.server.errors import UnknownModel
+from kinema.server.limits import Gate
+from kinema.server.metrics import Watch
+from kinema.server.parts import conversation_of, params_of
+from kinema.server.replies import Reply, checked
+from kinema.server.schema import ChatRequest
+from kinema.server.service import Question, Service
+
+T = TypeVar("T")
+
+
+def create_app(service: Service) -> FastAPI:
+    """The API of one service; the service is closed when the app shuts down."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(service.close)
+
+    app = FastAPI(title="kinema", version=__version__, lifespan=lifespan)
+    errors.install(app)
+    # Added last is asked first: count, then the key, then how much.
+    app.add_middleware(Gate, admission=service.admission, settings=service.settings)
+    if service.settings.api_key:
+        app.add_middleware(KeyCheck, key=service.settings.api_key)
+    app.add_middleware(Watch, metrics=service.metrics)
+    _add_chat(app, service)
+    _add_files(app, service)
+    _add_looks(app, service)
+    return app
+
+
+def _add_chat(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/chat/completions", response_model=None)
+    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+        """Answer a conversation about videos and images."""
+        _check_model(body.model, service)
+        conversation = conversation_of(body, lambda file_id: service.files.get(file_id).path)
+        reading = service.read(conversation, params_of(body), n=body.n, fit=body.fit)
+        question = await _unless_hung_up(request, reading)
+        reply = Reply(question.id, body.model, question.frames)
+        deltas = service.answer(question)
+        if not body.stream:
+            completions = await _unless_hung_up(request, _gathered(question, deltas))
+            return JSONResponse(reply.whole(completions))
+        # A request that cannot be answered is found out before the status line is written.
+        first = await _unless_hung_up(request, _next(deltas))
+        usage = bool(body.stream_options and body.stream_options.include_usage)
+        indices = {request_id: i for i, request_id in enumerate(question.request_ids)}
+        chunks = reply.chunks(_again(first, deltas), indices, with_usage=usage)
+        return _EventStream(chunks, deltas)
+
+
+def _add_files(app: FastAPI, service: Service) -> None:
+    files = service.files
+
+    @app.post("/v1/files")
+    async def upload_file(
+        file: Annotated[UploadFile, File()], purpose: Annotated[str, Form()] = "vision"
+    ) -> dict[str, Any]:
+        """Store a video or picture, to ask about it by its id."""
+        stored = await files.add(file.filename or "", purpose, file.read)
+        return stored.to_dict()
+
+    @app.get("/v1/files")
+    async def list_files(
+        after: str | None = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000
+    ) -> dict[str, Any]:
+        """Stored files, oldest first, a page behind the file ``after``."""
+        found = files.list(after=after)
+        data = [file.to_dict() for file in found[:limit]]
+        return {"object": "list", "data": data, "has_more": len(found) > limit}
+
+    @app.get("/v1/files/{file_id}")
+    async def retrieve_file(file_id: str) -> dict[str, Any]:
+        """One stored file."""
+        return files.get(file_id).to_dict()
+
+    @app.get("/v1/files/{file_id}/content")
+    async def file_content(file_id: str) -> FileResponse:
+        """The bytes that were uploaded."""
+        return FileResponse(files.get(file_id).path, media_type="application/octet-stream")
+
+    @app.delete("/v1/files/{file_id}")
+    async def delete_file(file_id: str) -> dict[str, Any]:
+        """Remove a stored file."""
+        files.delete(file_id)
+        return {"id": file_id, "object": "file", "deleted": True}
+
+
+def _add_looks(app: FastAPI, service: Service) -> None:
+    card = {"id": service.name, "object": "model", "created": 0, "owned_by": "kinema"}
+
+    @app.get("/v1/models")
+    async def list_models() -> dict[str, Any]:
+        """The model that is served."""
+        return {"object": "list", "data": [card]}
+
+    @app.get("/v1/models/{model:path}")
+    async def retrieve_model(model: str) -> dict[str, Any]:
+        """The model that is served."""
+        _check_model(model, service)
+        return card
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Whether the server takes requests; asks for no key."""
+        return {"status": "ok"}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Counters for Prometheus."""
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+class _EventStream(StreamingResponse):
+    """Server-sent events; a caller that hangs up stops the model."""
+
+    def __init__(self, events: AsyncIterator[str], deltas: AsyncGenerator[Delta, None]) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._deltas = deltas
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Write the events; stop the model whatever ends them."""
+        async with aclosing(self._deltas):
+            await super().__call__(scope, receive, send)
+
+
+class _HungUp(HTTPException):
+    """The caller is gone; nobody will read this."""
+
+    def __init__(self) -> None:
+        super().__init__(499, "The caller hung up.")
+
+
+async def _unless_hung_up(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` returns; it is cancelled when the caller hangs up."""
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise _HungUp
+        return working.result()
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.wait({working, watching})
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _gathered(question: Question, deltas: AsyncGenerator[Delta, None]) -> list[Completion]:
+    """The completions in the order of their ids."""
+    done: dict[str, Completion] = {}
+    async with aclosing(deltas):
+        async for delta in deltas:
+            if delta.completion is not None:
+                done[delta.request_id] = checked(delta.completion)
+    return [done[request_id] for request_id in question.request_ids]
+
+
+async def _next(deltas: AsyncGenerator[Delta, None]) -> Delta:
+    """The first delta.
+
+    Raises:
+        KinemaError: there is none, or it says that the engine failed.
+    """
+    delta = await anext(deltas)
+    if delta.completion is not None:
+        checked(delta.completion)
+    return delta
+
+
+async def _again(first: Delta, rest: AsyncIterator[Delta]) -> AsyncIterator[Delta]:
+    yield first
+    async for delta in rest:
+        yield delta
+
+
+def _check_model(name: str, service: Service) -> None:
+    if name not in (service.name, service.model.name):
+        raise UnknownModel(
+            "This server does not have the model that was asked for.",
+            hint=f"It serves {service.name}.",
+        )

@@ -1,0 +1,205 @@
+"""Many callers, one engine: requests that arrive together run together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from kinema.engines import Generates, OneByOne, Serves
+from kinema.errors import Busy, KinemaError, ModelError
+from kinema.messages import Delta, Request
+
+_log = logging.getLogger(__name__)
+
+_COMPANY_SECONDS = 0.02
+"""How long an idle engine waits for requests whose videos are being read."""
+_LOOK_AHEAD = 4
+"""Batches' worth of requests that are looked at for one that may join."""
+
+Prepare = Callable[[], Request]
+"""Renders and fits a request; runs in the engine's thread, which alone may ask the engine."""
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One request on its way through the engine, and where its caller listens."""
+
+    id: str
+    prepare: Prepare
+    deliver: Callable[[Delta | KinemaError], None]
+    request: Request | None = None
+
+
+@dataclass
+class Waiting:
+    """The engine's inbox: what waits and what runs, shared by its thread and the callers'."""
+
+    waiting: dict[str, Ticket] = field(default_factory=dict)
+    running: dict[str, Ticket] = field(default_factory=dict)
+    arriving: int = 0
+    """Requests that were admitted and whose media are being read."""
+    closed: bool = False
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def put(self, tickets: Sequence[Ticket]) -> None:
+        """Let tickets wait for the engine.
+
+        Raises:
+            Busy: the server is shutting down.
+        """
+        with self.changed:
+            if self.closed:
+                raise Busy("The server is shutting down.", retry_after_seconds=10)
+            self.waiting |= {ticket.id: ticket for ticket in tickets}
+            self.changed.notify_all()
+
+    def wait(self) -> bool:
+        """Until something waits, with its company; False when nothing will come any more."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.waiting or self.closed)
+            self.changed.wait_for(lambda: not self.arriving, timeout=_COMPANY_SECONDS)
+            return bool(self.waiting)
+
+    def take(
+        self, most: int, *, alike: Callable[[Request], object] = lambda request: None
+    ) -> list[Request]:
+        """See :class:`kinema.engines.Inbox`."""
+        taken: list[Request] = []
+        with self.changed:
+            candidates = list(self.waiting.values())[: _LOOK_AHEAD * most]
+        for ticket in candidates:
+            request = self._prepared(ticket)
+            if request is None or (taken and alike(request) != alike(taken[0])):
+                continue
+            with self.changed:
+                if self.waiting.pop(ticket.id, None) is None:
+                    continue  # cancelled meanwhile
+                self.running[ticket.id] = ticket
+            taken.append(request)
+            if len(taken) == most:
+                break
+        return taken
+
+    def is_cancelled(self, request_id: str) -> bool:
+        """See :class:`kinema.engines.Inbox`."""
+        return request_id not in self.running
+
+    def forget(self, request_ids: Sequence[str]) -> None:
+        """These are answered, or nobody waits for them any more."""
+        with self.changed:
+            for request_id in request_ids:
+                self.waiting.pop(request_id, None)
+                self.running.pop(request_id, None)
+
+    def _prepared(self, ticket: Ticket) -> Request | None:
+        try:
+            ticket.request = ticket.request or ticket.prepare()
+        except KinemaError as problem:
+            self.forget([ticket.id])
+            ticket.deliver(problem)
+        except Exception:
+            _log.exception("a request could not be prepared")
+            self.forget([ticket.id])
+            ticket.deliver(ModelError("The request could not be prepared."))
+        return ticket.request
+
+
+class Batcher:
+    """Runs an engine in a thread of its own and hands each caller its pieces.
+
+    Args:
+        engine: any; one that :class:`~kinema.engines.Serves` runs requests together.
+    """
+
+    def __init__(self, engine: Generates) -> None:
+        self._serve = (engine if isinstance(engine, Serves) else OneByOne(engine)).serve
+        self._inbox = Waiting()
+        self._thread = threading.Thread(target=self._run, name="kinema-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that the engine has not begun."""
+        return len(self._inbox.waiting)
+
+    @property
+    def num_running(self) -> int:
+        """Requests that the engine works on."""
+        return len(self._inbox.running)
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """Around the reading of a request's media: an idle engine waits a moment for it."""
+        with self._inbox.changed:
+            self._inbox.arriving += 1
+        try:
+            yield
+        finally:
+            with self._inbox.changed:
+                self._inbox.arriving -= 1
+                self._inbox.changed.notify_all()
+
+    async def answer(
+        self, request_ids: Sequence[str], prepare: Callable[[str], Request]
+    ) -> AsyncGenerator[Delta, None]:
+        """Pieces of the answers to requests of one caller, mixed, until all have completed.
+
+        Closing the iterator early cancels what is not finished.
+
+        Raises:
+            KinemaError: a request could not be prepared, or the server is shutting down.
+        """
+        heard: asyncio.Queue[Delta | KinemaError] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def deliver(what: Delta | KinemaError) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(heard.put_nowait, what)
+
+        unfinished = set(request_ids)
+        try:
+            self._inbox.put([Ticket(i, lambda i=i: prepare(i), deliver) for i in request_ids])  # type: ignore[misc]
+            while unfinished:
+                piece = await heard.get()
+                if isinstance(piece, KinemaError):
+                    raise piece
+                if piece.completion is not None:
+                    unfinished.discard(piece.request_id)
+                yield piece
+        finally:
+            self._inbox.forget(request_ids)
+
+    def close(self) -> None:
+        """Finish what waits and runs, then end the thread."""
+        with self._inbox.changed:
+            self._inbox.closed = True
+            self._inbox.changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while self._inbox.wait():
+            try:
+                for delta in self._serve(self._inbox):
+                    self._hand_over(delta)
+            except Exception as problem:
+                _log.exception("the engine failed")
+                self._fail(problem)
+
+    def _hand_over(self, delta: Delta) -> None:
+        ticket = self._inbox.running.get(delta.request_id)
+        if ticket is None:
+            return
+        if delta.completion is not None:
+            self._inbox.forget([ticket.id])
+        ticket.deliver(delta)
+
+    def _fail(self, problem: Exception) -> None:
+        """Tell everybody whose request was running; those that wait get their turn."""
+        said = problem if isinstance(problem, KinemaError) else ModelError("The engine failed.")
+        for ticket in list(self._inbox.running.values()):
+            self._inbox.forget([ticket.id])
+            ticket.deliver(said)

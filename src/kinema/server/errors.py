@@ -1,0 +1,147 @@
+"""Errors as OpenAI's clients expect them: a status, and ``{"error": {...}}``."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from kinema.errors import (
+    Busy,
+    ContextTooLong,
+    DecodeDeadline,
+    EmptyRange,
+    KinemaError,
+    MediaError,
+    MissingCapability,
+    ModelError,
+    NotAFile,
+    NotMedia,
+    OutOfMemory,
+    PathNotAllowed,
+    TooLarge,
+    UrlNotAllowed,
+    UsageError,
+)
+
+_log = logging.getLogger(__name__)
+
+STATUSES: dict[type[KinemaError], int] = {
+    KinemaError: 500,
+    UsageError: 400,
+    MediaError: 422,
+    NotAFile: 400,
+    NotMedia: 415,
+    EmptyRange: 400,
+    TooLarge: 413,
+    DecodeDeadline: 504,
+    PathNotAllowed: 403,
+    UrlNotAllowed: 403,
+    ModelError: 500,
+    MissingCapability: 400,
+    ContextTooLong: 400,
+    OutOfMemory: 503,
+    Busy: 429,
+}
+"""The status of each error; one that is not named here has that of its nearest ancestor."""
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_OPENAI_CODES = {"context_too_long": "context_length_exceeded", "busy": "rate_limit_exceeded"}
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_OUT_OF_MEMORY_RETRY_SECONDS = 5
+
+
+class NotFound(UsageError):
+    """A model, file or route that this server does not have."""
+
+    code = "not_found"
+
+
+class UnknownModel(NotFound):
+    """The request names another model than the one that is served."""
+
+    code = "model_not_found"
+
+
+class KeyRefused(UsageError):
+    """No API key, or a wrong one."""
+
+    code = "invalid_api_key"
+
+
+class EngineFailed(ModelError):
+    """The engine answered one request with an error; ``code`` is that of the error."""
+
+    def __init__(self, message: str, code: str | None) -> None:
+        super().__init__(message)
+        self.code = code or ModelError.code  # type: ignore[misc]
+
+
+STATUSES |= {NotFound: 404, KeyRefused: 401}
+_BY_CODE = {kind.code: status for kind, status in STATUSES.items()}
+
+
+def status_of(problem: KinemaError) -> int:
+    """The HTTP status that says what kind of problem this is."""
+    if isinstance(problem, EngineFailed):
+        return _BY_CODE.get(problem.code, 500)
+    return next(STATUSES[kind] for kind in type(problem).__mro__ if kind in STATUSES)
+
+
+def error_body(message: str, *, status: int, code: str | None, param: str | None) -> dict[str, Any]:
+    """``{"error": {"message", "type", "param", "code"}}``."""
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def body_of(problem: KinemaError) -> dict[str, Any]:
+    """The error body of one of ours."""
+    sentence = " ".join(filter(None, (str(problem), problem.hint)))
+    code = _OPENAI_CODES.get(problem.code, problem.code)
+    param = getattr(problem, "param", None)
+    return error_body(sentence, status=status_of(problem), code=code, param=param)
+
+
+def error_response(problem: KinemaError) -> JSONResponse:
+    """The whole answer for one of ours."""
+    headers = {}
+    if isinstance(problem, Busy):
+        headers["Retry-After"] = str(problem.retry_after_seconds)
+    elif status_of(problem) == 503:
+        headers["Retry-After"] = str(_OUT_OF_MEMORY_RETRY_SECONDS)
+    if isinstance(problem, KeyRefused):
+        headers["WWW-Authenticate"] = 'Basic realm="kinema"'
+    return JSONResponse(body_of(problem), status_code=status_of(problem), headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error in this shape, also those that FastAPI raises."""
+
+    @app.exception_handler(KinemaError)
+    async def ours(request: Request, problem: KinemaError) -> JSONResponse:
+        return error_response(problem)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, problem: RequestValidationError) -> JSONResponse:
+        first = problem.errors()[0]
+        where = ".".join(str(step) for step in first["loc"][1:])
+        sentence = f"{where}: {first['msg']}" if where else str(first["msg"])
+        body = error_body(sentence, status=400, code="malformed", param=where or None)
+        return JSONResponse(body, status_code=400)
+
+    @app.exception_handler(HTTPException)
+    async def theirs(request: Request, problem: HTTPException) -> JSONResponse:
+        status = problem.status_code
+        code = _CODES.get(status)
+        body = error_body(str(problem.detail), status=status, code=code, param=None)
+        return JSONResponse(body, status_code=status, headers=problem.headers)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, problem: Exception) -> JSONResponse:
+        _log.error("a request failed", exc_info=problem)
+        body = error_body("The server failed.", status=500, code="internal", param=None)
+        return JSONResponse(body, status_code=500)

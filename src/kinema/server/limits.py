@@ -1,0 +1,139 @@
+"""How much a server takes on: settings, and the gate that every request passes first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kinema.errors import Busy, TooLarge
+from kinema.server.errors import error_response
+
+MEBIBYTE = 1 << 20
+_GATED = ("/v1/chat/completions", "/v1/files")
+"""Routes that cost more than a look."""
+_SMALLER = "Upload the video to /v1/files, or send a URL."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """What a server may be asked, by whom, and how much of it at once."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for the whole network."""
+    port: int = 8000
+    """Port to listen on; 0 takes a free one and says which."""
+    api_key: str | None = None
+    """Ask every caller for this key (`Authorization: Bearer KEY`); KINEMA_API_KEY as well."""
+    served_model_name: str | None = None
+    """What callers call the model, instead of its own name."""
+    allowed_local_media_path: Path | None = None
+    """Let callers name files below this folder; none otherwise."""
+    allowed_media_domains: tuple[str, ...] = ()
+    """Fetch media from these hosts only; every public one when not given."""
+    private_media_hosts: tuple[str, ...] = ()
+    """Hosts that may have an address that is not public."""
+    max_requests: int = 64
+    """Requests that are answered or wait at once; one more is refused with 429."""
+    max_body_mib: int = 64
+    """Longest JSON body, in MiB; videos inside count as base64."""
+    max_file_mib: int = 256
+    """Longest uploaded file, in MiB."""
+    stored_files_mib: int = 4096
+    """All uploaded files together, in MiB; one more is refused until some are deleted."""
+    decode_workers: int = 2
+    """Processes that decode videos."""
+    decode_seconds: float = 60.0
+    """After which reading one video is given up."""
+    drain_seconds: float = 30.0
+    """On SIGTERM: how long requests that are under way may take to finish."""
+
+
+class Admission:
+    """Counts what is under way and refuses what would be too much."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.count = 0
+        self._mean_seconds = 1.0
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """One request, from its first byte to its last.
+
+        Raises:
+            Busy: as many as allowed are under way.
+        """
+        if self.count >= self.most:
+            raise Busy(
+                f"{self.count} requests are under way, which is as many as this server takes.",
+                retry_after_seconds=max(1, min(60, round(self._mean_seconds))),
+            )
+        self.count += 1
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.count -= 1
+            self._mean_seconds += 0.1 * (time.monotonic() - began - self._mean_seconds)
+
+
+class Gate:
+    """ASGI: admits requests and ends bodies that are too long, before anything is parsed."""
+
+    def __init__(self, app: ASGIApp, *, admission: Admission, settings: ServerSettings) -> None:
+        self._app = app
+        self._admission = admission
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = _Body(receive, self._most_bytes(scope))
+            body.check_declared(scope)
+            if scope["method"] == "POST" and scope["path"].startswith(_GATED):
+                with self._admission.enter():
+                    await self._app(scope, body, send)
+            else:
+                await self._app(scope, body, send)
+        except (Busy, TooLarge) as problem:
+            await error_response(problem)(scope, receive, send)
+
+    def _most_bytes(self, scope: Scope) -> int:
+        json_only = scope["path"].startswith("/v1/") and not scope["path"].startswith("/v1/files")
+        mib = self._settings.max_body_mib if json_only else self._settings.max_file_mib + 1
+        return mib * MEBIBYTE
+
+
+class _Body:
+    """A receive channel that counts."""
+
+    def __init__(self, receive: Receive, most: int) -> None:
+        self._receive = receive
+        self._most = most
+        self._count = 0
+
+    def check_declared(self, scope: Scope) -> None:
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self._most:
+            raise TooLarge(self._refusal(), hint=_SMALLER)
+
+    async def __call__(self) -> Message:
+        """The next piece, unless it is one too many."""
+        message = await self._receive()
+        self._count += len(message.get("body", b""))
+        if self._count > self._most:
+            # The framework reads the body, and passes on its own exceptions only.
+            raise HTTPException(413, f"{self._refusal()} {_SMALLER}")
+        return message
+
+    def _refusal(self) -> str:
+        return f"The body is longer than {self._most // MEBIBYTE} MiB."

@@ -1,0 +1,90 @@
+"""The process: a listening socket, uvicorn, and an end that finishes what is under way."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from kinema.engines import EngineSettings
+from kinema.errors import UsageError
+from kinema.server.app import create_app
+from kinema.server.limits import ServerSettings
+from kinema.server.service import Service
+from kinema.tasks.models import Model
+
+_BACKLOG = 512
+
+
+def serve(
+    model: Model,
+    engine_settings: EngineSettings,
+    settings: ServerSettings,
+    *,
+    on_ready: Callable[[str], None] = lambda address: None,
+) -> None:
+    """Load the model and answer until SIGTERM or Ctrl-C.
+
+    Args:
+        model: what to serve.
+        engine_settings: how its weights are loaded.
+        settings: what callers may do.
+        on_ready: told the address as soon as requests are taken.
+
+    Raises:
+        UsageError: the address cannot be listened on.
+    """
+    with _listening(settings) as listener:  # before the weights are loaded, which takes long
+        service = Service(model, model.open(engine_settings), settings)
+        run(create_app(service), listener, settings, on_ready=on_ready)
+
+
+def run(
+    app: FastAPI,
+    listener: socket.socket,
+    settings: ServerSettings,
+    *,
+    on_ready: Callable[[str], None],
+) -> None:
+    """Answer on an open socket until SIGTERM or Ctrl-C; what is under way is finished first."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.drain_seconds),
+    )
+    host, port = listener.getsockname()[:2]
+    listener.listen(_BACKLOG)
+    on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    with _ending_well():
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listener = socket.create_server((settings.host, settings.port), family=family)
+    except (OSError, OverflowError) as problem:
+        said = getattr(problem, "strerror", None) or str(problem)
+        raise UsageError(
+            f"Nobody can listen on {settings.host}:{settings.port}: {said}.",
+            hint="Choose another --port; 0 takes a free one.",
+        ) from None
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _ending_well() -> Iterator[None]:
+    """SIGTERM ends uvicorn, which then raises it once more; that must not kill the process."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,186 @@
+"""What API and web page share: one model, its engine, the media gate and the uploads."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kinema import prompt as prompts
+from kinema.engines import Generates
+from kinema.errors import TooLarge
+from kinema.messages import (
+    Conversation,
+    Delta,
+    ImagePart,
+    Message,
+    Part,
+    Request,
+    SamplingParams,
+    VideoPart,
+)
+from kinema.server.batcher import Batcher
+from kinema.server.files import FileStore
+from kinema.server.limits import Admission, ServerSettings
+from kinema.server.media import MediaReader
+from kinema.server.metrics import Metrics
+from kinema.tasks.models import Model
+from kinema.types import Frames, FrameSampling
+
+_FIRST = FrameSampling(single="first")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One request of a caller: what is said, with its media read."""
+
+    id: str
+    conversation: Conversation
+    params: SamplingParams
+    n: int = 1
+    fit: bool = False
+
+    @property
+    def request_ids(self) -> list[str]:
+        """One for each answer that is asked for."""
+        return [f"{self.id}-{i}" for i in range(self.n)]
+
+    @property
+    def frames(self) -> list[Frames]:
+        """What the model is shown, in order."""
+        parts = (p for p in self.conversation.media if isinstance(p, ImagePart | VideoPart))
+        return [part.source for part in parts if isinstance(part.source, Frames)]
+
+
+class Service:
+    """Answers conversations with one model.
+
+    Args:
+        model: found, its weights not loaded by this.
+        engine: with the model's weights; the service closes it.
+        settings: how much it takes on.
+    """
+
+    def __init__(self, model: Model, engine: Generates, settings: ServerSettings) -> None:
+        self.model = model
+        self.settings = settings
+        self.name = settings.served_model_name or Path(model.name).name
+        self.admission = Admission(settings.max_requests)
+        self.metrics = Metrics()
+        self._engine = engine
+        self._batcher = Batcher(engine)
+        self._folder = Path(tempfile.mkdtemp(prefix="kinema-serve-"))
+        self.files = FileStore(self._folder, settings)
+        self._media = MediaReader(settings, self._folder)
+        self.metrics.watch(
+            "requests_waiting", "Not begun yet.", lambda: float(self._batcher.num_waiting)
+        )
+        self.metrics.watch(
+            "requests_running", "In the engine.", lambda: float(self._batcher.num_running)
+        )
+
+    async def read(
+        self,
+        conversation: Conversation,
+        params: SamplingParams,
+        *,
+        n: int = 1,
+        fit: bool = False,
+    ) -> Question:
+        """The conversation with its media read, ready to be answered.
+
+        Raises:
+            MediaError: a source cannot be used.
+            MissingCapability: the model does not take this kind of medium.
+            TooLarge: more frames in all than one request may hold.
+        """
+        with self._batcher.arriving():
+            messages = [await self._read_message(m) for m in conversation.messages]
+            read = prompts.decode(Conversation(tuple(messages)), self.model.family)
+            question = Question(secrets.token_hex(12), read, params, n, fit)
+            self._check_frames(question)
+        for frames in question.frames:
+            self.metrics.count_frames(frames)
+        return question
+
+    async def answer(self, question: Question) -> AsyncGenerator[Delta, None]:
+        """Pieces of the answers, mixed; each one's last delta carries its completion.
+
+        Closing the iterator stops the model.
+
+        Raises:
+            KinemaError: the request does not fit the model, or the server is shutting down.
+        """
+        prepared: dict[str, Request] = {}
+
+        def prepare(request_id: str) -> Request:
+            if not prepared:
+                prepared[""] = self._fitted(question)
+            return _copy(prepared[""], request_id, question.request_ids.index(request_id))
+
+        async with aclosing(self._batcher.answer(question.request_ids, prepare)) as deltas:
+            async for delta in deltas:
+                if delta.completion is not None:
+                    self.metrics.count(delta.completion)
+                yield delta
+
+    def close(self) -> None:
+        """Finish what is under way, then give everything back."""
+        self._batcher.close()
+        self._media.close()
+        self._engine.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _fitted(self, question: Question) -> Request:
+        def prepare(conversation: Conversation) -> Request:
+            return prompts.prepare(
+                conversation,
+                family=self.model.family,
+                checkpoint=self.model.checkpoint,
+                params=question.params,
+                request_id=question.request_ids[0],
+            )
+
+        request, _ = prompts.fit(
+            prepare(question.conversation),
+            count=self._engine.count_tokens,
+            context_length=self._engine.context_length,
+            reprepare=prepare,
+            reduce=question.fit,
+        )
+        return request
+
+    async def _read_message(self, message: Message) -> Message:
+        parts = await asyncio.gather(*map(self._read_part, message.parts))
+        return replace(message, parts=tuple(parts))
+
+    async def _read_part(self, part: Part) -> Part:
+        if isinstance(part, VideoPart):
+            sampling = part.sampling.or_default(self.model.family.default_sampling)
+            return replace(part, source=await self._media.read(part.source, sampling))
+        if isinstance(part, ImagePart):
+            frames = await self._media.read(part.source, _FIRST)
+            return ImagePart(replace(frames, warnings=()))
+        return part
+
+    def _check_frames(self, question: Question) -> None:
+        count = sum(map(len, question.frames))
+        allowed = self._media.access.budget.frames
+        if count > allowed:
+            raise TooLarge(
+                f"The request shows {count} frames.", hint=f"{allowed} are allowed in all."
+            )
+
+
+def _copy(request: Request, request_id: str, number: int) -> Request:
+    """One of the answers to a request: the first is the request itself, the others differ."""
+    if request.id == request_id:
+        return request
+    seed = request.params.seed
+    params = replace(request.params, seed=None if seed is None else seed + number)
+    return replace(request, id=request_id, params=params)

@@ -1,0 +1,76 @@
+"""``kinema serve`` as a process: it says where it listens, and ends well."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from support.serving import asked
+
+
+@contextmanager
+def _process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A server and its port; its temporary files go to ``folder``."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kinema", "serve", "echo", "--port", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"TMPDIR": str(folder), "PATH": "/usr/bin:/bin"},
+    )
+    try:
+        line = next(line for line in process.stderr if line.startswith("Serving"))
+        yield process, int(line.split("/v1")[0].rpartition(":")[2])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _receive_all(connection: socket.socket) -> bytes:
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def _wait_until_closed(port: int) -> None:
+    """Until nobody new is let in."""
+    with suppress(OSError):
+        while True:
+            socket.create_connection(("127.0.0.1", port)).close()
+
+
+def test_sigterm_finishes_what_is_under_way_and_leaves_nothing(tmp_path):
+    body = json.dumps(asked()).encode()
+    with _process(tmp_path) as (process, port):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
+            kind = "Content-Type: application/json\r\nConnection: close"
+            connection.sendall(f"{head}\r\n{kind}\r\nExpect: 100-continue\r\n\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 100")  # it waits for the body
+            process.send_signal(signal.SIGTERM)
+            _wait_until_closed(port)
+            connection.sendall(body)
+            answer = _receive_all(connection)
+        assert b"200 OK" in answer
+        assert b"What happens?" in answer
+        assert process.wait(30) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_it_as_it_ends_other_commands(tmp_path):
+    with _process(tmp_path) as (process, _):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_that_is_taken_is_said(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        words = [sys.executable, "-m", "kinema", "serve", "echo", "--port", port]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"Nobody can listen on 127.0.0.1:{port}" in done.stderr

@@ -1,0 +1,107 @@
+"""A server of ours on a free port of this machine, and clients for it."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import uvicorn
+
+from kinema.engines import EngineSettings, Generates
+from kinema.engines.echo import EchoEngine
+from kinema.messages import Delta, Request
+from kinema.server.app import create_app
+from kinema.server.limits import ServerSettings
+from kinema.server.service import Service
+from kinema.tasks.models import find_model
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "four_things.mp4"
+
+
+@dataclass
+class Running:
+    """A server that listens."""
+
+    url: str
+    service: Service
+
+    @property
+    def client(self) -> openai.OpenAI:
+        """OpenAI's own client, which does not try again by itself."""
+        key = self.service.settings.api_key or "none"
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+
+    def post(self, body: Any, **more: Any) -> httpx.Response:
+        """A chat request as it stands."""
+        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=60, **more)
+
+
+@contextmanager
+def serving(
+    model: str = "echo", engine: Generates | None = None, **settings: Any
+) -> Iterator[Running]:
+    """Serve until the block ends; what is under way then is finished."""
+    found = find_model(model)
+    allowed = ServerSettings(port=0, **settings)
+    service = Service(found, engine or found.open(EngineSettings()), allowed)
+    config = uvicorn.Config(
+        create_app(service), port=0, log_level="error", timeout_graceful_shutdown=20
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            thread.join(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Running(f"http://127.0.0.1:{port}", service)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def data_address(path: Path = EXAMPLE, kind: str = "video/mp4") -> str:
+    """A file as a ``data:`` address."""
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def asked(*parts: dict[str, Any], words: str = "What happens?", **fields: Any) -> dict[str, Any]:
+    """The body of a chat request about some parts."""
+    content = [*parts, {"type": "text", "text": words}]
+    return {"model": "echo", "messages": [{"role": "user", "content": content}], **fields}
+
+
+def video(url: str, **sampling: Any) -> dict[str, Any]:
+    """A ``video_url`` part."""
+    return {"type": "video_url", "video_url": {"url": url}, **sampling}
+
+
+class Dripping(EchoEngine):
+    """Says a word for each permit; remembers what was stopped before its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.permits = threading.Semaphore(0)
+        self.begun = threading.Event()
+        self.stopped: list[str] = []
+
+    def stream(self, request: Request) -> Iterator[Delta]:
+        """Closing it early is noted."""
+        ended = False
+        try:
+            for delta in super().stream(request):
+                self.begun.set()
+                while not self.permits.acquire(timeout=0.05):
+                    yield Delta(request.id, "")
+                ended = delta.completion is not None
+                yield delta
+        finally:
+            if not ended:
+                self.stopped.append(request.id)
