@@ -50,7 +50,7 @@ SHAPE = LWMConfig(
     vision_vocab_size=0,
 )
 """Large enough for weights not to stay in a cache, small enough for two cores."""
-PROMPT_TOKENS, NEW_TOKENS, ROUNDS = 1024, 32, 7
+PROMPT_TOKENS, NEW_TOKENS, ROUNDS = 1024, 24, 5
 NO_EOS = PickWords(eos_id=1 << 30)
 
 
