@@ -31,7 +31,8 @@ from kinema.types import FrameSampling
 EXAMPLE = Path(__file__).parents[1] / "examples" / "four_things.mp4"
 QUESTIONS, SECONDS_A_QUESTION, NUM_FRAMES = 100, 0.25, 16
 ITEMS, VIDEOS, FRAMES_A_VIDEO = 100_000, 500, 2_000
-WORDS = ["the", "a", "man", "dog", "red", "ball", "runs", "walks", "eats", "over", "under", "hill", "park", "slowly", "two", "cups"]
+LISTING = "the a man dog red ball runs walks eats over under hill park slowly two cups"
+WORDS = LISTING.split()
 
 
 class TimedEngine:
