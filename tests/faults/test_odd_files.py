@@ -121,6 +121,20 @@ def test_damage_that_the_decoder_notices_is_said(codec: str) -> None:
     assert any("damaged" in warning for warning in frames.warnings), frames.warnings
 
 
+@pytest.mark.fault(6)
+def test_frames_that_the_decoder_marks_as_corrupt_are_counted() -> None:
+    """Few flips raise no error in MPEG-4: it conceals them and says so frame by frame."""
+    data = bytearray(
+        clip_bytes(num_frames=60, codec="mpeg4", height=240, width=320, options={"g": "60"})
+    )
+    chance = random.Random(1)
+    body = data.index(b"mdat") + 4
+    for _ in range(20):
+        data[chance.randrange(body + 500, len(data) * 2 // 3)] ^= 1 << chance.randrange(8)
+    frames = load_frames(bytes(data), num_frames=60)
+    assert any("of 60 frames are marked as corrupt" in w for w in frames.warnings)
+
+
 # --- row 7 ----------------------------------------------------------------------------------------
 
 
