@@ -66,7 +66,7 @@ FAULTS = {
 """Row to fault and behaviour."""
 
 
-def tests_by_row() -> dict[int, list[str]]:
+def marked_tests() -> dict[int, list[str]]:
     """Row to the tests that are marked with it, as ``file::function``."""
     found: dict[int, list[str]] = {row: [] for row in FAULTS}
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
@@ -92,7 +92,7 @@ def _rows(node: ast.AST) -> Iterator[int]:
 def table() -> str:
     """Every fault, what happens, and how many tests of which files say so."""
     lines = ["| | what is wrong | what happens | tests, in `tests/faults/` |", "|---|---|---|---|"]
-    for row, names in tests_by_row().items():
+    for row, names in marked_tests().items():
         files = sorted({name.partition("::")[0] for name in names})
         fault, behaviour = FAULTS[row]
         where = ", ".join(f"`{file}`" for file in files)

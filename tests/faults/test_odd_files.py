@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import struct
 import tracemalloc
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kinema.__main__ import main
 from kinema.errors import DecodeFailed, MediaError, NoFrames, NoVideoStream
 from kinema.types import Frames
 from kinema.video import load_frames, plan, probe
@@ -87,6 +89,20 @@ def test_strict_makes_an_error_of_missing_frames() -> None:
     assert len(load_frames(data, num_frames=60, strict=True)) == 60
     with pytest.raises(DecodeFailed, match=r"Decoded \d+ of 60 frames"):
         load_frames(data[: len(data) // 3 + 2000], num_frames=60, strict=True)
+
+
+@pytest.mark.fault(5)
+def test_the_record_of_an_answer_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = clip_bytes(num_frames=60, options={"g": "12"}, container_options=FASTSTART)
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 3 + 2000])
+    words = ["chat", str(tmp_path / "cut.mp4"), "what?", "--model", "echo", "--num-frames", "60"]
+    assert main([*words, "--json"]) == 0
+    (seen,) = json.loads(capsys.readouterr().out)["frames"]
+    assert any(w == f"Decoded {seen['num_frames']} of 60 frames." for w in seen["warnings"])
+    assert main([*words, "--strict"]) == 1
+    assert "of 60 frames" in capsys.readouterr().err
 
 
 @pytest.mark.fault(5)
