@@ -34,7 +34,8 @@ def compare(peer: Any, pixels: np.ndarray, *, runs: int) -> dict[str, float]:
     def theirs() -> torch.Tensor:
         return torch.as_tensor(peer(list(pixels), return_tensors="pt")["pixel_values"])
 
-    levels = (transform(pixels) - theirs()).abs().max() * max(peer.image_std) * 255
+    std = torch.tensor(peer.image_std).view(3, 1, 1)
+    levels = ((transform(pixels) - theirs()).abs() * std * 255).max()
     seconds = timed({"kinema": lambda: transform(pixels), "peer": theirs}, runs=runs)
     ours, other = (1000 * median(seconds[name]) / len(pixels) for name in ("kinema", "peer"))
     return {

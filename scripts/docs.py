@@ -124,6 +124,14 @@ def _printed(words: list[str]) -> str:
     return "\n".join(line.rstrip() for line in printed.getvalue().splitlines()) + "\n"
 
 
+def fault_table() -> str:
+    """The faults that a video may have and the tests that say what happens then."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from faults.rows import table  # noqa: PLC0415  the tests are no installed package
+
+    return table()
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "tree": file_tree,
     "first answer": first_answer,
@@ -131,6 +139,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "lwm parity": lwm_tables.parity,
     "lwm speed": lwm_tables.speed,
     "lwm memory": lwm_tables.memory,
+    "faults": fault_table,
     "help": lambda: help_page("--help"),
     "benchmarks": benchmark_table,
     "metric parity": metric_parity_table,

@@ -54,6 +54,20 @@ def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     fails_with(NotAFile, Path("/dev/zero"), "device or pipe")
 
 
+@pytest.mark.fault(1)
+def test_a_file_that_may_not_be_read_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "closed.mp4").write_bytes(b"x")
+    (tmp_path / "closed.mp4").chmod(0)
+    was_root = os.getuid() == 0
+    if was_root:
+        os.setreuid(65534, -1)  # permissions are asked for the real user, and root has them all
+    try:
+        fails_with(NotAFile, tmp_path / "closed.mp4", "permission denied")
+    finally:
+        if was_root:
+            os.setreuid(0, -1)
+
+
 @pytest.mark.fault(2)
 def test_an_empty_file_is_named_as_such(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kinema.types import Frames
 from kinema.video import load_frames, probe
-from support.clips import board, make_clip, read_boards
+from support.clips import board, make_clip, read_boards, with_display_matrix
 
 PATCHES = np.array(
     [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (128, 128, 128)],
@@ -185,14 +185,6 @@ def test_all_eight_orientations_come_upright(matrix: tuple[int, int, int, int]) 
     info = probe(data)
     assert (info.width, info.height) == (96, 64)
     assert info.mirrored == (np.linalg.det(np.array(matrix).reshape(2, 2)) < 0)
-
-
-def with_display_matrix(data: bytes, matrix: tuple[int, int, int, int]) -> bytes:
-    """Write a, b, c, d into the only track header of an MP4."""
-    a, b, c, d = (v << 16 for v in matrix)
-    values = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], dtype=">i4").tobytes()
-    start = data.index(b"tkhd") + 4 + 40
-    return data[:start] + values + data[start + 36 :]
 
 
 @pytest.mark.fault(10)

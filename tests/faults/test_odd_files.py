@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import struct
 import tracemalloc
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kinema.__main__ import main
 from kinema.errors import DecodeFailed, MediaError, NoFrames, NoVideoStream
 from kinema.types import Frames
 from kinema.video import load_frames, plan, probe
@@ -90,6 +92,20 @@ def test_strict_makes_an_error_of_missing_frames() -> None:
 
 
 @pytest.mark.fault(5)
+def test_the_record_of_an_answer_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = clip_bytes(num_frames=60, options={"g": "12"}, container_options=FASTSTART)
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 3 + 2000])
+    words = ["chat", str(tmp_path / "cut.mp4"), "what?", "--model", "echo", "--num-frames", "60"]
+    assert main([*words, "--json"]) == 0
+    (seen,) = json.loads(capsys.readouterr().out)["frames"]
+    assert any(w == f"Decoded {seen['num_frames']} of 60 frames." for w in seen["warnings"])
+    assert main([*words, "--strict"]) == 1
+    assert "of 60 frames" in capsys.readouterr().err
+
+
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("container", ["matroska", "mpegts"])
 def test_formats_without_a_table_give_what_is_there(container: str) -> None:
     buffer = io.BytesIO()
@@ -119,6 +135,20 @@ def test_damage_that_the_decoder_notices_is_said(codec: str) -> None:
     except NoFrames:
         return
     assert any("damaged" in warning for warning in frames.warnings), frames.warnings
+
+
+@pytest.mark.fault(6)
+def test_frames_that_the_decoder_marks_as_corrupt_are_counted() -> None:
+    """Few flips raise no error in MPEG-4: it conceals them and says so frame by frame."""
+    data = bytearray(
+        clip_bytes(num_frames=60, codec="mpeg4", height=240, width=320, options={"g": "60"})
+    )
+    chance = random.Random(1)
+    body = data.index(b"mdat") + 4
+    for _ in range(20):
+        data[chance.randrange(body + 500, len(data) * 2 // 3)] ^= 1 << chance.randrange(8)
+    frames = load_frames(bytes(data), num_frames=60)
+    assert any("of 60 frames are marked as corrupt" in w for w in frames.warnings)
 
 
 # --- row 7 ----------------------------------------------------------------------------------------

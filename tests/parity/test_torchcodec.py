@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import tarfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from kinema.errors import MissingPackage
 from kinema.video import load_frames
-from support.clips import make_clip, read_boards
+from support.clips import clip_bytes, make_clip, read_boards, with_display_matrix
 
 if importlib.util.find_spec("torchcodec") is None:
     pytest.skip("torchcodec is not installed", allow_module_level=True)
@@ -29,6 +30,12 @@ CLIPS = {
         "pixel_format": "yuv420p10le",
         "options": {"x265-params": "log-level=none:keyint=12"},
     },
+    "hdr.mp4": {
+        "codec": "libx265",
+        "pixel_format": "yuv420p10le",
+        "options": {"x265-params": "log-level=none:transfer=smpte2084:colorprim=bt2020"},
+    },
+    "alpha.mov": {"codec": "qtrle", "pixel_format": "argb"},
     "full.mp4": {"color_range": 2, "colorspace": 1},
     "444.mkv": {"pixel_format": "yuv444p"},
     "grey.mp4": {"pixel_format": "gray"},
@@ -55,3 +62,21 @@ def test_scaled_pictures_are_close(tmp_path: Path) -> None:
     ours = load_frames(tmp_path / "c.mp4", num_frames=4, size=32).pixels.astype(int)
     theirs = load_frames(tmp_path / "c.mp4", num_frames=4, size=32, decoder="torchcodec").pixels
     assert np.abs(ours - theirs).mean() < 4
+
+
+@pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (-1, 0, 0, -1), (-1, 0, 0, 1), (0, 1, 1, 0)])
+def test_turned_pictures_come_upright_from_both(matrix: tuple[int, int, int, int]) -> None:
+    data = with_display_matrix(clip_bytes(num_frames=10), matrix)
+    ours, theirs = (
+        load_frames(data, num_frames=3, decoder=decoder).pixels  # type: ignore[arg-type]
+        for decoder in ("pyav", "torchcodec")
+    )
+    np.testing.assert_array_equal(theirs, ours)
+
+
+def test_members_of_a_tar_are_read(tmp_path: Path) -> None:
+    make_clip(tmp_path / "c.mp4", num_frames=20)
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        tar.add(tmp_path / "c.mp4", "c.mp4")
+    frames = load_frames(f"{tmp_path}/shard.tar::c.mp4", num_frames=4, decoder="torchcodec")
+    assert read_boards(frames.pixels) == frames.indices.tolist()

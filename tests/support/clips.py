@@ -96,6 +96,14 @@ def clip_bytes(suffix: str = "mp4", **how: Any) -> bytes:
         return path.read_bytes()
 
 
+def with_display_matrix(data: bytes, matrix: tuple[int, int, int, int]) -> bytes:
+    """Write a, b, c, d into the only track header of an MP4."""
+    a, b, c, d = (v << 16 for v in matrix)
+    values = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], dtype=">i4").tobytes()
+    start = data.index(b"tkhd") + 4 + 40
+    return data[:start] + values + data[start + 36 :]
+
+
 def make_audio(path: Path) -> Path:
     """One second of silence and no picture."""
     with av.open(str(path), "w") as output:

@@ -45,6 +45,8 @@ class ChatOptions:
     """A still image of the same conversation; may be repeated."""
     fit: bool = False
     """Take frames away when they do not fit the model's context, and say so."""
+    strict: bool = False
+    """Refuse a damaged video instead of showing the frames that could be decoded."""
     json: bool = False
     """Print one JSON record per answer: text, usage, timings, frames seen."""
     quiet: Annotated[bool, Parameter(alias="-q")] = False
@@ -90,6 +92,7 @@ def chat(
         settings=settings,
         parts=parts,
         fit=options.fit,
+        strict=options.strict,
         on_stage=lambda stage: status(_STAGES[stage].format(model=options.model)),
     ) as session:
         talk = _Talk(session, options, sampling, status)

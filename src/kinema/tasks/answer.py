@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,6 +60,8 @@ class AnswerOptions:
     """Begin every prompt with the tokenizer's begin mark."""
     batch_size: int = 8
     """Records that are decoded and given to the engine together."""
+    strict: bool = False
+    """Refuse a damaged video instead of showing the frames that could be decoded."""
     model_id: str = ""
     """What records call the model; its name when empty."""
 
@@ -174,6 +176,7 @@ class _Worker:
         if world_size() > 1:
             self._open()  # the other processes of a torchrun wait for this one
         self._decoders = Workers(1)
+        self._load = partial(self._decoders.load_frames, strict=job.options.strict)
 
     def read_ahead(self, batches: Iterator[Sequence[Unit]]) -> Iterator[list[_Read]]:
         """Batches with their media, the next one being read while this one is answered."""
@@ -265,7 +268,7 @@ class _Worker:
         if self._medium is None or self._medium[0] != key:
             source = self._base.find(question.medium)
             said = Conversation((Message("user", (self._part(question.kind, source),)),))
-            decoded = prompts.decode(said, self._job.model.family, load=self._decoders.load_frames)
+            decoded = prompts.decode(said, self._job.model.family, load=self._load)
             self._medium = (key, with_name(decoded.messages[0].parts[0], question.medium))
         return self._medium[1]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from kinema.messages import (
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, Model, find_model
 from kinema.types import Features, Frames, FrameSampling, Source
+from kinema.video import load_frames
 
 DEFAULT_PROMPT = "What happens in this video?"
 FEATURES_SUFFIX = ".safetensors"
@@ -85,6 +87,7 @@ class Chat:
         settings: how weights are loaded.
         parts: the pieces of a checkpoint that comes in pieces, and its template.
         fit: take frames away when they do not fit the context, instead of refusing.
+        strict: refuse a damaged video instead of showing the frames that could be decoded.
         on_stage: told what begins: "reading", "loading", "answering".
 
     Raises:
@@ -92,7 +95,7 @@ class Chat:
         ModelNotFound: the checkpoint is not there.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the settings of a conversation
         self,
         model: str = DEFAULT_MODEL,
         *,
@@ -102,6 +105,7 @@ class Chat:
         settings: EngineSettings | None = None,
         parts: CheckpointParts = CheckpointParts(),
         fit: bool = False,
+        strict: bool = False,
         on_stage: Callable[[str], None] = lambda stage: None,
     ) -> None:
         self.model: Model = find_model(model, engine=engine, parts=parts)
@@ -109,6 +113,7 @@ class Chat:
         self.conversation = Conversation()
         self._settings = settings or EngineSettings()
         self._fit = fit
+        self._load = partial(load_frames, strict=strict)
         self._on_stage = on_stage
         self._engine: Generates | None = None
         if system is not None:
@@ -140,7 +145,8 @@ class Chat:
         """
         parts = tuple(as_part(medium, FrameSampling(**sampling)) for medium in media)
         said = Conversation((Message("user", parts),))
-        return list(prompts.decode(said, self.model.family).messages[0].parts)
+        decoded = prompts.decode(said, self.model.family, load=self._load)
+        return list(decoded.messages[0].parts)
 
     def ask(self, prompt: str, *media: Source | Part, **sampling: Any) -> Answer:
         """Say something, with new media or about the earlier ones.

@@ -162,6 +162,8 @@ class Canvas:
         self.pixels: NDArray[np.uint8] | None = None
         """uint8[K, H, W, 3] once the first frame has come; its size holds for all."""
         self.found = np.zeros(len(wanted), dtype=np.bool_)
+        self.damaged = np.zeros(len(wanted), dtype=np.bool_)
+        """Frames that the decoder gave and marked as corrupt."""
 
     def put(self, frame_index: int, converter: Converter, frame: Any) -> None:
         """Convert a frame into its place."""
@@ -171,3 +173,4 @@ class Canvas:
         place = self._place[frame_index]
         converter.into(self.pixels[place], frame)
         self.found[place] = True
+        self.damaged[place] = frame.is_corrupt

@@ -63,8 +63,14 @@ def decode(
             f"{media.name}: none of {len(wanted)} frames could be decoded.",
             hint="The file is damaged; fetch it again or take another part of it.",
         )
-    said = (f"The decoder reported {damaged} damaged packets.",) if damaged else ()
-    return Decoded(canvas.pixels, canvas.found, said)
+    return Decoded(canvas.pixels, canvas.found, tuple(_damage(damaged, canvas)))
+
+
+def _damage(num_packets: int, canvas: Canvas) -> Iterator[str]:
+    if num_packets:
+        yield f"The decoder reported {num_packets} damaged packets."
+    if canvas.damaged.any():
+        yield f"{canvas.damaged.sum()} of {canvas.found.sum()} frames are marked as corrupt."
 
 
 def stream(

@@ -1,7 +1,7 @@
 """Decoding with torchcodec, the second opinion: the same pictures by another library.
 
 Identical at the stored size; with ``size=`` the scaling happens after RGB and not before, which
-moves values by a few steps. What torchcodec does not do (interlaced or HDR pictures, wide pixels)
+moves values by a few steps. What torchcodec does not do (interlaced, HDR or mirrored pictures, wide pixels)
 is read by PyAV, and said.
 """
 
@@ -17,7 +17,7 @@ from kinema.video.container import open_container, video_stream
 from kinema.video.decoder import Decoded, Size
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
-from kinema.video.picture import HDR_TRANSFERS, fit
+from kinema.video.picture import HDR_TRANSFERS, fit, orientation_of
 
 try:
     from torchcodec.decoders import VideoDecoder
@@ -67,6 +67,7 @@ def _beyond_torchcodec(media: Media, index: VideoIndex) -> str:
         facts = {
             "interlaced video": frame.interlaced_frame,
             "HDR video": int(frame.color_trc) in HDR_TRANSFERS,
+            "mirrored video": orientation_of(frame).is_mirrored,
             "pixels that are not square": (stream.sample_aspect_ratio or 1) != 1,
             "video without presentation times": index.by_order,
         }
