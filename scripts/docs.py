@@ -79,7 +79,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "help": lambda: help_page("--help"),
     **{
         f"help {name}": (lambda name=name: help_page(f"{name} --help"))
-        for name in ("chat", "answer", "probe", "models", "doctor")
+        for name in ("chat", "caption", "answer", "probe", "models", "doctor")
     },
 }
 
