@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +140,13 @@ class _load_errors:
 
 
 class _quiet:
-    """Loading notes and bars of transformers stay off the user's terminal."""
+    """Loading notes and bars of transformers stay off the user's terminal.
+
+    So does what torch says when transformers imports torchao because it is there.
+    """
 
     def __enter__(self) -> None:
+        logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
         self._level = transformers_logging.get_verbosity()
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
