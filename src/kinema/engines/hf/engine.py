@@ -285,7 +285,7 @@ class HFEngine:
             "generation_config": generation_config(own, params, compiled=self._settings.compile)
         }
         if params.stop:
-            options |= {"stop_strings": list(params.stop), "tokenizer": self._tokenizer}
+            options["tokenizer"] = self._tokenizer
         with translated(), seeded(params.seed):
             output = self.model.generate(**tensors, **options, **more)
         output.prompt_length = tensors["input_ids"].shape[1]

@@ -25,6 +25,7 @@ def generation_config(
         max_new_tokens=params.max_new_tokens,
         min_new_tokens=params.min_new_tokens,
         repetition_penalty=params.repetition_penalty,
+        stop_strings=list(params.stop) or None,
         do_sample=params.temperature > 0,
         **(random if params.temperature > 0 else {}),
         **(_compiled() if compiled else {}),
