@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +192,11 @@ def scoring_seconds() -> dict[str, Any]:
     result = {}
     for name, make in made.items():
         records = make(noise)
+        benchmark = find_benchmark(name)
+        # nltk's METEOR is minutes on its own at this size.
+        chosen = tuple(m for m in benchmark.metrics if not m.startswith("meteor"))
         began = time.process_time()
-        scores = score_records(records, find_benchmark(name))
+        scores = score_records(records, replace(benchmark, metrics=chosen))
         seconds = time.process_time() - began
         metrics = sorted(scores.metrics)
         result[name] = {
