@@ -120,10 +120,11 @@ def _score(answers: Sequence[Answer], metric: Metric, macro_over: str) -> Score:
     measured = measure(answers, metric, macro_over)
     answered = [a for a in answers if a.record.answered]
     clusters = [a.record.cluster for a in answers]
+    everything = len(answered) == len(answers)
     return Score(
         title=metric.title,
         score=measured.value,
-        score_on_answered=_value(answered, metric, macro_over),
+        score_on_answered=measured.value if everything else _value(answered, metric, macro_over),
         interval=interval(measured.influence, measured.value, clusters),
         items=len(answers),
         lower_is_better=metric.lower_is_better,
