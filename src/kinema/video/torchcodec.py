@@ -1,8 +1,8 @@
 """Decoding with torchcodec, the second opinion: the same pictures by another library.
 
 Identical at the stored size; with ``size=`` the scaling happens after RGB and not before, which
-moves values by a few steps. What torchcodec does not do (interlaced, HDR or mirrored pictures, wide pixels)
-is read by PyAV, and said.
+moves values by a few steps. What torchcodec does not do (interlaced, HDR or mirrored pictures, wide
+pixels) is read by PyAV, and said.
 """
 
 from __future__ import annotations
