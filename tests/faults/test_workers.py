@@ -39,16 +39,21 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def shared_memory() -> set[str]:
+    """What is ours in a folder that all programs of the machine share."""
+    return {name for name in os.listdir("/dev/shm") if "kinema" in name}
+
+
 @pytest.fixture(autouse=True)
 def nothing_stays_behind() -> Iterator[None]:
     """No process, zombie, descriptor or shared memory."""
     gc.collect()
     me = psutil.Process()
-    before = me.num_fds(), set(os.listdir("/dev/shm"))
+    before = me.num_fds(), shared_memory()
     yield
     gc.collect()
     assert me.children() == []
-    assert (me.num_fds(), set(os.listdir("/dev/shm"))) == before
+    assert (me.num_fds(), shared_memory()) == before
 
 
 def child() -> psutil.Process:
