@@ -80,8 +80,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as scratch:
                 results[name] = measure(shape, str(shape.make(Path(scratch) / "model")), env)
             print(name, results[name], file=sys.stderr, flush=True)
-    facts = machine() | {"threads": torch.get_num_threads()}
-    write_result("followup", {"machine": facts, "runs": RUNS, "results": results})
+    write_result("followup", {"machine": machine(), "runs": RUNS, "results": results})
 
 
 def _option(name: str) -> str | None:
@@ -122,7 +121,11 @@ def measure(shape: Shape, name: str, env: str | None) -> dict[str, Any]:
             assert tokens == list(answer.completion.token_ids), "the answers differ"
             seconds["floor"] = plain.floor(first.completion.usage.prompt_tokens)
             rows.append(seconds)
-    return {"visual_tokens": first.completion.usage.visual_tokens, **_ratios(rows[1:])}
+    facts = {
+        "visual_tokens": first.completion.usage.visual_tokens,
+        "threads": torch.get_num_threads(),
+    }
+    return facts | _ratios(rows[1:])
 
 
 def _last_prompt(session: Chat) -> str:
