@@ -27,7 +27,7 @@ from support.tiny_families import make_checkpoint
 
 REQUESTS = 48
 NEW_TOKENS = 32
-RUNS = 9
+RUNS = 21
 
 
 def main() -> None:
