@@ -12,10 +12,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import kinema
+
 __all__ = ["machine", "median", "timed", "write_result"]
 
 RESULTS = Path(__file__).parent / "results"
-_PACKAGES = ("kinema", "torch", "transformers", "av", "numpy")
+_PACKAGES = ("torch", "transformers", "av", "numpy")
 
 
 def timed(work: Mapping[str, Callable[[], object]], *, runs: int) -> dict[str, list[float]]:
@@ -37,6 +39,7 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
+        "kinema": kinema.__version__,
         **versions,
     }
 

@@ -1,8 +1,9 @@
 """Time to the first token of question 2 on the same video: ours, plain transformers, the floor.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=tests python benchmarks/followup.py [--vllm ENV]
+    OMP_NUM_THREADS=1 PYTHONPATH=tests python benchmarks/followup.py [--vllm ENV] [--only NAME]
 
-The built-in model, and real shapes with random weights; ENV is what scripts/vllm_env.sh made.
+The built-in model, and real shapes with random weights; ENV is what scripts/vllm_env.sh
+made. --only measures the models whose names begin so and keeps the results of the others.
 
 - plain: the whole history through processor and generate again, as transformers is used by hand;
 - ours: a chat session that kept its keys and values, from the question to the first token;
@@ -45,6 +46,7 @@ QUESTION = "what do you see in this video?"
 FOLLOW_UPS = ("Why is this funny?", "Is there a rabbit?")
 ONE = SamplingParams(max_new_tokens=1, min_new_tokens=1)
 RUNS = 5
+RESULT = Path(__file__).parent / "results" / "followup.json"
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,7 @@ class Shape:
 
 
 SHAPES = {
-    "tiny, 16 frames": Shape(16, 224, lambda _: "tiny"),
-    "tiny, 400 frames": Shape(400, 224, lambda _: "tiny"),
+    "tiny (the built-in model)": Shape(16, 224, lambda _: "tiny"),
     "LLaVA-OneVision-0.5B shape, 4 of 24 layers": Shape(
         8, 384, lambda folder: onevision_shape(folder, 4), on_vllm=True
     ),
@@ -71,14 +72,19 @@ SHAPES = {
 
 
 def main() -> None:
-    env = sys.argv[sys.argv.index("--vllm") + 1] if "--vllm" in sys.argv else None
-    results: dict[str, Any] = {}
+    env = _option("--vllm")
+    only = _option("--only")
+    results = dict(json.loads(RESULT.read_text())["results"]) if only else {}
     for name, shape in SHAPES.items():
-        with tempfile.TemporaryDirectory() as scratch:
-            results[name] = measure(shape, str(shape.make(Path(scratch) / "model")), env)
-        print(name, results[name], file=sys.stderr, flush=True)
-    facts = machine() | {"threads": torch.get_num_threads()}
-    write_result("followup", {"machine": facts, "runs": RUNS, "results": results})
+        if only is None or name.startswith(only):
+            with tempfile.TemporaryDirectory() as scratch:
+                results[name] = measure(shape, str(shape.make(Path(scratch) / "model")), env)
+            print(name, results[name], file=sys.stderr, flush=True)
+    write_result("followup", {"machine": machine(), "runs": RUNS, "results": results})
+
+
+def _option(name: str) -> str | None:
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else None
 
 
 def clip(num_frames: int, side: int) -> Frames:
@@ -115,7 +121,11 @@ def measure(shape: Shape, name: str, env: str | None) -> dict[str, Any]:
             assert tokens == list(answer.completion.token_ids), "the answers differ"
             seconds["floor"] = plain.floor(first.completion.usage.prompt_tokens)
             rows.append(seconds)
-    return {"visual_tokens": first.completion.usage.visual_tokens, **_ratios(rows[1:])}
+    facts = {
+        "visual_tokens": first.completion.usage.visual_tokens,
+        "threads": torch.get_num_threads(),
+    }
+    return facts | _ratios(rows[1:])
 
 
 def _last_prompt(session: Chat) -> str:

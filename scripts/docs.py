@@ -29,9 +29,11 @@ from kinema.__main__ import main as kinema
 from kinema.cli import COMMANDS
 from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.metrics import METRICS
+from kinema.families import FAMILIES
 from kinema.tasks.models import model_table
 
 ROOT = Path(__file__).parents[1]
+CAPABILITIES = ("video", "image", "mixed", "batched", "quantised", "streamed", "follow-up")
 GENERATED = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 SNIPPET = re.compile(r"^```(sh|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -117,6 +119,18 @@ def _result(name: str) -> Any:
     return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
 
 
+def capability_table() -> str:
+    """What tests showed of each family on each engine; see tests/support/capabilities.py."""
+    shown = json.loads((ROOT / "docs" / "capabilities.json").read_text(encoding="utf-8"))
+    rows = [["family", "engine", *CAPABILITIES], ["---"] * (2 + len(CAPABILITIES))]
+    for family in (name for name in FAMILIES if name in shown):
+        for engine in (name for name in ("hf", "vllm", "openai") if name in shown[family]):
+            verdicts = shown[family][engine]
+            cells = [verdicts.get(capability, "not run") for capability in CAPABILITIES]
+            rows.append([f"`{family}`", engine, *cells])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def _printed(words: list[str]) -> str:
     printed = io.StringIO()
     with redirect_stdout(printed):
@@ -140,6 +154,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "lwm speed": lwm_tables.speed,
     "lwm memory": lwm_tables.memory,
     "faults": fault_table,
+    "capabilities": capability_table,
     "help": lambda: help_page("--help"),
     "benchmarks": benchmark_table,
     "metric parity": metric_parity_table,

@@ -9,11 +9,43 @@ import numpy as np
 import pytest
 
 from kinema.types import Frames
+from support.capabilities import Shown, check, write
 
 # JAX reads this when it starts. Tests compile much and compute little.
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
+
+
+_SHOWN = pytest.StashKey[Shown]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-capabilities",
+        action="store_true",
+        help="put what the tests showed into docs/capabilities.json, instead of comparing",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_SHOWN] = Shown()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The table of the docs says what the tests showed, or the run fails."""
+    shown = session.config.stash[_SHOWN]
+    if session.config.getoption("--write-capabilities"):
+        write(shown)
+    elif stale := check(shown):
+        print(f"\ndocs/capabilities.json is out of date; run with --write-capabilities: {stale}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def shown(request: pytest.FixtureRequest) -> Shown:
+    """Call it with family, engine and capability behind the assertion that shows it."""
+    return request.config.stash[_SHOWN]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -15,7 +15,17 @@ from kinema.engines.hf import HFEngine
 from kinema.errors import ContextTooLong, MissingPackage, ModelError, ModelNotFound, UnsafeModel
 from kinema.families import FAMILIES, read_checkpoint, recognise
 from kinema.families.weights import check_weights
-from kinema.messages import Media, Prompt, Request, SamplingParams, VideoPart
+from kinema.messages import (
+    Conversation,
+    Media,
+    Message,
+    Prompt,
+    Request,
+    SamplingParams,
+    TextPart,
+    VideoPart,
+)
+from kinema.prompt import prepare
 from kinema.tasks.chat import Chat
 from kinema.tasks.models import find_model
 from support.by_hand import clip
@@ -128,25 +138,40 @@ def test_flash_attention_that_is_missing_comes_with_its_install_line(folder):
     assert "pip install flash-attn" in caught.value.hint
 
 
-@pytest.mark.parametrize(("prompt", "videos"), [("<video> and <video>", 1), ("nothing", 1)])
-def test_placeholders_and_media_that_do_not_match_are_counted(family_engine, prompt, videos):
+@pytest.mark.parametrize(
+    ("prompt", "kind", "given"),
+    [
+        ("<video> and <video>", "video", 1),
+        ("nothing", "video", 1),
+        ("<image> and <image>", "image", 1),
+        ("<image>", "image", 2),
+    ],
+)
+def test_placeholders_and_media_that_do_not_match_are_counted(family_engine, prompt, kind, given):
     _, engine = family_engine("video-llava")
-    media = tuple(Media("video", clip(i)) for i in range(videos))
+    media = tuple(Media(kind, clip(i)) for i in range(given))
     (completion,) = engine.generate([Request("0", Prompt(prompt), media)])
-    assert f"{prompt.count('<video>')} <video> and the request {videos} videos" in completion.error
+    written = prompt.count(f"<{kind}>")
+    assert f"{written} <{kind}> and the request {given} {kind}s" in completion.error
 
 
-def test_frames_that_do_not_fit_come_with_the_count_that_does(family_folder):
-    settings = EngineSettings(device="cpu")
+def test_frames_that_do_not_fit_come_with_the_count_that_does(family_engine, family_folder):
     params = SamplingParams(max_new_tokens=4000)
+    settings = EngineSettings(device="cpu")
     with (
         Chat(str(family_folder("llava-onevision")), params=params, settings=settings) as session,
         pytest.raises(ContextTooLong) as caught,
     ):
         session.ask("why?", VideoPart(clip(1, 32)))
-    assert caught.value.needed > caught.value.available == 4096
     most = caught.value.largest_num_frames
-    with Chat(str(family_folder("llava-onevision")), settings=settings) as session:
-        session.params = SamplingParams(max_new_tokens=4000, stop=("e",))
-        assert session._engine is None
-        assert 0 < most < 32
+    model, engine = family_engine("llava-onevision")
+
+    def needed(num_frames: int) -> int:
+        said = Message("user", (VideoPart(clip(1, num_frames)), TextPart("why?")))
+        request = prepare(
+            Conversation((said,)), family=model.family, checkpoint=model.checkpoint, params=params
+        )
+        return engine.count_tokens(request) + 4000
+
+    assert caught.value.needed == needed(32) > caught.value.available == 4096
+    assert needed(most) <= 4096 < needed(most + 1)

@@ -5,13 +5,17 @@ Run in the environment that scripts/vllm_env.sh makes; skipped where vLLM is not
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
+from safetensors.torch import load_file
 
 pytest.importorskip("vllm")
 
 from kinema.engines import EngineSettings
+from kinema.engines.vllm.folder import readable_folder
 from kinema.errors import MissingCapability
 from kinema.families import FAMILIES
 from kinema.messages import Conversation, ImagePart, Message, SamplingParams, TextPart, VideoPart
@@ -20,6 +24,7 @@ from kinema.tasks.chat import Chat
 from kinema.tasks.models import find_model
 from support import tiny_families
 from support.by_hand import NEW_TOKENS, clip
+from support.capabilities import CAPABILITIES
 from support.tiny_families import MAKERS, make_checkpoint
 
 PARAMS = SamplingParams(max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS)
@@ -68,9 +73,9 @@ def _without_compression(hf):
         video.use_token_compression = False
 
 
-def _request(model, *parts, name="0", params=PARAMS):
+def _request(model, *parts, name="0", params=PARAMS, before=()):
     return prepare(
-        decode(Conversation((Message("user", parts),)), model.family),
+        decode(Conversation((*before, Message("user", parts))), model.family),
         family=model.family,
         checkpoint=model.checkpoint,
         params=params,
@@ -86,27 +91,48 @@ def _requests(model):
     }
     if model.family.takes_image:
         made["image"] = (ImagePart(clip(3, 1)), TextPart("what do you see?"))
-    if model.family.takes_image and model.family.takes_video:
+    if model.family.takes_image:
         made["both"] = (ImagePart(clip(3, 1)), VideoPart(clip(1)), TextPart("why?"))
-    return [_request(model, *parts, name=name) for name, parts in made.items()]
+    requests = [_request(model, *parts, name=name) for name, parts in made.items()]
+    asked = (Message("user", made["video"]), Message("assistant", (TextPart("a rabbit"),)))
+    return [*requests, _request(model, TextPart("why?"), name="follow-up", before=asked)]
 
 
-def test_tokens_equal_those_of_the_hf_engine(both):
+def test_tokens_equal_those_of_the_hf_engine(both, shown):
     model, engine, theirs = both
     ours = {c.request_id: c for c in engine.generate(_requests(model))}
     assert {n: c.error for n, c in ours.items()} == dict.fromkeys(ours)
     assert {n: c.token_ids for n, c in ours.items()} == {n: c.token_ids for n, c in theirs.items()}
     counted = {n: c.usage.prompt_tokens for n, c in ours.items()}
     assert counted == {n: c.usage.prompt_tokens for n, c in theirs.items()}
+    name, family = model.family.name, model.family
+    as_images = "yes" if family.takes_video else "as timed images"
+    shown(name, "vllm", "video", as_images)
+    shown(name, "vllm", "image", "yes" if "image" in ours else "refused")
+    shown(name, "vllm", "mixed", as_images if "both" in ours else "refused")
+    shown(name, "vllm", "batched")
+    shown(name, "vllm", "follow-up")
 
 
-def test_a_stream_gives_the_tokens_of_the_answer(both):
+def test_what_a_family_cannot_do_on_vllm_is_refused_by_name(both, shown):
+    model, _, _ = both
+    with pytest.raises(MissingCapability, match="'vllm' does not do --quantization") as caught:
+        model.open(replace(SETTINGS, quantization="bnb-4bit"))
+    assert "hf" in caught.value.hint
+    shown(model.family.name, "vllm", "quantised", "refused")
+    if not model.family.takes_image:
+        with pytest.raises(MissingCapability, match="does not take images"):
+            _request(model, ImagePart(clip(3, 1)), TextPart("why?"))
+
+
+def test_a_stream_gives_the_tokens_of_the_answer(both, shown):
     model, engine, _ = both
     request = _request(model, VideoPart(clip(1)), TextPart("what do you see?"))
     (whole,) = engine.generate([request])
     deltas = list(engine.stream(request))
     assert deltas[-1].completion.token_ids == whole.token_ids
     assert "".join(d.text for d in deltas).strip() == whole.text
+    shown(model.family.name, "vllm", "streamed")
 
 
 def test_one_bad_request_does_not_end_the_batch(both):
@@ -163,8 +189,31 @@ def test_a_conversation_goes_on(folder_of):
         assert session.ask("why?").completion.token_ids == ours
 
 
-@pytest.mark.parametrize("name", ["video-llava", "janus", "deepseek-vl"])
-def test_families_that_vllm_does_not_load_are_refused_by_name(folder_of, name):
+@pytest.mark.parametrize("name", ["video-llava", "janus", "deepseek-vl", "generic"])
+def test_families_that_vllm_does_not_load_are_refused_by_name(folder_of, shown, name):
     with pytest.raises(MissingCapability, match="does not run on the engine 'vllm'") as caught:
         find_model(str(folder_of(name)), engine="vllm")
     assert "hf" in caught.value.hint
+    for capability in CAPABILITIES:
+        shown(name, "vllm", capability, "refused")
+
+
+def test_saved_again_weights_carry_the_names_that_vllm_reads(folder_of):
+    """transformers 5 drops a level from the names of CLIP and SigLIP towers when it saves."""
+    folder, family = folder_of("llava"), FAMILIES["llava"]
+    saved, read = (
+        set(load_file(place / "model.safetensors"))
+        for place in (folder, readable_folder(folder, family))
+    )
+    assert any(n.startswith("vision_tower.encoder.") for n in saved)
+    assert not any(n.startswith("vision_tower.encoder.") for n in read)
+    assert {n.replace(".vision_model", "") for n in read} == saved
+
+
+def test_the_hf_engine_never_imports_vllm(folder_of):
+    code = (
+        "import sys, kinema; kinema.load(sys.argv[1], device='cpu'); print('vllm' in sys.modules)"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, str(folder_of("llava"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]

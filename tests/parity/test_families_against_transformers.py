@@ -79,15 +79,17 @@ def _theirs(by_hand, name, content, **media):
 
 
 @pytest.mark.parametrize("name", WITH_VIDEO)
-def test_a_video(family_engine, by_hand, name):
+def test_a_video(family_engine, by_hand, shown, name):
     ours = _ours(family_engine, name, VideoPart(clip(1)), TextPart(QUESTION))
     assert ours == _theirs(by_hand, name, ["video", QUESTION], videos=[clip(1)])
+    shown(name, "hf", "video")
 
 
 @pytest.mark.parametrize("name", HF_FAMILIES)
-def test_an_image(family_engine, by_hand, name):
+def test_an_image(family_engine, by_hand, shown, name):
     ours = _ours(family_engine, name, ImagePart(clip(2, 1)), TextPart(QUESTION))
     assert ours == _theirs(by_hand, name, ["image", QUESTION], images=[clip(2, 1)])
+    shown(name, "hf", "image")
 
 
 @pytest.mark.parametrize("name", WITH_VIDEO)
@@ -98,33 +100,47 @@ def test_two_videos(family_engine, by_hand, name):
 
 
 @pytest.mark.parametrize("name", [n for n in WITH_VIDEO if n != "smolvlm"])
-def test_an_image_beside_a_video(family_engine, by_hand, name):
+def test_an_image_beside_a_video(family_engine, by_hand, shown, name):
     parts = (ImagePart(clip(2, 1)), VideoPart(clip(1)), TextPart(QUESTION))
     ours = _ours(family_engine, name, *parts)
     media = {"images": [clip(2, 1)], "videos": [clip(1)]}
     assert ours == _theirs(by_hand, name, ["image", "video", QUESTION], **media)
+    shown(name, "hf", "mixed")
 
 
-def test_smolvlm_takes_a_video_beside_an_image_as_timed_images(family_engine, by_hand):
+def test_smolvlm_takes_a_video_beside_an_image_as_timed_images(family_engine, by_hand, shown):
     video = clip(1, 3)
     parts = (ImagePart(clip(2, 1)), VideoPart(video), TextPart(QUESTION))
     ours = _ours(family_engine, "smolvlm", *parts)
     timed = [piece for s in video.seconds for piece in (f"Frame at {s:.1f} s:", "image")]
     images = [clip(2, 1), *(video[i : i + 1] for i in range(3))]
     assert ours == _theirs(by_hand, "smolvlm", ["image", *timed, QUESTION], images=images)
+    shown("smolvlm", "hf", "mixed", "as timed images")
 
 
 @pytest.mark.parametrize("name", IMAGES_ONLY)
-def test_a_video_as_timed_images(family_engine, by_hand, name):
+def test_an_image_beside_timed_images(family_engine, by_hand, shown, name):
+    video = clip(1, 2)
+    parts = (ImagePart(clip(2, 1)), VideoPart(video), TextPart(QUESTION))
+    ours = _ours(family_engine, name, *parts)
+    timed = [piece for s in video.seconds for piece in (f"Frame at {s:.1f} s:", "image")]
+    images = [clip(2, 1), *(video[i : i + 1] for i in range(2))]
+    assert ours == _theirs(by_hand, name, ["image", *timed, QUESTION], images=images)
+    shown(name, "hf", "mixed", "as timed images")
+
+
+@pytest.mark.parametrize("name", IMAGES_ONLY)
+def test_a_video_as_timed_images(family_engine, by_hand, shown, name):
     video = clip(1, 3)
     ours = _ours(family_engine, name, VideoPart(video), TextPart(QUESTION))
     timed = [piece for s in video.seconds for piece in (f"Frame at {s:.1f} s:", "image")]
     images = [video[i : i + 1] for i in range(3)]
     assert ours == _theirs(by_hand, name, [*timed, QUESTION], images=images)
+    shown(name, "hf", "video", "as timed images")
 
 
 @pytest.mark.parametrize("name", HF_FAMILIES)
-def test_a_batch_gives_the_tokens_of_its_requests_alone(family_engine, name):
+def test_a_batch_gives_the_tokens_of_its_requests_alone(family_engine, shown, name):
     model, engine = family_engine(name)
     requests = [
         _request(model, _say(VideoPart(clip(1)), TextPart(QUESTION)), "a"),
@@ -136,18 +152,20 @@ def test_a_batch_gives_the_tokens_of_its_requests_alone(family_engine, name):
     alone = {r.id: next(engine.generate([r])).token_ids for r in requests}
     together = {c.request_id: c.token_ids for c in engine.generate(requests)}
     assert together == alone
+    shown(name, "hf", "batched")
 
 
 @pytest.mark.parametrize("name", HF_FAMILIES)
-def test_a_stream_gives_the_tokens_of_the_answer(family_engine, name):
+def test_a_stream_gives_the_tokens_of_the_answer(family_engine, shown, name):
     model, engine = family_engine(name)
     request = _request(model, _say(VideoPart(clip(1)), TextPart(QUESTION)))
     (whole,) = engine.generate([request])
     *_, last = engine.stream(request)
     assert last.completion.token_ids == whole.token_ids
+    shown(name, "hf", "streamed")
 
 
-@pytest.mark.parametrize("name", HF_FAMILIES)
+@pytest.mark.parametrize("name", [n for n in HF_FAMILIES if n != "generic"])
 def test_visual_tokens_are_known_before_the_processor_runs(family_engine, name):
     model, engine = family_engine(name)
     for num_frames, height, width in ((8, 48, 64), (4, 96, 60), (7, 30, 200)):

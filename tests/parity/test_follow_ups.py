@@ -43,8 +43,9 @@ def _talk(session, stream=False):
 
 
 @pytest.mark.parametrize("name", HF_FAMILIES)
-def test_answers_equal_those_of_the_whole_history(chat, name):
+def test_answers_equal_those_of_the_whole_history(chat, shown, name):
     assert _talk(chat(name, keep=1)) == _talk(chat(name, keep=0))
+    shown(name, "hf", "follow-up")
 
 
 def test_streamed_answers_too(chat):

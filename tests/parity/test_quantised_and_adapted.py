@@ -9,10 +9,12 @@ from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
 from kinema.engines import EngineSettings
 from kinema.errors import ModelError, UnsafeModel
-from kinema.messages import SamplingParams, VideoPart
+from kinema.messages import Conversation, ImagePart, Message, SamplingParams, TextPart, VideoPart
+from kinema.prompt import prepare
 from kinema.tasks.chat import Chat
+from kinema.tasks.models import find_model
 from support.by_hand import NEW_TOKENS, ByHand, clip
-from support.tiny_families import make_checkpoint
+from support.tiny_families import HF_FAMILIES, make_checkpoint
 
 PARAMS = SamplingParams(max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS)
 PROMPT = "USER: <video>\nwhy? ASSISTANT:"
@@ -44,13 +46,24 @@ def _by_hand(folder, **arguments):
     return hand.complete(PROMPT, videos=[clip(1)])
 
 
-def test_four_bits_are_nf4(folder):
+@pytest.mark.parametrize("name", HF_FAMILIES)
+def test_four_bits_are_nf4(name, shown, tmp_path):
+    folder = make_checkpoint(name, tmp_path, width=128)
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
     )
-    ours = _ask(folder, quantization="bnb-4bit")
-    assert ours == _by_hand(folder, quantization_config=nf4)
-    assert ours != _ask(folder)
+    settings = EngineSettings(device="cpu", dtype="float32", quantization="bnb-4bit")
+    model = find_model(str(folder), engine="hf")
+    said = Conversation((Message("user", (ImagePart(clip(1, 1)), TextPart("why?"))),))
+    request = prepare(said, family=model.family, checkpoint=model.checkpoint, params=PARAMS)
+    (completion,) = model.open(settings).generate([request])
+    hand = ByHand(folder)
+    hand.model = AutoModelForImageTextToText.from_pretrained(
+        folder, dtype=torch.float32, quantization_config=nf4
+    )
+    theirs = hand.complete(request.prompt.text, images=[clip(1, 1)])
+    assert list(completion.token_ids) == theirs
+    shown(name, "hf", "quantised")
 
 
 def test_eight_bits(folder):

@@ -11,6 +11,10 @@ from transformers import (
     CLIPImageProcessor,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessor,
+    LlavaNextProcessor,
     LlavaProcessor,
     PreTrainedTokenizerFast,
     VideoLlavaConfig,
@@ -22,6 +26,10 @@ from transformers import (
 
 WIDTH = 32
 SIDE = 28
+_PARTS = (
+    "{% for message in messages %}{{ message.role | upper }}: {% for part in message.content %}"
+    "{{ '<image>' if part.type == 'image' else part.text }}{% endfor %} {% endfor %}ASSISTANT:"
+)
 _CORPUS = (
     "USER: what do you see in this video? ASSISTANT: a rabbit in a meadow",
     "Describe the clip in one short sentence. Why is this funny?",
@@ -73,6 +81,31 @@ def make_llava(folder: Path, *, width: int = WIDTH) -> Path:
         num_additional_image_tokens=1,
     )
     return save_checkpoint(LlavaForConditionalGeneration(config), processor, tokenizer, folder)
+
+
+def make_llava_next(folder: Path, *, width: int = WIDTH) -> Path:
+    """LLaVA-NeXT, which has no row of its own: any such checkpoint with a chat template runs."""
+    tokenizer = make_tokenizer({"image_token": "<image>"})
+    pinpoints = [[SIDE, 2 * SIDE], [2 * SIDE, SIDE], [2 * SIDE, 2 * SIDE]]
+    config = LlavaNextConfig(
+        vision_config=_clip(width),
+        text_config=_llama(len(tokenizer), width),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_grid_pinpoints=pinpoints,
+    )
+    processor = LlavaNextProcessor(
+        image_processor=LlavaNextImageProcessor(
+            size={"shortest_edge": SIDE},
+            crop_size={"height": SIDE, "width": SIDE},
+            image_grid_pinpoints=pinpoints,
+        ),
+        tokenizer=tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=_PARTS,
+    )
+    return save_checkpoint(LlavaNextForConditionalGeneration(config), processor, tokenizer, folder)
 
 
 def make_video_llava(folder: Path, *, width: int = WIDTH) -> Path:

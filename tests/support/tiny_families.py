@@ -12,7 +12,13 @@ from typing import Any
 import transformers as T
 
 from kinema.families import FAMILIES
-from support.checkpoints import make_llava, make_tokenizer, make_video_llava, save_checkpoint
+from support.checkpoints import (
+    make_llava,
+    make_llava_next,
+    make_tokenizer,
+    make_video_llava,
+    save_checkpoint,
+)
 
 Made = tuple[Any, Any, Any]
 """(model, processor, tokenizer)."""
@@ -24,8 +30,8 @@ _PADS = {"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"}
 
 def make_checkpoint(name: str, folder: Path, *, width: int = 32, template: bool = True) -> Path:
     """Write the tiny checkpoint called ``name``, with its family's template as its own."""
-    if name in ("llava", "video-llava"):
-        return (make_llava if name == "llava" else make_video_llava)(folder, width=width)
+    if name in _WRITERS:
+        return _WRITERS[name](folder, width=width)
     model, processor, tokenizer = MAKERS[name](width)
     if template:
         processor.chat_template = _family_of(name).template
@@ -398,4 +404,5 @@ MAKERS: dict[str, Callable[[int], Made]] = {
     "deepseek-vl": deepseek_vl,
     "deepseek-vl-hybrid": deepseek_vl_hybrid,
 }
-HF_FAMILIES = ("llava", "video-llava", *MAKERS)
+_WRITERS = {"llava": make_llava, "video-llava": make_video_llava, "generic": make_llava_next}
+HF_FAMILIES = (*_WRITERS, *MAKERS)
