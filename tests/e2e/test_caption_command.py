@@ -1,6 +1,8 @@
 """``kinema caption`` on the command line."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -114,3 +116,47 @@ def test_what_cannot_be_meant_is_refused_before_any_work(clip, tmp_path, capsys,
     words = [word.format(out=tmp_path / "out") for word in words]
     assert caption(clip, "--result-path", tmp_path / "r.json", *words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_worst_captions_are_asked_again_and_everything_else_stays(clip, tmp_path):
+    out = tmp_path / "out"
+    words = (clip, "-o", out, "--export", "json", "--max-new-tokens", 12)  # echo's answers are cut
+    assert caption(*words) == 0
+    (before,) = lines(out / "captions.jsonl")
+    assert all("truncated" in c["flags"] for c in before["captions"])
+    assert caption(*words, "--recaption", "worst:34%") == 0
+    (after,) = lines(out / "captions.jsonl")
+    assert [c["text"] for c in after["captions"]] == [c["text"] for c in before["captions"]]
+    assert len(after["captions"]) == 3
+    assert caption(clip, "-o", out, "--recaption", "5%") == 2
+
+
+def test_shards_share_a_folder_and_hold_every_video_once(tmp_path):
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    videos.mkdir()
+    for i in range(7):
+        make_clip(videos / f"{i}.mp4", num_frames=5 + i)
+    for shard in ("0/2", "1/2"):
+        assert caption(videos, "-o", out, "--shard", shard) == 0
+    parts = [lines(out / f"captions-{i}-of-2.jsonl") for i in range(2)]
+    assert all(parts)
+    assert sorted(r["source"] for part in parts for r in part) == sorted(map(str, videos.iterdir()))
+
+
+def test_a_copy_costs_nothing_and_answers_are_shared_between_folders(clip, tmp_path):
+    answers = tmp_path / "answers.sqlite"
+    (tmp_path / "copy.mp4").write_bytes(clip.read_bytes())
+    both = (clip, tmp_path / "copy.mp4", "--answers", answers)
+    assert caption(*both, "-o", tmp_path / "a") == 0
+    first, second = lines(tmp_path / "a" / "captions.jsonl")
+    assert first["captions"] == second["captions"]
+    size = answers_in(answers)
+    assert caption(*both, "-o", tmp_path / "b") == 0
+    assert answers_in(answers) == size
+    names = [(tmp_path / folder / "captions.jsonl").read_bytes() for folder in "ab"]
+    assert names[0] == names[1]
+
+
+def answers_in(path):
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("SELECT COUNT(*) FROM answer").fetchone()[0]

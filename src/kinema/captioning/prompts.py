@@ -33,6 +33,8 @@ DESCRIPTION = Template(
     "Describe in detail what happens in this part of a video, from {start} to {end}. {speech}"
     "{style} {language}",
 )
+PLAIN_DESCRIPTION = Template("description", "plain-1", "What happens in this video?")
+"""For models that know few questions."""
 SUMMARY = Template(
     "summary",
     "1",
@@ -78,8 +80,12 @@ class Prompts:
         title_prompt: str | None = None,
         style: str = "detailed",
         language: str | None = None,
+        plain: bool = False,
     ) -> Prompts:
         """The built-in templates, or the user's words in their place.
+
+        Args:
+            plain: for a model that answers simple questions alone.
 
         Raises:
             UnknownName: no such style.
@@ -87,7 +93,7 @@ class Prompts:
         if style not in STYLES:
             raise UnknownName("style", style, STYLES)
         return cls(
-            _own("description", prompt) or DESCRIPTION,
+            _own("description", prompt) or (PLAIN_DESCRIPTION if plain else DESCRIPTION),
             _own("summary", _with_field(summary_prompt, "notes")) or SUMMARY,
             _own("title", _with_field(title_prompt, "summary")) or TITLE,
             style,

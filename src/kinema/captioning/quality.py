@@ -12,6 +12,7 @@ from typing import Literal
 from kinema.captioning.records import Caption, VideoRecord
 from kinema.captioning.text import jaccard, split_sentences, words
 from kinema.errors import UsageError
+from kinema.lazy import Row, Table
 
 Flag = Literal[
     "empty",
@@ -23,6 +24,47 @@ Flag = Literal[
     "refusal",
     "time_out_of_bounds",
 ]
+LANGUAGES: dict[str, str] = {
+    "arabic": "ar",
+    "chinese": "zh",
+    "czech": "cs",
+    "danish": "da",
+    "dutch": "nl",
+    "english": "en",
+    "finnish": "fi",
+    "french": "fr",
+    "german": "de",
+    "greek": "el",
+    "hebrew": "he",
+    "hindi": "hi",
+    "hungarian": "hu",
+    "indonesian": "id",
+    "italian": "it",
+    "japanese": "ja",
+    "korean": "ko",
+    "norwegian": "no",
+    "polish": "pl",
+    "portuguese": "pt",
+    "romanian": "ro",
+    "russian": "ru",
+    "spanish": "es",
+    "swedish": "sv",
+    "thai": "th",
+    "turkish": "tr",
+    "ukrainian": "uk",
+    "vietnamese": "vi",
+}
+"""English names to ISO 639-1 codes."""
+DETECTORS = Table(
+    "language detector",
+    {
+        "py3langid": Row(
+            "kinema.captioning.language:language_of",
+            needs=("py3langid",),
+            install="pip install 'kinema[captions]'",
+        )
+    },
+)
 Language = Callable[[str], str]
 """Text to the ISO 639-1 code of its language."""
 
@@ -76,6 +118,19 @@ def own_flags(
         "wrong_language": _is_foreign(caption.text, wanted, language),
     }
     return [flag for flag, holds in rules.items() if holds]
+
+
+def language_check(name: str | None) -> tuple[str | None, Language | None]:
+    """The code of a language and what tells a text's; both None where that cannot be checked.
+
+    Args:
+        name: as the user wrote it: an English name or a code.
+    """
+    code = LANGUAGES.get((name or "").lower(), (name or "").lower())
+    if code not in LANGUAGES.values() or DETECTORS["py3langid"].missing:
+        return None, None
+    detector: Language = DETECTORS.load("py3langid")
+    return code, detector
 
 
 def is_loop(text: str) -> bool:

@@ -166,7 +166,7 @@ class Summariser:
     ) -> Steps[tuple[Sentence, ...]]:
         """Summaries of summaries, until one call holds all that is left."""
         if not self.by_model:
-            return extract(notes, overlap)
+            return extract(notes, overlap, texts)
         while True:
             groups = self.budget().pack(notes)
             calls = [self._call("summarise", self._ask(part, what)) for part in groups]
@@ -230,13 +230,14 @@ def _nearest(
     return sorted(sorted(near, key=lambda i: -shares[i])[:_MOST_SOURCES])
 
 
-def extract(notes: Sequence[Note], overlap: Overlap) -> tuple[Sentence, ...]:
-    """The first sentences that say something new, in their order, with all who say the same."""
+def extract(notes: Sequence[Note], overlap: Overlap, texts: dict[int, str]) -> tuple[Sentence, ...]:
+    """Sentences of captions that say the most, in their order, with all captions that hold them."""
     sources: dict[str, list[int]] = {}
     for note in notes:
         for sentence in split_sentences(note.text):
             if words(sentence):
-                sources.setdefault(sentence, []).extend(note.captions)
+                held = [i for i in note.captions if sentence in texts[i]]
+                sources.setdefault(sentence, []).extend(held)
     said = list(sources)
     weights = {s: overlap.share(" ".join(said), [s]) for s in said}
     kept = sorted(said, key=lambda s: -weights[s])[:_EXTRACTED]

@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kinema.captioning.exports import check_folder, check_formats
-from kinema.captioning.quality import parse_worst
+from kinema.captioning.quality import language_check, parse_worst
 from kinema.captioning.result import DEMO_BACKENDS, DEMO_MODELS
 from kinema.captioning.segments import SegmentOptions
 from kinema.captioning.text import short_clock
@@ -121,7 +121,8 @@ def caption(
         retry_failed=run.retry_failed,
         recaption=None if run.recaption is None else parse_worst(run.recaption),
     )
-    outputs = Outputs(job, run.output, formats)
+    wanted, language = language_check(options.language)
+    outputs = Outputs(job, run.output, formats, wanted, language)
     _work(job, outputs)
     statuses = outputs.write_all()
     _show(job, outputs, run)

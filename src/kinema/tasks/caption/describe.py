@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,10 +57,8 @@ class Describer:
         """One call for each segment."""
         return [self._call(plan, segment, attempt) for segment in plan.segments]
 
-    def steps(
-        self, plan: VideoPlan, *, again: frozenset[int] = frozenset()
-    ) -> Steps[tuple[VideoRecord, tuple[float, ...]]]:
-        """The record of a video, and the seconds that each caption took.
+    def steps(self, plan: VideoPlan, *, again: frozenset[int] = frozenset()) -> Steps[Described]:
+        """The record of a video.
 
         Args:
             again: segments to ask about twice; the answer with fewer flags is kept.
@@ -67,6 +66,7 @@ class Describer:
         Raises:
             ModelError: not one segment got an answer, or the summary failed.
         """
+        began = time.perf_counter()
         first = self.calls(plan)
         second = {s.index: self._call(plan, s, 2) for s in plan.segments if s.index in again}
         answers = yield [*first, *second.values()]
@@ -79,7 +79,9 @@ class Describer:
         _require_some(captions)
         outline = yield from self.summariser.outline(captions)
         seconds = tuple(answers[call.id].seconds for call in first)
-        return self._record(plan, captions, outline), seconds
+        turnaround = round(time.perf_counter() - began, 6)
+        timings = Timings(caption_seconds=seconds, turnaround_seconds=turnaround)
+        return Described(self._record(plan, captions, outline), timings)
 
     def _call(self, plan: VideoPlan, segment: Segment, attempt: int) -> Call:
         text = self.prompts.describe(

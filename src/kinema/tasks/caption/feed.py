@@ -6,26 +6,21 @@ frames threads have read already. What the memo knows is never asked.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from kinema.captioning.records import VideoRecord
-from kinema.captioning.result import Timings
 from kinema.captioning.steps import Answer, Call, Steps
 from kinema.engines import Generates
 from kinema.errors import KinemaError
 from kinema.messages import Completion, Request
 from kinema.tasks.caption.asking import Asker, Seen, answer_of, failed_answer
-from kinema.tasks.caption.describe import Described
 from kinema.tasks.caption.memo import Memo
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")
-VideoSteps = Steps[tuple[VideoRecord, tuple[float, ...]]]
 
 
 @dataclass(eq=False)
@@ -35,8 +30,7 @@ class Video:
     key: Any
     """What the caller knows it by."""
     source: str
-    steps: VideoSteps
-    began: float = field(default_factory=time.perf_counter)
+    steps: Steps[Any]
     asked: dict[str, Call] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     has_begun: bool = False
@@ -85,7 +79,7 @@ class Feed:
         self._flights: dict[str, _Flight] = {}
         self._words: deque[_Flight] = deque()
         self._pictures = read_ahead(pool, self._look, self._captions(), depth=ahead)
-        self._finished: list[tuple[Any, Described | KinemaError]] = []
+        self._finished: list[tuple[Any, Any]] = []
 
     def requests(self) -> Iterator[Request]:
         """Requests until nothing can be asked before an answer comes."""
@@ -122,8 +116,8 @@ class Feed:
         """A request has no answer and gets none."""
         self._land(self._flights[request.id], failed_answer(problem))
 
-    def take_finished(self) -> list[tuple[Any, Described | KinemaError]]:
-        """Videos that ended since the last call, with their record or what went wrong."""
+    def take_finished(self) -> list[tuple[Any, Any]]:
+        """Videos that ended since the last call, with what their steps made or what went wrong."""
         taken, self._finished = self._finished, []
         return taken
 
@@ -167,7 +161,7 @@ class Feed:
             video.asked = {call.id: call for call in calls}
         except StopIteration as end:
             video.is_over = True
-            self._finished.append((video.key, _described(video, *end.value)))
+            self._finished.append((video.key, end.value))
         except KinemaError as problem:
             video.is_over = True
             self._finished.append((video.key, problem))
@@ -197,11 +191,6 @@ class Feed:
             video.answers[flight.call.id] = answer
             for more in self._advance(video):
                 raise AssertionError(f"{more.call.kind} after the captions needs frames")
-
-
-def _described(video: Video, record: VideoRecord, seconds: tuple[float, ...]) -> Described:
-    turnaround = round(time.perf_counter() - video.began, 6)
-    return Described(record, Timings(caption_seconds=seconds, turnaround_seconds=turnaround))
 
 
 def read_ahead(

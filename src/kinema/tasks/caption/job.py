@@ -137,11 +137,8 @@ class CaptionJob:
         return ledger
 
     def _planner(self, memo: Memo, workers: Workers) -> Planner:
-        return Planner(options=self.segments, sampling=self._sampled, memo=memo, workers=workers)
-
-    @property
-    def _sampled(self) -> FrameSampling:
-        return self.sampling.or_default(FrameSampling(fps=DEFAULT_FPS))
+        sampling = self.sampling.or_default(FrameSampling(fps=DEFAULT_FPS))
+        return Planner(options=self.segments, sampling=sampling, memo=memo, workers=workers)
 
     def _session(self, memo: Memo, workers: Workers) -> Session:
         return Session(

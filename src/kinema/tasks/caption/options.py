@@ -47,9 +47,8 @@ class CaptionOptions:
         if self.frame_size is not None and self.frame_size < 1:
             raise UsageError("--frame-size must be 1 or more.", hint="Try 448.")
 
-    @property
-    def prompts(self) -> Prompts:
-        """The questions.
+    def prompts(self, model: Model) -> Prompts:
+        """The questions, in words that the model understands.
 
         Raises:
             UnknownName: no such style.
@@ -60,6 +59,7 @@ class CaptionOptions:
             title_prompt=self.title_prompt,
             style=self.style,
             language=self.language,
+            plain=not model.family.writes_freely,
         )
 
     def by_model(self, model: Model) -> bool:
@@ -92,13 +92,13 @@ def answer_settings(
 
 
 def record_settings(
-    answers: Mapping[str, Any], plan: str, options: CaptionOptions
+    answers: Mapping[str, Any], plan: str, options: CaptionOptions, prompts: Prompts
 ) -> dict[str, Any]:
     """Everything that decides a record: its plan, the answers, and how they are put together."""
     return {
         "answers": fingerprint(answers),
         "plan": plan,
-        "prompts": options.prompts.to_dict(),
+        "prompts": prompts.to_dict(),
         "summary_by": options.summary_by,
         "chapter_seconds": options.chapter_seconds,
         **{k: v for k, v in answers.items() if k in ("model", "engine", "params")},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,9 +18,6 @@ from kinema.video.cache import cached_index
 from kinema.video.source import open_media
 from kinema.video.stills import is_image, read_image
 from kinema.video.timeline import Timeline
-
-Transcribe = Callable[[str], tuple[Word, ...] | None]
-"""A source to its words; None where it has no sound."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +66,12 @@ class Planner:
     Args:
         workers: processes that may be killed; each file is opened in one of them first, so a file
             that crashes its decoder takes nothing else down.
-        transcribe: turns sound into words; with ``transcribe_id``, its name in fingerprints.
     """
 
     options: SegmentOptions
     sampling: FrameSampling
     memo: Memo
     workers: Workers
-    transcribe: Transcribe | None = None
-    transcribe_id: str = ""
 
     def plan(self, source: str) -> VideoPlan:
         """Look at one video.
@@ -95,18 +89,8 @@ class Planner:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of all that decides a plan; a list counts by what is in it."""
-        options = vars(self.options) | {"segment_list": None}
-        listed = self.options.segment_list
-        ranges = None if listed is None else read_ranges(listed)
-        return fingerprint(
-            {
-                "options": options,
-                "list": ranges,
-                "sampling": self.sampling.to_dict(),
-                "transcribe": self.transcribe_id,
-            }
-        )
+        """Of all that decides a plan."""
+        return plan_fingerprint(self.options, self.sampling)
 
     def _look(self, source: str, content: str) -> VideoPlan:
         first = self.workers.load_frames(source, single="first")
@@ -114,18 +98,26 @@ class Planner:
         segments, notes = cut(source, timeline, self.options, self.sampling)
         info = replace(probe(source), keyframe_seconds=()).to_dict()
         del info["source"], info["keyframe_seconds"]
-        words = self.transcribe(source) if self.transcribe is not None else None
-        if self.transcribe is not None and words is None:
-            notes = (*notes, "There is no sound to transcribe.")
         return VideoPlan(
             source=source,
             content=content,
             duration_seconds=timeline.duration_seconds,
             segments=segments,
             info=info,
-            words=words,
             warnings=tuple(dict.fromkeys((*first.warnings, *info["warnings"], *notes))),
         )
+
+
+def plan_fingerprint(options: SegmentOptions, sampling: FrameSampling) -> str:
+    """Of all that decides how a video is cut; a list counts by what is in it."""
+    listed = options.segment_list
+    return fingerprint(
+        {
+            "options": vars(options) | {"segment_list": None},
+            "list": None if listed is None else read_ranges(listed),
+            "sampling": sampling.to_dict(),
+        }
+    )
 
 
 def content_of(source: str) -> str:

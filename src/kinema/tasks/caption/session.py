@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from kinema.captioning.prompts import Prompts
 from kinema.captioning.summary import Budget, Summariser
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings, Generates
 from kinema.errors import KinemaError, UsageError
 from kinema.messages import SamplingParams
 from kinema.tasks.caption.asking import Asker, Load
-from kinema.tasks.caption.describe import Described, Describer
+from kinema.tasks.caption.describe import Describer
 from kinema.tasks.caption.feed import Feed
 from kinema.tasks.caption.memo import Memo
 from kinema.tasks.caption.options import CaptionOptions, answer_settings, record_settings
@@ -45,6 +46,11 @@ class Session:
     _engine: Generates | None = field(default=None, init=False)
 
     @cached_property
+    def prompts(self) -> Prompts:
+        """What the model is asked."""
+        return self.options.prompts(self.model)
+
+    @cached_property
     def asker(self) -> Asker:
         """Makes requests."""
         return Asker(
@@ -63,7 +69,7 @@ class Session:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """All that decides a record."""
-        return record_settings(self.answers, self.plan, self.options)
+        return record_settings(self.answers, self.plan, self.options, self.prompts)
 
     @cached_property
     def describer(self) -> Describer:
@@ -75,9 +81,9 @@ class Session:
                 hint="Use --summary-by extract, or another model.",
             )
         return Describer(
-            prompts=self.options.prompts,
+            prompts=self.prompts,
             summariser=Summariser(
-                prompts=self.options.prompts,
+                prompts=self.prompts,
                 budget=self._budget,
                 settings=fingerprint(self.answers),
                 by_model=by_model,
@@ -102,8 +108,8 @@ class Session:
                 self._budget()
         return self._engine
 
-    def drain(self, feed: Feed) -> Iterator[tuple[Any, Described | KinemaError]]:
-        """Ask all that a feed has; its videos as they end."""
+    def drain(self, feed: Feed) -> Iterator[tuple[Any, Any]]:
+        """Ask all that a feed has; its videos as they end, with what came of them."""
         while (first := feed.next_request()) is not None:
             try:
                 for completion in self.engine().generate(_chain(first, feed)):
@@ -147,7 +153,7 @@ class Session:
             lambda text: self._kept(
                 f"tokens-{settings}-{fingerprint({'text': text})}", lambda: self._count(text)
             ),
-            self.options.prompts,
+            self.prompts,
             max_new_tokens=self.params.max_new_tokens,
         )
 

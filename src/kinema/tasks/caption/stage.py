@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import queue
 import threading
-import time
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -98,7 +97,6 @@ class Captioner:
             KinemaError: the model cannot be loaded, or the summary failed.
         """
         stream = _Stream(self._session, self._batch_size)
-        began = time.perf_counter()
         try:
             for number, frame in enumerate(frames):
                 stream.add(*_clocked(frame, number / self._fps))
@@ -107,20 +105,20 @@ class Captioner:
             plan = stream.finish()
         finally:
             stream.stop()
-        self._conclude(plan, began)
+        self._conclude(plan)
 
     def close(self) -> None:
         """Give the engine's memory back."""
         self._session.close()
         self._session.memo.close()
 
-    def _conclude(self, plan: VideoPlan, began: float) -> None:
+    def _conclude(self, plan: VideoPlan) -> None:
         """Summary, title and chapters; every caption is known by now."""
         if not plan.segments:
             self.record = VideoRecord(source=plan.source, status="failed", error="No frame came.")
             return
         with ThreadPoolExecutor(1) as pool:
-            video = Video(plan, plan.source, self._session.describer.steps(plan), began)
+            video = Video(plan.content, plan.source, self._session.describer.steps(plan))
             feed = Feed(
                 iter([video]),
                 asker=self._session.asker,

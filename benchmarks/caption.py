@@ -1,0 +1,171 @@
+"""Captions of several videos: kinema's job against the demo's loop, same model and frames.
+
+The demo's loop describes one video after the other and asks one prompt at a time; between prompts
+it decodes. ``busy`` is the share of our wall time, after the first batch, that the engine works.
+
+    python benchmarks/caption.py [--model tiny] [--videos 6]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from common import machine, median, timed, write_result
+from kinema import prompt as prompts
+from kinema.captioning.prompts import Prompts
+from kinema.captioning.segments import SegmentOptions
+from kinema.engines import EngineSettings, Generates
+from kinema.messages import Conversation, Message, SamplingParams, TextPart, VideoPart
+from kinema.tasks.caption.inputs import find_inputs
+from kinema.tasks.caption.job import CaptionJob
+from kinema.tasks.models import Model, find_model
+from kinema.types import FrameSampling
+from kinema.video import load_frames
+
+BATCH = 4
+PARAMS = SamplingParams(max_new_tokens=48)
+SAMPLING = FrameSampling(fps=1.0)
+
+
+class Meter:
+    """An engine that stays loaded and is watched at work."""
+
+    def __init__(self, engine: Generates) -> None:
+        self._engine = engine
+        self.context_length = engine.context_length
+        self.name = engine.name
+        self.count_tokens = engine.count_tokens
+        self.forget()
+
+    def forget(self) -> None:
+        self.waiting = 0.0
+        self.first: float | None = None
+        self.last = 0.0
+
+    def generate(self, requests: Iterable[Any]) -> Iterator[Any]:
+        for completion in self._engine.generate(self._watched(requests)):
+            self.last = time.perf_counter()
+            self.first = self.first or self.last
+            yield completion
+
+    def _watched(self, requests: Iterable[Any]) -> Iterator[Any]:
+        coming = iter(requests)
+        while True:
+            began = time.perf_counter()
+            request = next(coming, None)
+            if self.first is not None:
+                self.waiting += time.perf_counter() - began
+            if request is None:
+                return
+            yield request
+
+    def close(self) -> None:
+        """It stays for the next run."""
+
+    @property
+    def busy(self) -> float:
+        total = self.last - (self.first or 0.0)
+        return 1 - self.waiting / total if total else 1.0
+
+
+class Loaded:
+    """A model whose engine is loaded once for both sides."""
+
+    def __init__(self, model: Model, meter: Meter) -> None:
+        self.__dict__.update(vars(model))
+        self.checkpoint = model.checkpoint
+        self.meter = meter
+
+    def open(self, settings: EngineSettings) -> Meter:
+        return self.meter
+
+
+def demo_loop(model: Any, videos: list[Path]) -> list[str]:
+    """One video after the other, one prompt at a time."""
+    said = []
+    question = Prompts.chosen(plain=not model.family.writes_freely)
+    for video in videos:
+        frames = load_frames(video, sampling=SAMPLING)
+        for at in range(0, len(frames), BATCH):
+            part = frames[slice(at, at + BATCH)]
+            text = question.describe(start=f"{at:.1f} s", end=f"{at + BATCH:.1f} s")
+            message = Message("user", (VideoPart(part), TextPart(text)))
+            request = prompts.prepare(
+                prompts.decode(Conversation((message,)), model.family),
+                family=model.family,
+                checkpoint=model.checkpoint,
+                params=PARAMS,
+            )
+            said += [completion.text for completion in model.meter.generate([request])]
+    return said
+
+
+def ours(model: Any, videos: list[Path]) -> list[str]:
+    with tempfile.TemporaryDirectory() as state:
+        job = CaptionJob(
+            inputs=find_inputs(videos),
+            state=Path(state),
+            model=model,
+            params=PARAMS,
+            segments=SegmentOptions(batch_size=BATCH),
+            sampling=SAMPLING,
+        )
+        job.run()
+        return [c.text for described in job.results() for c in described.record.captions]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--videos", type=int, default=6)
+    parser.add_argument("--runs", type=int, default=3)
+    given = parser.parse_args()
+    found = find_model(given.model)
+    meter = Meter(found.open(EngineSettings(batch_size=8, keep_conversations=0)))
+    model = Loaded(found, meter)
+    with tempfile.TemporaryDirectory() as folder:
+        videos = copies(Path(folder), given.videos)
+        same = ours(model, videos) == demo_loop(model, videos)
+        busy = []
+
+        def run_ours() -> None:
+            meter.forget()
+            ours(model, videos)
+            busy.append(meter.busy)
+
+        seconds = timed(
+            {"kinema": run_ours, "demo": lambda: demo_loop(model, videos)}, runs=given.runs
+        )
+    kinema, demo = median(seconds["kinema"]), median(seconds["demo"])
+    write_result(
+        "caption",
+        {
+            "machine": machine(),
+            "model": given.model,
+            "videos": given.videos,
+            "same_captions": same,
+            "kinema_seconds": round(kinema, 2),
+            "demo_loop_seconds": round(demo, 2),
+            "ratio": round(demo / kinema, 2),
+            "engine_busy": round(median(busy), 3),
+        },
+    )
+
+
+def copies(folder: Path, count: int) -> list[Path]:
+    """Videos with different bytes, so that none is answered from the memo."""
+    example = Path(__file__).parents[1] / "examples" / "four_things.mp4"
+    paths = [folder / f"{i:02d}.mp4" for i in range(count)]
+    for i, path in enumerate(paths):
+        # An empty box at the end: another content hash, the same pictures.
+        path.write_bytes(example.read_bytes() + (9).to_bytes(4) + b"free" + bytes([i]))
+    return paths
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Summaries: nothing overflows, every sentence says where it comes from."""
+
+import re
+
+import pytest
+
+from kinema.captioning.chapters import group
+from kinema.captioning.prompts import Prompts
+from kinema.captioning.records import Caption
+from kinema.captioning.steps import Answer
+from kinema.captioning.summary import Budget, Summariser
+from kinema.captioning.text import cited_sentences
+from kinema.errors import ModelError, UnknownName, UsageError
+
+
+def captions(count, text="thing{i} moves here"):
+    return [
+        Caption(
+            index=i,
+            start_seconds=4.0 * i,
+            end_seconds=4.0 * i + 4,
+            text=text.format(i=i),
+            frame_indices=(i,),
+            frame_seconds=(4.0 * i,),
+        )
+        for i in range(count)
+    ]
+
+
+def count_words(text):
+    return len(text.split())
+
+
+def summariser(*, context=None, by_model=True, chapter_seconds=40.0, max_new_tokens=20):
+    prompts = Prompts.chosen()
+    budget = Budget.of(context, count_words, prompts, max_new_tokens=max_new_tokens)
+    return Summariser(
+        prompts=prompts,
+        budget=lambda: budget,
+        settings="s",
+        by_model=by_model,
+        chapter_seconds=chapter_seconds,
+    )
+
+
+def run(steps, reply):
+    """Answer the steps' calls; returns the outline and every call that was made."""
+    asked = []
+    try:
+        calls = next(steps)
+        while True:
+            asked += calls
+            calls = steps.send({call.id: Answer(text=reply(call)) for call in calls})
+    except StopIteration as end:
+        return end.value, asked
+
+
+def first_and_last(call):
+    """Names the first and the last thing of the notes, citing them."""
+    if call.kind == "entitle":
+        return '"Two things"'
+    things = re.findall(r"\[(\d+)\] \S+ .*?(thing\d+)", call.text)
+    (a, first), (b, last) = things[0], things[-1]
+    return f"It begins with {first} [{a}]. It ends with {last}. [{b}]"
+
+
+def test_one_chapter_takes_one_summary_and_one_title():
+    outline, asked = run(summariser().outline(captions(5)), first_and_last)
+    assert [call.kind for call in asked] == ["summarise", "entitle"]
+    assert outline.title == "Two things"
+    assert [(s.text, s.sources) for s in outline.summary] == [
+        ("It begins with thing0.", (0,)),
+        ("It ends with thing4.", (4,)),
+    ]
+    assert len(outline.chapters) == 1
+
+
+def test_chapters_cover_every_caption_and_have_titles_and_times():
+    outline, _ = run(summariser().outline(captions(50)), first_and_last)
+    covered = [i for chapter in outline.chapters for i in chapter.captions]
+    assert covered == list(range(50))
+    assert outline.chapters[0].start_seconds == 0.0
+    assert outline.chapters[-1].end_seconds == 200.0
+    assert len(outline.chapters) >= 4
+    assert all(chapter.title == "Two things" for chapter in outline.chapters)
+
+
+def test_sentences_of_the_video_go_back_to_single_captions_through_chapters():
+    outline, _ = run(summariser().outline(captions(50)), first_and_last)
+    first, last = outline.summary
+    assert first.sources == (0,)
+    texts = {c.index: c.text for c in captions(50)}
+    named = re.search(r"thing\d+", last.text)[0]
+    assert any(named in texts[i] for i in last.sources)
+
+
+@pytest.mark.parametrize("count", [2, 30, 400])
+def test_no_call_ever_overflows_the_context(count):
+    context = 260
+    said = "thing{i} " + "word " * 19  # captions of the full length
+    steps = summariser(context=context, chapter_seconds=1e9).outline(captions(count, said))
+    outline, asked = run(steps, lambda call: "thing0 " + "word " * 19)
+    assert max(count_words(call.text) for call in asked) + 20 <= context
+    assert outline.summary
+
+
+def test_a_context_that_is_too_short_is_refused_before_any_caption():
+    with pytest.raises(UsageError, match="Two captions of 200 tokens") as refused:
+        summariser(context=300, max_new_tokens=200)
+    least = int(re.search(r"--max-new-tokens (\d+)", refused.value.hint)[1])
+    summariser(context=300, max_new_tokens=least)
+
+
+def test_a_failed_summary_is_an_error_and_not_a_text():
+    steps = summariser().outline(captions(2))
+    (call,) = next(steps)
+    with pytest.raises(ModelError, match="out of luck"):
+        steps.send({call.id: Answer(text="", error="out of luck")})
+
+
+def test_sentences_that_cite_nothing_are_matched_by_their_words():
+    outline, _ = run(
+        summariser().outline(captions(6)),
+        lambda call: "In the end thing5 moves. Something else entirely happens.",
+    )
+    matched, unmatched = outline.summary
+    assert 5 in matched.sources
+    assert matched.support > unmatched.support == 0.0
+    assert unmatched.sources == (0, 1, 2, 3, 4, 5)
+
+
+def test_extracts_are_sentences_of_captions_with_all_who_hold_them():
+    same = [*captions(2), *captions(3, "A dog barks.")[2:]]
+    made, asked = run(summariser(by_model=False).outline(same), first_and_last)
+    assert asked == []
+    texts = {c.index: c.text for c in same}
+    for sentence in made.summary:
+        assert sentence.sources
+        assert all(sentence.text in texts[i] for i in sentence.sources)
+
+
+def test_marks_are_read_wherever_models_put_them():
+    assert cited_sentences("A runs [1, 3-5]. B sits. [2] C?") == [
+        ("A runs.", (1, 3, 4, 5)),
+        ("B sits.", (2,)),
+        ("C?", ()),
+    ]
+
+
+def test_chapters_end_where_the_words_change():
+    changing = [*captions(10, "a red car drives"), *captions(22, "people cook pasta")[10:]]
+    first, second = group(changing, chapter_seconds=44.0)
+    assert [c.index for c in first] == list(range(10))
+    assert [c.index for c in second] == list(range(10, 22))
+
+
+def test_own_prompts_take_the_material_with_or_without_a_field():
+    own = Prompts.chosen(
+        summary_prompt="Sum up {notes} now", title_prompt="Name it", language="German"
+    )
+    assert own.summarise("N", what="x") == "Sum up N now"
+    assert own.entitle("S", what="x") == "Name it\n\nS"
+    assert "Answer in German." in own.describe(start="0", end="1")
+    assert Prompts.chosen(prompt='Give {"a": 1}').describe(start="0", end="1") == 'Give {"a": 1}'
+    with pytest.raises(UnknownName):
+        Prompts.chosen(style="loud")
