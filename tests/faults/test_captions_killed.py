@@ -22,13 +22,15 @@ def test_two_processes_on_one_folder_are_kept_apart_and_ctrl_c_is_resumed(tmp_pa
     with subprocess.Popen(
         command(videos, output), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as first:
-        while answered(output) < 3:
+        while answered(output) < 1:
             assert first.poll() is None
             time.sleep(0.005)
+        first.send_signal(signal.SIGSTOP)  # it holds the folder, however long the other one takes
         second = subprocess.run(
             command(videos, output), check=False, capture_output=True, text=True
         )
         first.send_signal(signal.SIGINT)
+        first.send_signal(signal.SIGCONT)
         first.communicate()
     assert second.returncode == 2
     assert "Another process works on" in second.stderr
