@@ -37,10 +37,6 @@ def test_two_processes_on_one_folder_are_kept_apart_and_ctrl_c_is_resumed(tmp_pa
     assert first.returncode == 130
     before = answered(output)
     assert not (output / "captions.jsonl").exists()
-<<<<<<< HEAD
-    assert subprocess.run(command(videos, output), check=False, capture_output=True).returncode == 0
-=======
     subprocess.run(command(videos, output), check=True, capture_output=True)
->>>>>>> 30a444f (Captions: languages are checked, segments, summaries and flags tested, a page of documentation, a benchmark)
     assert answered(output) > before
     assert len((output / "captions.jsonl").read_text().splitlines()) == 60
