@@ -43,7 +43,7 @@ class ServerSettings:
     max_body_mib: int = 64
     """Longest JSON body, in MiB; videos inside count as base64."""
     max_file_mib: int = 256
-    """Longest uploaded file, in MiB."""
+    """Longest file that is uploaded or fetched, in MiB."""
     stored_files_mib: int = 4096
     """All uploaded files together, in MiB; one more is refused until some are deleted."""
     decode_workers: int = 2

@@ -161,7 +161,11 @@ def _access(settings: ServerSettings) -> Access:
     root = settings.allowed_local_media_path
     base = server_access(roots=(root,) if root else (), private_hosts=settings.private_media_hosts)
     urls = replace(base.urls, hosts=settings.allowed_media_domains or None)
-    budget: Budget = replace(base.budget, seconds=settings.decode_seconds)
+    budget: Budget = replace(
+        base.budget,
+        seconds=settings.decode_seconds,
+        fetched_bytes=settings.max_file_mib * MEBIBYTE,
+    )
     return replace(base, urls=urls, budget=budget)
 
 
