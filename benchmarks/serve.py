@@ -3,13 +3,14 @@
     python benchmarks/serve.py overhead company follow-ups load --clients 200 --seconds 300
 
 Every part runs against ``kinema serve`` in a process of its own; the load part also watches that
-process: memory, descriptors, temporary files.
+process: memory, descriptors, temporary files. Parts that are not measured again keep their result.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -25,7 +26,7 @@ import httpx
 import openai
 import psutil
 
-from common import machine, median, write_result
+from common import RESULTS, machine, median, write_result
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "four_things.mp4"
 QUESTIONS = ("What happens in this video?", "What comes first?", "And last?")
@@ -191,7 +192,9 @@ def main() -> None:
         "company": company,
         "load": lambda: load(given.clients, given.seconds),
     }
-    result: dict[str, Any] = {"machine": machine()}
+    earlier = RESULTS / "serve.json"
+    result: dict[str, Any] = json.loads(earlier.read_text()) if earlier.is_file() else {}
+    result["machine"] = machine()
     for name, measure in parts.items():
         if name in given.parts:
             result[name] = {"load_average_before": os.getloadavg()[0], "result": measure()}
