@@ -65,6 +65,7 @@ def serving(
     finally:
         server.should_exit = True
         thread.join()
+        service.close()
 
 
 def data_address(path: Path = EXAMPLE, kind: str = "video/mp4") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, File, Form, HTTPException, Query, Request, Response, UploadFile
@@ -28,14 +28,8 @@ T = TypeVar("T")
 
 
 def create_app(service: Service) -> FastAPI:
-    """The API of one service; the service is closed when the app shuts down."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await asyncio.to_thread(service.close)
-
-    app = FastAPI(title="kinema", version=__version__, lifespan=lifespan)
+    """The API of one service, which its maker closes when the app has ended."""
+    app = FastAPI(title="kinema", version=__version__)
     errors.install(app)
     # Added last is asked first: count, then the key, then how much.
     app.add_middleware(Gate, admission=service.admission, settings=service.settings)

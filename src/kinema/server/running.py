@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import uvicorn
 from fastapi import FastAPI
@@ -38,9 +38,11 @@ def serve(
     Raises:
         UsageError: the address cannot be listened on.
     """
-    with _listening(settings) as listener:  # before the weights are loaded, which takes long
+    # The port comes before the weights, which take long to load.
+    with _sigterm_ends_well(), _listening(settings) as listener:
         service = Service(model, model.open(engine_settings), settings)
-        run(create_app(service), listener, settings, on_ready=on_ready)
+        with closing(service):
+            run(create_app(service), listener, settings, on_ready=on_ready)
 
 
 def run(
@@ -61,8 +63,7 @@ def run(
     host, port = listener.getsockname()[:2]
     listener.listen(_BACKLOG)
     on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    with _ending_well():
-        uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 @contextmanager
@@ -81,9 +82,17 @@ def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _ending_well() -> Iterator[None]:
-    """SIGTERM ends uvicorn, which then raises it once more; that must not kill the process."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+def _sigterm_ends_well() -> Iterator[None]:
+    """SIGTERM as an exit with status 0, after everything was closed.
+
+    While uvicorn runs it takes the signal itself, finishes what is under way and then raises it
+    once more.
+    """
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, leave)
     try:
         yield
     finally:
