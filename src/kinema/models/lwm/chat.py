@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -156,6 +156,9 @@ def load_lwm(
     tokenizer = load_tokenizer(files.tokenizer)
     tensors = open_params(files.params)
     config = configure(tensors, files, config)
+    if (devices or jax.devices())[0].platform == "cpu":
+        # A scan would copy each layer's weights out of the stack at every token.
+        config = replace(config, scan_layers=False)
     _check_words(tokenizer, config)
     coder = _load_coder(files, config)
     params = load_decoder(tensors, config, mesh=placed, dtype=dtype)

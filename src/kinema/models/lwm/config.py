@@ -49,7 +49,7 @@ class LWMConfig:
     scan_mlp_chunk_size: int = 2048
     """Positions that pass the feed-forward together."""
     scan_layers: bool = True
-    """Compile one layer and scan it; False compiles every layer on its own."""
+    """Compile one layer and scan it; False compiles every layer on its own, as CPUs always do."""
 
     def __post_init__(self) -> None:
         for name in _SIZES:
