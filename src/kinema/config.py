@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 
 def cache_dir() -> Path:
-    """Where kinema keeps what it can make again: ``KINEMA_CACHE``, or the user's cache folder."""
-    if chosen := os.environ.get("KINEMA_CACHE"):
+    """Where kinema keeps what it can make again: ``KINEMA_HOME``, or the user's cache folder."""
+    if chosen := os.environ.get("KINEMA_HOME"):
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "kinema"

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import random
 import shutil
 import signal
@@ -70,7 +69,7 @@ def shelf(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _cache(shelf, monkeypatch):
-    monkeypatch.setenv("KINEMA_CACHE", str(shelf / "cache"))
+    monkeypatch.setenv("KINEMA_HOME", str(shelf / "cache"))
 
 
 def ask_file(path, records):
@@ -405,7 +404,6 @@ class Command:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={name: value for name, value in os.environ.items() if name != "KINEMA_CACHE"},
         )
 
     def __enter__(self):

@@ -35,7 +35,7 @@ def shelf(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _cache(shelf, monkeypatch):
-    monkeypatch.setenv("KINEMA_CACHE", str(shelf / "cache"))
+    monkeypatch.setenv("KINEMA_HOME", str(shelf / "cache"))
 
 
 def words(shelf: Path, *more: str) -> list[str]:

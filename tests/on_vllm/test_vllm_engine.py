@@ -48,7 +48,7 @@ def folder_of(tmp_path_factory):
         patch.setitem(
             MAKERS, "llava-next-video", lambda w: tiny_families.llava_next_video(w, side=196)
         )
-        patch.setenv("KINEMA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("KINEMA_HOME", str(tmp_path_factory.mktemp("cache")))
         yield make
 
 

@@ -22,8 +22,8 @@ def test_fingerprint_changes_with_values_and_not_with_order():
 
 
 def test_cache_folder_follows_the_environment(monkeypatch):
-    monkeypatch.setenv("KINEMA_CACHE", "/somewhere")
+    monkeypatch.setenv("KINEMA_HOME", "/somewhere")
     assert cache_dir() == Path("/somewhere")
-    monkeypatch.delenv("KINEMA_CACHE")
+    monkeypatch.delenv("KINEMA_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     assert cache_dir() == Path("/xdg/kinema")

@@ -30,7 +30,7 @@ def test_the_slower_of_two_builders_leaves_the_faster_ones_folder(tmp_path):
 def test_a_failed_conversion_leaves_nothing(tmp_path, monkeypatch):
     empty = tmp_path / "weights.gguf"
     empty.write_bytes(b"GGUF")
-    monkeypatch.setenv("KINEMA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KINEMA_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(building, "_source", lambda package, file: empty)
     with pytest.raises(Exception):  # noqa: B017, PT011  whatever the reader raises
         building.build()
