@@ -211,7 +211,6 @@ def run_all() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         for folder in ("examples", "scripts"):
             (Path(scratch) / folder).symlink_to(ROOT / folder)
-        (Path(scratch) / "examples").symlink_to(ROOT / "examples")
         make_stand_in(Path(scratch) / "LanguageBind" / "Video-LLaVA-7B-hf")
         for page, language, code in snippets():
             command = ["bash", "-euc", code] if language == "sh" else [sys.executable, "-c", code]
