@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -206,20 +207,27 @@ def make_stand_in(folder: Path) -> None:
 
 
 def run_all() -> int:
-    """Run every snippet in a temporary folder that holds the examples and one small checkpoint."""
+    """Run every snippet, the ones of a page in one temporary folder beside the examples."""
     failed = 0
-    with tempfile.TemporaryDirectory() as scratch:
-        for folder in ("examples", "scripts"):
-            (Path(scratch) / folder).symlink_to(ROOT / folder)
-        make_stand_in(Path(scratch) / "LanguageBind" / "Video-LLaVA-7B-hf")
-        for page, language, code in snippets():
-            command = ["bash", "-euc", code] if language == "sh" else [sys.executable, "-c", code]
-            done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
-            print(f"{'ok    ' if done.returncode == 0 else 'FAILED'} {page.name}: {_title(code)}")
-            if done.returncode != 0:
-                failed += 1
-                print(done.stdout[-2000:], done.stderr[-2000:])
+    with tempfile.TemporaryDirectory() as shared:
+        make_stand_in(Path(shared) / "LanguageBind" / "Video-LLaVA-7B-hf")
+        for _, of_page in groupby(snippets(), key=lambda snippet: snippet[0]):
+            with tempfile.TemporaryDirectory() as scratch:
+                for target in (ROOT / "examples", ROOT / "scripts", Path(shared) / "LanguageBind"):
+                    (Path(scratch) / target.name).symlink_to(target)
+                failed += sum(not run(*snippet, scratch) for snippet in of_page)
     return int(failed > 0)
+
+
+def run(page: Path, language: str, code: str, folder: str) -> bool:
+    """Whether a snippet ends well; what it printed is shown where it does not."""
+    command = ["bash", "-euc", code] if language == "sh" else [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    well = done.returncode == 0
+    print(f"{'ok    ' if well else 'FAILED'} {page.name}: {_title(code)}", flush=True)
+    if not well:
+        print(done.stdout[-2000:], done.stderr[-2000:])
+    return well
 
 
 def _title(code: str) -> str:

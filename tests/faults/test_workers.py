@@ -217,7 +217,7 @@ def test_a_stuck_worker_ends_itself_when_nobody_is_left_to_kill_it(clip: Path) -
     program = (
         "import ctypes, socket, sys, kinema.video.worker_process as child;"
         "child.GRACE_SECONDS = 0.2;"
-        "child.load_frames = lambda *_, **__: ctypes.PyDLL(None).pause();"  # keeps the lock
+        "child.CALLS['load_frames'] = lambda *_, **__: ctypes.PyDLL(None).pause();"  # keeps the lock
         "child.main(sys.argv[1:])"
     )
     ours, theirs = socket.socketpair()
@@ -225,7 +225,10 @@ def test_a_stuck_worker_ends_itself_when_nobody_is_left_to_kill_it(clip: Path) -
     with ours, subprocess.Popen(words, pass_fds=[theirs.fileno()]) as stuck:
         theirs.close()
         send_job(ours, Job(str(clip), {}, 0.3), give_up_at=time.monotonic() + 20)
-        assert stuck.wait(timeout=30) == 1
+        try:
+            assert stuck.wait(timeout=30) == 1
+        finally:
+            stuck.kill()
 
 
 def test_frames_from_a_worker_are_ordinary_frames(clip: Path) -> None:
