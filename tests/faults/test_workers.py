@@ -217,7 +217,8 @@ def test_a_stuck_worker_ends_itself_when_nobody_is_left_to_kill_it(clip: Path) -
     program = (
         "import ctypes, socket, sys, kinema.video.worker_process as child;"
         "child.GRACE_SECONDS = 0.2;"
-        "child.CALLS['load_frames'] = lambda *_, **__: ctypes.PyDLL(None).pause();"  # keeps the lock
+        "pause = ctypes.PyDLL(None).pause;"  # keeps the interpreter's lock
+        "child.CALLS['load_frames'] = lambda *_, **__: pause();"
         "child.main(sys.argv[1:])"
     )
     ours, theirs = socket.socketpair()
