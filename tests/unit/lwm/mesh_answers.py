@@ -34,6 +34,8 @@ MESHES = {
     "tp2×sp2": (4, "!1,1,2,2"),
     "dp2×fsdp2": (4, "2,2,1,1"),
 }
+BY_LAYER = ("tp2×sp2", "dp2×fsdp2")
+"""Meshes on which the layers are also compiled one by one, as CPUs do."""
 
 
 def prompt(length, seed):
@@ -56,8 +58,17 @@ def answers(leaves, mesh):
     settings = settings_of([GREEDY, DRAWN, GREEDY, DRAWN], decoder)
     *_, added = run(decoder, PickWords(eos_id=2), params, prompts, settings)
     result = {"logits": logits, "tokens": added.tolist()}
-    shard = placed["transformer/h/scan_decoder/feed_forward/w1/kernel"].addressable_shards[0]
-    return result, list(shard.data.shape)
+    w1 = next(value for name, value in placed.items() if "/w1/" in name)
+    return result, list(w1.addressable_shards[0].data.shape)
+
+
+def by_layer(leaves):
+    """The stacked weights as single layers."""
+    single = {n: v for n, v in leaves.items() if "scan_decoder" not in n}
+    for name in set(leaves) - set(single):
+        layers = enumerate(leaves[name])
+        single |= {name.replace("scan_decoder", str(i)): value for i, value in layers}
+    return single
 
 
 def refusal(call, *arguments, **more):
@@ -75,6 +86,9 @@ def main():
     for name, (count, text) in MESHES.items():
         mesh = make_mesh(text, devices=jax.devices()[:count])
         found[name], shards[name] = answers(leaves, mesh)
+        if name in BY_LAYER:
+            row = f"{name} by layer"
+            found[row], shards[row] = answers(by_layer(leaves), mesh)
     alone = found["one"]["logits"]
     for result in found.values():
         result["max_logit_difference"] = float(np.abs(result.pop("logits") - alone).max())

@@ -38,7 +38,9 @@ def on_four_devices():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tp2", "sp2", "tp2×sp2", "dp2×fsdp2"])
+@pytest.mark.parametrize(
+    "name", ["tp2", "sp2", "tp2×sp2", "dp2×fsdp2", "tp2×sp2 by layer", "dp2×fsdp2 by layer"]
+)
 def test_answers_are_the_same_on_every_mesh(on_four_devices, name):
     alone, meshed = on_four_devices["answers"]["one"], on_four_devices["answers"][name]
     assert meshed["tokens"] == alone["tokens"]
@@ -51,6 +53,7 @@ def test_weights_are_cut_and_not_copied(on_four_devices):
     assert cut["tp2"] == [2, 64, 48]
     assert cut["sp2"] == [2, 32, 96]
     assert cut["dp2×fsdp2"] == [2, 32, 96]
+    assert cut["tp2×sp2 by layer"] == [32, 48]
 
 
 @pytest.mark.slow
