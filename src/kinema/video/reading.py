@@ -54,6 +54,7 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
         source: path, folder of pictures, ``file://``, ``http(s)://`` or ``data:`` address,
             ``shard.tar::clip.mp4``, bytes, open binary file, Frames, uint8[T, H, W, 3] or a torch
             tensor of it, or a list of pictures.
+        decoder: ``pyav`` or ``torchcodec``: the same pixels at the stored size.
         size: length of the shorter side in pixels (never enlarged), or (height, width).
         access: what the source may reach, and how much may be read.
         snap: ``"keyframes"`` takes the key frame nearest to each chosen frame instead; quick,
@@ -76,7 +77,27 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
         end=end,
         formula=formula,
     )
-    sampling = _one_of(sampling, spec).or_default(DEFAULT_SAMPLING)
+    return _load(
+        source,
+        _one_of(sampling, spec).or_default(DEFAULT_SAMPLING),
+        decoder=decoder,
+        size=size,
+        access=access,
+        snap=snap,
+        strict=strict,
+    )
+
+
+def _load(
+    source: Source,
+    sampling: FrameSampling,
+    *,
+    decoder: DecoderName,
+    size: Size | None,
+    access: Access,
+    snap: Snap | None,
+    strict: bool,
+) -> Frames:
     if isinstance(source, Frames):
         return _sample_frames(source, sampling)
     if (pictures := find_pictures(source, access)) is not None:
