@@ -8,6 +8,7 @@ that one divides by zero: two empty segment lists are equal, so Edit and F1 are 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -148,6 +149,7 @@ class PerVideo(NamedTuple):
     """Share of the true labels that appear anywhere in the prediction."""
 
 
+@lru_cache(maxsize=10_000)  # each score of a run asks for the same videos
 def per_video_scores(reply: str, truth: str) -> PerVideo:
     """Score two texts of ``start-end label`` lines the fork's way.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 from kinema.errors import UsageError
@@ -129,10 +130,10 @@ def runs(labels: Sequence[str]) -> list[Segment]:
     """Maximal runs of equal labels, in order."""
     found = []
     start = 0
-    for at in range(1, len(labels) + 1):
-        if at == len(labels) or labels[at] != labels[start]:
-            found.append(Segment(start, at, labels[start]))
-            start = at
+    for label, run in groupby(labels):
+        end = start + len(list(run))
+        found.append(Segment(start, end, label))
+        start = end
     return found
 
 
