@@ -3,9 +3,10 @@
     python benchmarks/video_read.py            all cases, on 1 and on all cores
     python benchmarks/video_read.py --quick    three cases, two repeats
 
-Each number is the median over repeats in which all readers take turns. The limit is libavcodec's
-own rate, with all cores, over the frames that had to be decoded. Results go to
-``benchmarks/results/video_read.json``.
+Readers take turns. After a first round only those that could still win go on: kinema, and peers
+within a third of the fastest; each number is the median of a reader's rounds. The limit is
+libavcodec's own rate, on the same cores, over the frames that had to be decoded. Each case is
+written to ``benchmarks/results/video_read.json`` as it is done, beside those measured before.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from video_readers import READERS, versions
 
 HERE = Path(__file__).parent
 OURS = ("kinema", "kinema_224", "kinema_cached")
+WARM_UP = "h264_10s"
+STILL_IN = 4 / 3
+"""Of the fastest peer's seconds in the first round."""
 
 
 @dataclass(frozen=True)
@@ -95,23 +99,33 @@ def fits(reader: str, case: Case) -> bool:
     return not (reader == "opencv_seek" and case.num_frames > 8)
 
 
-def measure(case: Case, path: Path, cores: int, *, repeats: int) -> dict[str, Any]:
-    sampling = FrameSampling(num_frames=case.num_frames)
-    indices = list(plan(str(path), sampling).indices)
+def measure(case: Case, path: Path, warm_up: Path, cores: int, *, repeats: int) -> dict[str, Any]:
+    indices = list(plan(str(path), FrameSampling(num_frames=case.num_frames)).indices)
     children = {name: Child(cores) for name in READERS if fits(name, case)}
     limit = Child(cores)
+    for name, child in children.items():  # imports, and starts the library
+        child.ask(reader=name, path=str(warm_up), indices=[0, 1])
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in children}
-    rates = []
-    first = list(plan(str(path), FrameSampling(num_frames=1)).indices)
-    for name, child in children.items():
-        child.ask(reader=name, path=str(path), indices=first)  # imports and warms up
+    rates, going_on = [], set(children)
     for _ in range(repeats):
-        for name, child in children.items():
-            answers[name].append(child.ask(reader=name, path=str(path), indices=indices))
+        for name in READERS:
+            if name in going_on:
+                asked = children[name].ask(reader=name, path=str(path), indices=indices)
+                answers[name].append(asked)
         rates.append(limit.ask(rate=True, path=str(path), packets=500))
+        going_on = contenders(answers)
     for child in (*children.values(), limit):
         child.close()
     return summary(case, path, cores, indices, answers, rates)
+
+
+def contenders(answers: dict[str, list[dict[str, Any]]]) -> set[str]:
+    first = {n: a[0]["seconds"] for n, a in answers.items() if "error" not in a[0]}
+    best = min(seconds for name, seconds in first.items() if name not in OURS)
+    return {n for n, seconds in first.items() if n == "kinema" or seconds < STILL_IN * best} - {
+        "kinema_224",
+        "kinema_cached",
+    }
 
 
 def summary(
@@ -149,6 +163,7 @@ def summary(
             n: round(statistics.median(r["peak_mib"] for r in a), 1) for n, a in fine.items()
         },
         "same_pixels_as_kinema": same,
+        "rounds": {n: len(a) for n, a in fine.items()},
         "skipped": skipped,
     }
 
@@ -198,17 +213,27 @@ def main() -> None:
     cases = [
         c for c in (QUICK if flags.quick else CASES) if not flags.clips or c.clip in flags.clips
     ]
-    results = []
+    warm_up = corpus.make(corpus.CLIPS[WARM_UP], flags.corpus)
     for case in cases:
         path = corpus.make(corpus.CLIPS[case.clip], flags.corpus)
         for cores in all_cores:
             repeats = flags.repeats or (2 if flags.quick else 5)
-            results.append(measure(case, path, cores, repeats=repeats))
-            print(table(results).splitlines()[-1], file=sys.stderr, flush=True)
-    flags.out.parent.mkdir(parents=True, exist_ok=True)
-    report = {"machine": machine(), "repeats": flags.repeats, "results": results}
-    flags.out.write_text(json.dumps(report, indent=1) + "\n")
-    print(table(results))
+            result = measure(case, path, warm_up, cores, repeats=repeats)
+            print(table([result]).splitlines()[-1], file=sys.stderr, flush=True)
+            keep(result, flags.out)
+    print(table(json.loads(flags.out.read_text())["results"]))
+
+
+def keep(result: dict[str, Any], out: Path) -> None:
+    """Write a case into the report, in the order of ``CASES``, in place of an older one."""
+    order = [(c.clip, c.num_frames) for c in CASES]
+    cases = json.loads(out.read_text())["results"] if out.exists() else []
+    kept = {(r["clip"], r["num_frames"], r["cores"]): r for r in [*cases, result]}
+    ordered = sorted(
+        kept.values(), key=lambda r: (order.index((r["clip"], r["num_frames"])), r["cores"])
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"machine": machine(), "results": ordered}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

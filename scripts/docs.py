@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import lwm_tables
+from api_page import api_page
 from kinema.__main__ import main as kinema
 from kinema.cli import COMMANDS
 from kinema.evaluation.benchmarks import BENCHMARKS
@@ -155,6 +156,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "lwm speed": lwm_tables.speed,
     "lwm memory": lwm_tables.memory,
     "faults": fault_table,
+    "api": api_page,
     "capabilities": capability_table,
     "help": lambda: help_page("--help"),
     "benchmarks": benchmark_table,
