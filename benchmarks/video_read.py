@@ -38,6 +38,10 @@ STILL_IN = 4 / 3
 """Of the fastest peer's seconds in the first round."""
 
 
+Answers = dict[str, list[dict[str, Any]]]
+"""What each reader said, round after round."""
+
+
 @dataclass(frozen=True)
 class Case:
     clip: str
@@ -105,7 +109,7 @@ def measure(case: Case, path: Path, warm_up: Path, cores: int, *, repeats: int) 
     limit = Child(cores)
     for name, child in children.items():  # imports, and starts the library
         child.ask(reader=name, path=str(warm_up), indices=[0, 1])
-    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in children}
+    answers: Answers = {name: [] for name in children}
     rates, going_on = [], set(children)
     for _ in range(repeats):
         for name in READERS:
@@ -119,12 +123,28 @@ def measure(case: Case, path: Path, warm_up: Path, cores: int, *, repeats: int) 
     return summary(case, path, cores, indices, answers, rates)
 
 
-def contenders(answers: dict[str, list[dict[str, Any]]]) -> set[str]:
+def contenders(answers: Answers) -> set[str]:
     first = {n: a[0]["seconds"] for n, a in answers.items() if "error" not in a[0]}
-    best = min(seconds for name, seconds in first.items() if name not in OURS)
-    return {n for n, seconds in first.items() if n == "kinema" or seconds < STILL_IN * best} - {
-        "kinema_224",
-        "kinema_cached",
+    peers = honest_peers(answers)
+    best = min(first[name] for name in peers)
+    return {"kinema", *(name for name in peers if first[name] < STILL_IN * best)}
+
+
+def honest_peers(answers: Answers) -> list[str]:
+    """Those that did the work: a reader that returns other frames than asked for has not."""
+    same = same_pictures(answers)
+    return [
+        n for n in answers if n not in OURS and "error" not in answers[n][0] and same.get(n, True)
+    ]
+
+
+def same_pictures(answers: Answers) -> dict[str, bool]:
+    """Whether the frames are kinema's, of readers that give pictures of the same size."""
+    ours = answers["kinema"][0]
+    return {
+        n: a[0]["sums"] == ours["sums"]
+        for n, a in answers.items()
+        if a[0].get("shape") == ours["shape"]
     }
 
 
@@ -133,19 +153,13 @@ def summary(
     path: Path,
     cores: int,
     indices: list[int],
-    answers: dict[str, list[dict[str, Any]]],
+    answers: Answers,
     rates: list[dict[str, float]],
 ) -> dict[str, Any]:
     skipped = {n: a[0]["error"] for n, a in answers.items() if "error" in a[0]}
     fine = {n: a for n, a in answers.items() if n not in skipped}
     seconds = {n: statistics.median(r["seconds"] for r in a) for n, a in fine.items()}
-    same = {
-        n: a[0]["sums"] == fine["kinema"][0]["sums"]
-        for n, a in fine.items()
-        if a[0]["shape"] == fine["kinema"][0]["shape"]
-    }
-    # A reader that returns other frames than those asked for has not done the work.
-    peers = {n: s for n, s in seconds.items() if n not in OURS and same.get(n, True)}
+    peers = {name: seconds[name] for name in honest_peers(answers)}
     best = min(peers, key=lambda n: peers[n])
     limit = decode_limit(path, indices, rates)
     return {
@@ -163,7 +177,7 @@ def summary(
         "peak_mib": {
             n: round(statistics.median(r["peak_mib"] for r in a), 1) for n, a in fine.items()
         },
-        "same_pixels_as_kinema": same,
+        "same_pixels_as_kinema": same_pictures(answers),
         "rounds": {n: len(a) for n, a in fine.items()},
         "skipped": skipped,
     }
