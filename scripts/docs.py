@@ -117,6 +117,22 @@ def eval_tiny_table() -> str:
     return "\n".join(rows)
 
 
+def video_speed_table() -> str:
+    """Sampled frames beside the fastest other reader that returns the same ones."""
+    rows = [
+        "| clip | frames | cores | kinema | fastest peer | gain | of the limit | peak memory |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for case in _result("video_read")["results"]:
+        peer, seconds = case["fastest_peer"], case["seconds"]
+        rows.append(
+            f"| {case['clip']} | {case['num_frames']} | {case['cores']} | {seconds['kinema']:.2f} s "
+            f"| {peer} {seconds[peer]:.2f} s | {case['times_faster_than_fastest_peer']:.2f}× "
+            f"| {case['over_limit']:.2f} | {case['peak_mib']['kinema']:.0f} MiB |"
+        )
+    return "\n".join(rows)
+
+
 def _result(name: str) -> Any:
     return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
 
@@ -156,6 +172,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "lwm speed": lwm_tables.speed,
     "lwm memory": lwm_tables.memory,
     "faults": fault_table,
+    "video speed": video_speed_table,
     "api": api_page,
     "capabilities": capability_table,
     "help": lambda: help_page("--help"),
