@@ -6,9 +6,10 @@ must count them as wrong.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -94,10 +95,17 @@ def _count_error(answers: Answers) -> Measured:
 # --- captions -----------------------------------------------------------------------------------
 
 
-def _tokens(answers: Answers) -> tuple[list[list[str]], list[list[list[str]]]]:
-    said = [captions.caption_tokens(answer.value or "") for answer in answers]
-    meant = [[captions.caption_tokens(r) for r in a.item.references] for a in answers]
-    return said, meant
+_Sentence = tuple[str, ...]
+
+
+def _tokens(answers: Answers) -> tuple[tuple[_Sentence, ...], tuple[tuple[_Sentence, ...], ...]]:
+    said = tuple(_sentence(answer.value or "") for answer in answers)
+    return said, tuple(tuple(map(_sentence, a.item.references)) for a in answers)
+
+
+@lru_cache(maxsize=1 << 19)  # every metric of a run asks for the same captions
+def _sentence(caption: str) -> _Sentence:
+    return tuple(map(sys.intern, captions.caption_tokens(caption)))
 
 
 def _cider(answers: Answers) -> Measured:
@@ -105,7 +113,11 @@ def _cider(answers: Answers) -> Measured:
 
 
 def _bleu(order: int) -> Callable[[Answers], Measured]:
-    return lambda answers: Measured(100 * captions.bleu(*_tokens(answers))[order - 1])
+    return lambda answers: Measured(100 * _all_bleu(*_tokens(answers))[order - 1])
+
+
+_all_bleu = lru_cache(maxsize=1)(captions.bleu)
+"""BLEU-1 to BLEU-4 come from one count."""
 
 
 def _rouge_l(answers: Answers) -> Measured:
