@@ -8,6 +8,13 @@ COMMANDS = Table(
         "chat": Row("kinema.cli.chat:chat", summary="Ask about videos and images."),
         "caption": Row("kinema.cli.caption:caption", summary="Describe videos, with times."),
         "answer": Row("kinema.cli.answer:answer", summary="Answer a file of prompts."),
+        "features": Row(
+            "kinema.cli.features:features", summary="Extract what a vision tower sees, once."
+        ),
+        "features convert": Row(
+            "kinema.cli.features:convert",
+            summary="Exchange features with pickles of Video-ChatGPT.",
+        ),
         "serve": Row(
             "kinema.cli.serve:serve",
             needs=("fastapi", "uvicorn", "multipart", "prometheus_client"),
