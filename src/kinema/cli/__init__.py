@@ -15,6 +15,9 @@ COMMANDS = Table(
             "kinema.cli.features:convert",
             summary="Exchange features with pickles of Video-ChatGPT.",
         ),
+        "data convert": Row("kinema.cli.data:convert", summary="Make data to train on."),
+        "data check": Row("kinema.cli.data:check", summary="Validate data before training."),
+        "data stats": Row("kinema.cli.data:stats", summary="Lengths, labels, durations of data."),
         "serve": Row(
             "kinema.cli.serve:serve",
             needs=("fastapi", "uvicorn", "multipart", "prometheus_client"),

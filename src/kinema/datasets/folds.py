@@ -11,7 +11,7 @@ from kinema.errors import UsageError
 
 # Breakfast's four folds are by person: P03-P15, P16-P28, P29-P41, P42-P54.
 _BREAKFAST_FIRST, _BREAKFAST_PERSONS, _BREAKFAST_FOLDS = 3, 13, 4
-_SALADS_FOLDS, _SALADS_PERSONS = 5, 5
+_SALADS_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def breakfast_fold(recordings: Sequence[Recording], fold: int) -> Split:
 
 
 def salads_fold(recordings: Sequence[Recording], fold: int) -> Split:
-    """One of five folds of 50Salads, disjoint by person: five persons each, in their order.
+    """One of five folds of 50Salads, disjoint by person: a fifth of them each, in their order.
 
     The published folds are files (``splits/test.split1.bundle``), see :func:`listed`.
 
@@ -54,8 +54,8 @@ def salads_fold(recordings: Sequence[Recording], fold: int) -> Split:
     """
     _check(fold, _SALADS_FOLDS)
     persons = sorted({recording.person for recording in recordings})
-    first = _SALADS_PERSONS * (fold - 1)
-    return _by_person(recordings, set(persons[first : first + _SALADS_PERSONS]))
+    first, end = (len(persons) * border // _SALADS_FOLDS for border in (fold - 1, fold))
+    return _by_person(recordings, set(persons[first:end]))
 
 
 def listed(recordings: Sequence[Recording], path: Path) -> Split:
