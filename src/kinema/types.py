@@ -19,6 +19,8 @@ from kinema.errors import UsageError
 
 Formula = Literal["slices", "linspace", "arange", "interior", "segments"]
 Single = Literal["first", "middle", "last"]
+FeatureKind = Literal["spatio_temporal", "layers", "cls", "patches"]
+"""What a features file holds: see :mod:`kinema.models.videolm.kinds`."""
 
 
 def parse_seconds(value: float | str) -> float:

@@ -8,6 +8,16 @@ COMMANDS = Table(
         "chat": Row("kinema.cli.chat:chat", summary="Ask about videos and images."),
         "caption": Row("kinema.cli.caption:caption", summary="Describe videos, with times."),
         "answer": Row("kinema.cli.answer:answer", summary="Answer a file of prompts."),
+        "features": Row(
+            "kinema.cli.features:features", summary="Extract what a vision tower sees, once."
+        ),
+        "features convert": Row(
+            "kinema.cli.features:convert",
+            summary="Exchange features with pickles of Video-ChatGPT.",
+        ),
+        "data convert": Row("kinema.cli.data:convert", summary="Make data to train on."),
+        "data check": Row("kinema.cli.data:check", summary="Validate data before training."),
+        "data stats": Row("kinema.cli.data:stats", summary="Lengths, labels, durations of data."),
         "serve": Row(
             "kinema.cli.serve:serve",
             needs=("fastapi", "uvicorn", "multipart", "prometheus_client"),

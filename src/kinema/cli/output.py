@@ -69,6 +69,12 @@ class Status:
             self._shown = ""
 
 
+def bar(done: int, total: int, *, width: int = 24) -> str:
+    """``[######------]``: how much of the work is done."""
+    filled = width * done // max(1, total)
+    return f"[{'#' * filled}{'-' * (width - filled)}]"
+
+
 def complain(error: KinemaError) -> None:
     """Tell what went wrong and what to do next."""
     say(f"kinema: {error}")

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kinema.datasets.segments import Parsed, parse_segments
 from kinema.errors import UsageError
 from kinema.evaluation.choice import LETTERS, parse_choice
 from kinema.evaluation.normalise import plain_words
 from kinema.evaluation.records import Item, Prediction, Record, Task
-from kinema.evaluation.segments import Parsed, parse_segments
 from kinema.types import parse_seconds
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from kinema.datasets.segments import Parsed, parse_segments
 from kinema.errors import MissingPackage
 from kinema.evaluation import captions, segmentation, text
 from kinema.evaluation.answers import Answer
 from kinema.evaluation.records import Task
-from kinema.evaluation.segments import Parsed, parse_segments
 from kinema.evaluation.statistics import Measured
 from kinema.evaluation.wordnet import open_nouns
 from kinema.lazy import Row

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kinema.datasets.segments import Parsed, Segment, parse_segments, runs
 from kinema.errors import UsageError
-from kinema.evaluation.segments import Parsed, Segment, parse_segments, runs
 
 Labels = Sequence[str]
 OVERLAPS = (0.10, 0.25, 0.50)

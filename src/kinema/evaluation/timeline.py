@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from kinema.evaluation.segments import runs
+from kinema.datasets.segments import runs
 
 _MARGIN_PIXELS = 8
 _BAR_PIXELS = 28

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kinema.datasets.segments import Segment, as_text, parse_segments, runs
 from kinema.errors import UsageError
 from kinema.evaluation.segmentation import (
     correct_frames,
@@ -14,7 +15,6 @@ from kinema.evaluation.segmentation import (
     segment_counts,
     segment_overlaps,
 )
-from kinema.evaluation.segments import Segment, as_text, parse_segments, runs
 from kinema.evaluation.timeline import colour_of, draw_timeline
 
 BACKGROUND = {"background"}

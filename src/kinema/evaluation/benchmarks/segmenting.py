@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kinema.datasets.segments import Ends, as_text, parse_segments, runs
 from kinema.evaluation.benchmarks.base import Folder
 from kinema.evaluation.records import Item
-from kinema.evaluation.segments import Ends, as_text, parse_segments, runs
 
 _FPS = {"breakfast": 15.0, "50salads": 30.0}
 _IDLE = {"breakfast": ["SIL"], "50salads": ["action_start", "action_end"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from collections.abc import Iterable, Mapping
@@ -92,3 +93,12 @@ def grow_rows(weight: Tensor, rows: int) -> Tensor:
         return weight
     mean = weight.float().mean(dim=0, keepdim=True).to(weight.dtype)
     return torch.cat([weight, mean.expand(missing, -1)])
+
+
+def digest(weights: Weights) -> str:
+    """Thirty-two hex digits of names, shapes and values."""
+    found = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(weights.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

@@ -124,6 +124,15 @@ def convert(vision: Path, language: Path, folder: Path) -> None:
     TinyProcessor(tokenizer, chat_template=_CHAT_TEMPLATE).save_pretrained(folder)
 
 
+def vision_weights() -> dict[str, Tensor]:
+    """EfficientNet-Lite0 under timm's names.
+
+    Raises:
+        MissingPackage: the package that carries it is not installed.
+    """
+    return read_vision_weights(_source(*_VISION))
+
+
 def read_vision_weights(path: Path) -> dict[str, Tensor]:
     """The package's tensors under timm's names; both list the same layers in the same order."""
     with torch.device("meta"):

@@ -43,6 +43,11 @@ class FeaturesHeader:
     """The sampling that chose them."""
     source: str = ""
     source_sha256: str = ""
+    total_frames: int | None = None
+    """Frames that the source presents."""
+    duration_seconds: float | None = None
+    variant: str = ""
+    """The augmentation, empty for the original."""
     format: int = FORMAT
 
     @classmethod

@@ -200,13 +200,17 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
 
 
 def stretch(video: np.ndarray[Any, Any], num_frames: int) -> np.ndarray[Any, Any]:
-    """A video of exactly ``num_frames``, frames repeated in place or left out.
+    """A video of exactly ``num_frames``, frames repeated in place or left out."""
+    return np.ascontiguousarray(video[stretch_positions(len(video), num_frames)])
+
+
+def stretch_positions(total: int, num_frames: int) -> np.ndarray[Any, Any]:
+    """int64[num_frames]: which of ``total`` frames stand there, some of them repeatedly.
 
     The midpoints of rounded segment borders, as the Breakfast fork of Video-ChatGPT picks them.
     """
-    borders = np.round(np.arange(num_frames + 1) * (len(video) - 1) / num_frames)
-    indices = ((borders[:-1] + borders[1:]) // 2).astype(int)
-    return np.ascontiguousarray(video[indices])
+    borders = np.round(np.arange(num_frames + 1) * (total - 1) / num_frames)
+    return ((borders[:-1] + borders[1:]) // 2).astype(np.int64)
 
 
 def _times(metadata: Any) -> list[list[float]] | None:

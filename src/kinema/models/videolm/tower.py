@@ -30,18 +30,18 @@ def tower_states(tower: nn.Module, pixels: Tensor, config: VideoLMConfig) -> Ten
     if config.vision_config.model_type == "timm_wrapper":
         return _map_states(tower, pixels, config.select_layers)
     hidden = tower(pixels, output_hidden_states=True).hidden_states
-    states = torch.stack([hidden[layer] for layer in config.select_layers], dim=1)
-    if config.post_layernorm:
-        states = _final_norm(tower)(states)
-    return _select(states, config)
+    chosen = [_select(hidden[layer], config) for layer in config.select_layers]
+    states = torch.stack(chosen, dim=1)
+    return _final_norm(tower)(states) if config.post_layernorm else states
 
 
 def _select(states: Tensor, config: VideoLMConfig) -> Tensor:
+    """The wanted ones of float[T, S, D], before layers are stacked: every layer is large."""
     if config.select_feature == "cls":
-        return states[:, :, :1]
+        return states[:, :1]
     if config.select_feature == "cls_patch" or not config.has_class_token:
         return states
-    return states[:, :, 1:]
+    return states[:, 1:]
 
 
 def _final_norm(tower: Any) -> nn.Module:

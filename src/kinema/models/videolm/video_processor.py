@@ -58,7 +58,7 @@ class VideoLMVideoProcessor(BaseVideoProcessor):  # type: ignore[misc]
             return pad_to_square(video, colour=[int(255 * mean) for mean in self.image_mean])
         if fit == "stretch":
             side = (crop.height, crop.width)
-            return functional.interpolate(video.float(), side, mode="nearest").to(torch.uint8)
+            return functional.interpolate(video, side, mode="nearest")
         return video
 
 

@@ -1,0 +1,166 @@
+"""``kinema features``: what a frozen tower sees, written to files once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kinema.captioning.text import short_clock
+from kinema.cli.flags import SamplingFlags
+from kinema.cli.output import Status, bar, complain, put_record, say
+from kinema.errors import KinemaError, PartialFailure, UsageError
+from kinema.lazy import load
+from kinema.tasks.features.inputs import find_media, without_copies
+from kinema.tasks.features.job import INDEX, FeaturesJob, Progress
+from kinema.tasks.features.options import FeatureOptions
+from kinema.types import FeatureKind, FrameSampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesRun:
+    """What is read and written, and how much at a time."""
+
+    output: Annotated[Path, Parameter(alias="-o")] = Path("features")
+    """Folder of the features files, laid out as the videos are."""
+    pattern: str = ""
+    """Which files below the folder count: {person}/{camera}/{video}.avi"""
+    devices: tuple[str, ...] = ("auto",)
+    """Where towers run, with commas between them: cuda:0,cuda:1 puts one on each."""
+    batch_size: int = 32
+    """Frames that go through a tower together."""
+    workers: int = 2
+    """Processes that decode."""
+    limit: int | None = None
+    """Take the first so many videos."""
+    retry_failed: bool = False
+    """Try videos again that failed in an earlier run."""
+    force: bool = False
+    """Start over where a run with other settings left features."""
+    json: bool = False
+    """Print one JSON record a video."""
+
+
+def features(
+    *videos: str,
+    run: Annotated[FeaturesRun, Parameter(name="*")] = FeaturesRun(),
+    options: Annotated[FeatureOptions, Parameter(name="*")] = FeatureOptions(),
+    sampling: SamplingFlags = FrameSampling(),
+) -> int:
+    """Extract what a vision tower sees in videos, one safetensors file each.
+
+    A run that was stopped goes on where it ended; a video that changed is done again.
+
+    Examples:
+      kinema features videos/ -o features
+      kinema features Breakfast/ -o features --kind layers --exact-frames 1000 --augment all
+      kinema features data/ -o features --pattern {person}/{camera}/{video}.avi --num-frames 50
+
+    Args:
+        videos: Files, folders, globs, or lists: .txt, .csv, .jsonl.
+    """
+    _check_numbers(run)
+    media = find_media(videos, pattern=run.pattern)
+    if options.variants:
+        media, copies = without_copies(media)
+        for name, original in copies.items():
+            say(f"note: {name} is a copy of {original.name} and is left out.")
+    job = FeaturesJob(
+        media=media[: run.limit],
+        output=run.output,
+        options=options,
+        sampling=sampling,
+        devices=_devices(run),
+        batch_size=run.batch_size,
+        workers=run.workers,
+        force=run.force,
+        retry_failed=run.retry_failed,
+    )
+    return _end(_work(job), job, run)
+
+
+def convert(
+    source: Path,
+    target: Path,
+    /,
+    *,
+    kind: FeatureKind | None = None,
+    tower: str = "clip_vision_model 1024 16x16",
+    name: str = "{folder}/{video}",
+) -> int:
+    """Exchange features with the pickles of Video-ChatGPT and its Breakfast fork.
+
+    The folder says the direction: pickles become features files, features files pickles. Pickles
+    are read without running anything that is in them.
+
+    Examples:
+      kinema features convert clip_features/ features/
+      kinema features convert features/ clip_features/ --name {video}_{camera}
+
+    Args:
+        source: A folder of .pkl files or of features files.
+        target: The folder to write.
+        kind: What the pickles hold; their shape says it otherwise.
+        tower: Which tower made the pickles, as the headers of features files name it.
+        name: What a pickle is called: fields of --pattern, {folder} and {video}.
+    """
+    written = load("kinema.tasks.features.pickles:convert_folder")(
+        source, target, kind=kind, tower=tower, name=name
+    )
+    say(f"{written} files written to {target}.")
+    return 0
+
+
+def _check_numbers(run: FeaturesRun) -> None:
+    for flag, value in (("--batch-size", run.batch_size), ("--workers", run.workers)):
+        if value < 1:
+            raise UsageError(f"{flag} is {value}.", hint="Give 1 or more.")
+
+
+def _devices(run: FeaturesRun) -> tuple[str, ...]:
+    names = (name.strip() for text in run.devices for name in text.split(","))
+    return tuple(filter(None, names)) or ("auto",)
+
+
+def _work(job: FeaturesJob) -> int:
+    status = Status()
+
+    def tell(progress: Progress) -> None:
+        status.clear()
+        if progress.problem is not None:
+            complain(progress.problem)
+        status(_line(progress))
+
+    try:
+        return job.run(tell)
+    finally:
+        status.clear()
+
+
+def _line(progress: Progress) -> str:
+    parts = [
+        f"{bar(progress.ended, progress.of)} {progress.ended} of {progress.of} videos",
+        f"{progress.failed} failed" if progress.failed else "",
+        f"{short_clock(progress.eta_seconds)} left" if progress.ended < progress.of else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _end(failed: int, job: FeaturesJob, run: FeaturesRun) -> int:
+    if run.json:
+        for record in job.records():
+            put_record(record)
+    total = len(job.media)
+    if failed == total:
+        raise KinemaError(
+            f"No video has features ({failed} failed).", hint=f"{run.output / INDEX} says why."
+        )
+    if failed:
+        raise PartialFailure(
+            f"{failed} of {total} videos have no features.",
+            hint=f"{run.output / INDEX} says why; --retry-failed tries them again.",
+        )
+    say(f"Features of {total} video{'s' if total > 1 else ''} are in {run.output}.")
+    return 0

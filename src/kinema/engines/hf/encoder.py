@@ -1,0 +1,135 @@
+"""A vision tower by itself: frames in, rows of a features file out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from kinema.engines.device import pick_device
+from kinema.engines.hf.errors import translated
+from kinema.errors import OutOfMemory
+from kinema.models.importers.parts import Tower
+from kinema.models.videolm.config import VideoLMConfig
+from kinema.models.videolm.pooling import pool
+from kinema.models.videolm.processor import stretch_positions
+from kinema.models.videolm.tower import build_tower, tower_states
+from kinema.video.prefetch import prefetch
+
+Transform = Callable[[Tensor], Tensor]
+"""uint8[T, 3, H, W] to the same, of any height and width."""
+Number = Literal["float32", "float16", "bfloat16"]
+
+_PREFIX = "vision_tower."
+
+
+class Encoder:
+    """A tower on a device, with the settings that its features are made with.
+
+    Args:
+        tower: weights and pixels.
+        config: selected layers and pooling.
+        device: a torch device, or ``auto``.
+        dtype: what is computed with; ``auto`` is float16 on a GPU and float32 elsewhere.
+        batch_size: frames that go through the tower together.
+        exact_frames: repeat frames up to this count, as the Breakfast fork does.
+    """
+
+    def __init__(
+        self,
+        tower: Tower,
+        config: VideoLMConfig,
+        *,
+        device: str = "auto",
+        dtype: Number | Literal["auto"] = "auto",
+        batch_size: int = 32,
+        exact_frames: int | None = None,
+    ) -> None:
+        self.config = config
+        self._device = pick_device(device)
+        self._dtype = _number(dtype, self._device)
+        self._batch_size = batch_size
+        self._exact_frames = exact_frames
+        self._processor = tower.video_processor
+        self._tower, self._running = _shortened(_loaded(tower, config), config)
+        self._tower.to(self._device, self._dtype).eval()
+
+    @torch.inference_mode()
+    def encode(self, pixels: NDArray[np.uint8], transform: Transform | None = None) -> Tensor:
+        """Features of one video: uint8[T, H, W, 3] to float[N, L, D] on the CPU.
+
+        Pixels of the next batch are prepared while the tower works on one.
+
+        Raises:
+            OutOfMemory: the device is too small for a batch.
+        """
+        with translated(), _room_for(self._batch_size):
+            prepared = prefetch(
+                self._batches(pixels), lambda batch: self._prepare(batch, transform), depth=2
+            )
+            states = torch.cat([self._states(batch) for batch in prepared])
+            if self._exact_frames is not None:
+                states = states[stretch_positions(len(states), self._exact_frames)]
+            return pool(states, self.config.layout).cpu()
+
+    def _batches(self, pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(pixels), self._batch_size):
+            yield pixels[start : start + self._batch_size]
+
+    @torch.inference_mode()
+    def _prepare(self, pixels: NDArray[np.uint8], transform: Transform | None) -> Tensor:
+        # A copy where needed: torch refuses arrays that cannot be written to.
+        video = torch.from_numpy(np.require(pixels, requirements=("C", "W"))).permute(0, 3, 1, 2)
+        if transform is not None:
+            video = transform(video)
+        inputs = self._processor([video], input_data_format="channels_first")
+        values: Tensor = inputs["pixel_values"].to(self._dtype)
+        return values.pin_memory() if self._device.type == "cuda" else values
+
+    def _states(self, pixels: Tensor) -> Tensor:
+        on_device = pixels.to(self._device, non_blocking=True)
+        return tower_states(self._tower, on_device, self._running)
+
+
+@contextmanager
+def _room_for(batch_size: int) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as problem:
+        raise OutOfMemory(
+            f"The device ran out of memory with {batch_size} frames at once.",
+            hint="Lower --batch-size, or compute in --dtype float16.",
+        ) from problem
+
+
+def _number(dtype: str, device: torch.device) -> torch.dtype:
+    if dtype == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    number: torch.dtype = getattr(torch, dtype)
+    return number
+
+
+def _loaded(tower: Tower, config: VideoLMConfig) -> nn.Module:
+    module = build_tower(config)
+    weights = {name.removeprefix(_PREFIX): tensor for name, tensor in tower.weights.items()}
+    module.load_state_dict(weights)
+    return module
+
+
+def _shortened(tower: Any, config: VideoLMConfig) -> tuple[Any, VideoLMConfig]:
+    """The tower without the blocks behind the last selected layer; nobody reads what they make."""
+    blocks = getattr(getattr(tower, "encoder", None), "layers", None)
+    if blocks is None:
+        return tower, config
+    total = len(blocks) + 1
+    wanted = [layer % total for layer in config.select_layers]
+    tower.encoder.layers = blocks[: max(1, *wanted)]
+    running = deepcopy(config)
+    running.select_layer = wanted
+    return tower, running

@@ -1,0 +1,1 @@
+"""The verb ``data``: making, validating and measuring data to train on."""

@@ -1,0 +1,169 @@
+"""Data validated before any time on a GPU is spent: every bad row, with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kinema.datasets.rows import read_rows
+from kinema.datasets.samples import Sample, sample_of
+from kinema.datasets.shapes import Shape, shape_of
+from kinema.errors import KinemaError, UsageError
+from kinema.lazy import load
+from kinema.messages import Conversation, FeaturesPart, ImagePart, Message, Part, VideoPart
+from kinema.types import FrameSampling
+from kinema.video import Workers
+
+_LOOK = 2
+"""Frames that are decoded of every range of a video."""
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """One row that cannot be learned from."""
+
+    line: int
+    id: str
+    problems: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {"line": self.line, "id": self.id, "problems": list(self.problems)}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found in a file."""
+
+    rows: int
+    media: int
+    """Different ones."""
+    shapes: dict[Shape, int]
+    bad: tuple[BadRow, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        bad = [row.to_dict() for row in self.bad]
+        return {"rows": self.rows, "media": self.media, "shapes": self.shapes, "bad": bad}
+
+
+@dataclass
+class _Row:
+    """A row on its way through the checks."""
+
+    line: int
+    id: str = ""
+    sample: Sample | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+def check_data(
+    path: Path, *, media: Path | None = None, decode: bool = True, workers: int = 2
+) -> Report:
+    """Check every row of a data file of any known shape.
+
+    Tags and media agree, files exist and decode, roles alternate, something is there to learn.
+
+    Args:
+        path: the file.
+        media: what relative media paths start at, instead of the file's folder.
+        decode: decode two frames of every range; else files need only be there.
+        workers: processes that decode.
+
+    Raises:
+        UsageError: there is no such file, or nothing in it.
+    """
+    shapes: dict[Shape, int] = {}
+    rows = list(_read(path, media or (path if path.is_dir() else path.parent), shapes))
+    if not rows:
+        raise UsageError(f"{path.name} is empty.", hint="Give a file with samples.")
+    parts = {
+        _key(part): part for row in rows if row.sample for part in row.sample.conversation.media
+    }
+    problems = _problems_of(parts, decode, workers)
+    for row in rows:
+        found = row.sample.conversation.media if row.sample else ()
+        row.problems += [said for part in found if (said := problems[_key(part)])]
+    bad = tuple(BadRow(r.line, r.id, tuple(dict.fromkeys(r.problems))) for r in rows if r.problems)
+    return Report(len(rows), len(parts), shapes, bad)
+
+
+def _read(path: Path, folder: Path, shapes: dict[Shape, int]) -> Iterator[_Row]:
+    for raw in read_rows(path):
+        row = _Row(raw.line)
+        try:
+            row.sample = sample_of(raw, folder)
+        except UsageError as problem:
+            row.problems.append(str(problem))
+        else:
+            shape = shape_of(raw.value)
+            shapes[shape] = shapes.get(shape, 0) + 1
+            row.id = row.sample.id
+            row.problems += turn_problems(row.sample.conversation)
+        yield row
+
+
+def turn_problems(conversation: Conversation) -> Iterator[str]:
+    """What is wrong with the turns of a conversation that is to be learned."""
+    turns = list(conversation.messages)
+    if turns and turns[0].role == "system":
+        turns = turns[1:]
+    for place, turn in enumerate(turns):
+        expected = ("user", "assistant")[place % 2]
+        if turn.role != expected:
+            yield f"Turn {place + 1} is the {turn.role}'s and should be the {expected}'s."
+            return
+    if not turns or turns[-1].role != "assistant":
+        yield "The last turn is not the assistant's: there is nothing to learn from it."
+    if not any(turn.text.strip() for turn in turns if turn.role == "assistant"):
+        yield "No answer has words: there is nothing to learn."
+    yield from (f"Turn {place + 1} is empty." for place, t in enumerate(turns) if _is_empty(t))
+
+
+def _is_empty(turn: Message) -> bool:
+    has_media = any(isinstance(p, VideoPart | ImagePart | FeaturesPart) for p in turn.parts)
+    return not has_media and not turn.text.strip()
+
+
+def _problems_of(parts: Mapping[Any, Part], decode: bool, workers: int) -> dict[Any, str]:
+    with Workers(workers) as readers, ThreadPoolExecutor(workers, "kinema-check") as pool:
+        said = pool.map(lambda part: _problem(part, readers, decode), parts.values())
+        return dict(zip(parts, said, strict=True))
+
+
+def _problem(part: Part, workers: Workers, decode: bool) -> str:
+    """Why a medium cannot be used; nothing when it can."""
+    try:
+        _look(part, workers, decode)
+    except KinemaError as problem:
+        return str(problem)
+    return ""
+
+
+def _look(part: Part, workers: Workers, decode: bool) -> None:
+    if isinstance(part, FeaturesPart):
+        load("kinema.models.videolm.features:load_features")(part.source)
+    elif isinstance(part, ImagePart):
+        load("kinema.video:load_image")(part.source, load=workers.load_frames)
+    elif isinstance(part, VideoPart) and decode:
+        sampling = part.sampling
+        ends = FrameSampling(num_frames=_LOOK, start=sampling.start, end=sampling.end)
+        workers.load_frames(part.source, sampling=ends, strict=True)
+    elif isinstance(part, VideoPart) and isinstance(part.source, Path) and not part.source.exists():
+        raise UsageError(f"There is no file {part.source}.", hint="Check the path.")
+
+
+def _key(part: Part) -> Any:
+    """The same for parts that show the same."""
+    if isinstance(part, VideoPart):
+        return _source_key(part.source), part.sampling.start, part.sampling.end
+    return _source_key(getattr(part, "source", part))
+
+
+def _source_key(source: Any) -> Any:
+    if isinstance(source, Sequence) and not isinstance(source, str | bytes):
+        return tuple(map(_source_key, source))
+    return source

@@ -1,0 +1,1 @@
+"""The verb ``features``: what a frozen tower sees, written to files once."""

@@ -1,0 +1,95 @@
+"""A tower opened for extraction, and the frames that are shown to it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kinema.errors import UsageError
+from kinema.models.importers.towers import (
+    FeatureTower,
+    is_videolm,
+    open_tower,
+    open_videolm_tower,
+)
+from kinema.models.importers.weights import digest
+from kinema.models.videolm.features import FeaturesHeader
+from kinema.models.videolm.kinds import KINDS
+from kinema.tasks.features.options import FeatureOptions
+from kinema.tasks.models import find_model
+from kinema.types import FrameSampling
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """An opened tower and the frames that are shown to it."""
+
+    tower: FeatureTower
+    sampling: FrameSampling
+
+    def fingerprinted(self, options: FeatureOptions) -> dict[str, Any]:
+        """Everything that decides the files, ready for JSON."""
+        made = FeaturesHeader.for_config(self.tower.config, num_frames=0)
+        values = {
+            "features": asdict(made),
+            "options": asdict(options) | {"augment": options.variants, "tower": ""},
+            "weights": digest(self.tower.tower.weights),
+            "sampling": self.sampling.to_dict(),
+            "exact_frames": self.tower.exact_frames,
+        }
+        restored: dict[str, Any] = json.loads(json.dumps(values))
+        return restored
+
+
+def open_extraction(options: FeatureOptions, sampling: FrameSampling) -> Extraction:
+    """Read the tower that the options mean.
+
+    Raises:
+        UsageError: options that contradict each other or the tower.
+        ModelNotFound: the tower is not there.
+    """
+    if (folder := _videolm_folder(options.tower)) is not None:
+        _check_left_out(options)
+        model = find_model(str(folder))
+        opened = open_videolm_tower(folder)
+        return Extraction(
+            _exactly(opened, options), sampling.or_default(model.family.default_sampling)
+        )
+    kind = options.kind or "spatio_temporal"
+    sampling = sampling.or_default(
+        FrameSampling(num_frames=KINDS[kind].num_frames, formula="segments")
+    )
+    opened = open_tower(
+        options.tower,
+        kind=kind,
+        layers=options.layers,
+        num_frames=sampling.num_frames or sampling.max_frames or KINDS[kind].num_frames,
+        fit=options.fit,
+    )
+    return Extraction(_exactly(opened, options), sampling)
+
+
+def _videolm_folder(name: str) -> Path | None:
+    """The folder of a whole model; None when the name means a tower alone."""
+    if is_videolm(Path(name)):
+        return Path(name)
+    if ":" in name or name.endswith(".nemo"):
+        return find_model(name).checkpoint.folder
+    return None
+
+
+def _check_left_out(options: FeatureOptions) -> None:
+    if options.kind is not None or options.layers:
+        given = "--kind" if options.kind is not None else "--layers"
+        raise UsageError(
+            f"{given} was given, and {options.tower} has its own.",
+            hint="A whole model says which features it reads. Leave the flag away.",
+        )
+
+
+def _exactly(tower: FeatureTower, options: FeatureOptions) -> FeatureTower:
+    if options.exact_frames is None:
+        return tower
+    return replace(tower, exact_frames=options.exact_frames)

@@ -1,0 +1,206 @@
+"""Features as the pickles of Video-ChatGPT and its Breakfast fork, read without running them.
+
+A pickle holds one numpy array: float16[100 + S, D] of spatio-temporal rows, float16[T, D] of class
+tokens, or float16[T, L, D] of class tokens of every layer (file names ending in ``_all``).
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kinema.datasets.samples import FEATURES_SUFFIX
+from kinema.errors import NotMedia, UnsafeModel, UsageError
+from kinema.ledger import whole_file
+from kinema.models.videolm.features import FeaturesHeader, load_features, save_features
+from kinema.models.videolm.kinds import KINDS
+from kinema.tasks.features.job import INDEX
+from kinema.types import FeatureKind
+
+IN_PLACE = "{folder}/{video}"
+"""The name of a file that stays where it is, but for its ending."""
+_TEMPORAL_ROWS = 100
+_PICKLE_PROTOCOL = 4
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Bytes, as old pickle protocols write them."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes in {encoding}")
+    return codecs.encode(text, "latin1")
+
+
+_RECONSTRUCT = np.empty(0).__reduce__()[0]
+_FROM_BUFFER = np.empty(0).__reduce_ex__(5)[0]
+_SAFE: Mapping[tuple[str, str], Any] = {
+    ("_codecs", "encode"): _encode,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy.core.numeric", "_frombuffer"): _FROM_BUFFER,
+    ("numpy._core.numeric", "_frombuffer"): _FROM_BUFFER,
+}
+"""All that a pickled array is made of."""
+
+
+class _ArraysOnly(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _SAFE[module, name]
+        except KeyError:
+            raise UnsafeModel(
+                f"The pickle asks for {module}.{name}, which is no array.",
+                hint="Do not load it. A features file of Video-ChatGPT holds one array.",
+            ) from None
+
+
+def read_pickle(path: Path) -> NDArray[Any]:
+    """The array of one pickle: float[N, D] or float[N, L, D].
+
+    Raises:
+        UnsafeModel: it holds anything but an array of numbers.
+        NotMedia: it is damaged or no pickle.
+    """
+    try:
+        with path.open("rb") as file:
+            found = _ArraysOnly(file).load()
+    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, TypeError, ValueError,
+            KeyError, OSError) as problem:  # fmt: skip
+        raise NotMedia(
+            f"{path.name} is no pickle, or ends early.", hint="Copy it again."
+        ) from problem
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
+        raise UnsafeModel(
+            f"{path.name} holds a {type(found).__name__} and no array of numbers.",
+            hint="Give a features file of Video-ChatGPT.",
+        )
+    if found.ndim not in (2, 3):
+        raise NotMedia(
+            f"{path.name} holds an array of shape {list(found.shape)}.",
+            hint="Features are [rows, width] or [frames, layers, width].",
+        )
+    return found
+
+
+def write_pickle(path: Path, rows: NDArray[Any]) -> None:
+    """Write one array as the fork's scripts read it; whole or not at all."""
+    with whole_file(path) as draft, draft.open("wb") as file:
+        pickle.dump(rows, file, protocol=_PICKLE_PROTOCOL)
+
+
+def convert_folder(
+    source: Path, target: Path, *, kind: FeatureKind | None, tower: str, name: str = IN_PLACE
+) -> int:
+    """Turn a folder of pickles into features files, or the other way round.
+
+    Returns:
+        How many files were written.
+
+    Raises:
+        UsageError: the folder holds neither, or both.
+    """
+    pickles = sorted(source.rglob("*.pkl"))
+    files = sorted(source.rglob(f"*{FEATURES_SUFFIX}"))
+    if bool(pickles) == bool(files):
+        what = "both .pkl and features files" if pickles else "neither .pkl nor features files"
+        raise UsageError(f"{source} holds {what}.", hint="Give a folder of one of them.")
+    for path in pickles:
+        _to_features(path, target / path.relative_to(source), kind, tower)
+    fields = _fields(source) if files else {}
+    names = [path.relative_to(source).as_posix() for path in files]
+    targets = {_name(name, written, fields.get(written, {})): written for written in names}
+    if len(targets) < len(names):
+        raise UsageError(
+            f"--name {name} calls several videos the same.", hint="Add a field: {video}_{camera}"
+        )
+    for made, written in targets.items():
+        _to_pickle(source / written, target / f"{made}.pkl")
+    return len(pickles) + len(files)
+
+
+def _to_features(path: Path, target: Path, kind: FeatureKind | None, tower: str) -> None:
+    rows = read_pickle(path)
+    kind = kind or _kind_of(rows, tower)
+    rows = rows if rows.ndim == 3 else rows[:, None]
+    row = KINDS[kind]
+    header = FeaturesHeader(
+        tower=tower,
+        select_layers=(row.layer,) if row.layer is not None else tuple(range(rows.shape[1])),
+        select_feature=row.select_feature,
+        post_layernorm=row.post_layernorm,
+        pooling=row.pooling,
+        num_frames=_num_frames(rows, kind),
+        source=path.stem,
+    )
+    target = target.with_suffix(FEATURES_SUFFIX)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_features(target, torch.from_numpy(np.ascontiguousarray(rows)), header)
+
+
+def _kind_of(rows: NDArray[Any], tower: str) -> FeatureKind:
+    """What the shape says; pickles say nothing else about themselves."""
+    if rows.ndim == 3:
+        return "layers"
+    grid_rows, _, grid_columns = tower.rpartition(" ")[2].partition("x")
+    if grid_rows.isdigit() and grid_columns.isdigit():
+        spatial = int(grid_rows) * int(grid_columns)
+        if len(rows) == _TEMPORAL_ROWS + spatial:
+            return "spatio_temporal"
+        if len(rows) % spatial:
+            return "cls"
+    raise UsageError(
+        f"{len(rows)} rows can be more than one kind.",
+        hint=f"Say which: --kind {', '.join(get_args(FeatureKind))}.",
+    )
+
+
+def _num_frames(rows: NDArray[Any], kind: FeatureKind) -> int:
+    if kind != "spatio_temporal":
+        return len(rows)
+    # Rows of absent frames are zero.
+    return max(1, int(rows[:_TEMPORAL_ROWS].reshape(_TEMPORAL_ROWS, -1).any(axis=1).sum()))
+
+
+def _to_pickle(path: Path, target: Path) -> None:
+    rows, header = load_features(path)
+    array = rows.to(torch.float16).numpy()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_pickle(target, array[:, 0] if len(header.select_layers) == 1 else array)
+
+
+def _fields(source: Path) -> dict[str, dict[str, str]]:
+    """The fields that a pattern found, by features file, out of the folder's list."""
+    index = source / INDEX
+    if not index.is_file():
+        return {}
+    records = [json.loads(line) for line in index.read_text(encoding="utf-8").splitlines()]
+    return {
+        file: {key: value for key, value in record.items() if isinstance(value, str)}
+        | {"variant": variant}
+        for record in records
+        for variant, file in record.get("features", {}).items()
+    }
+
+
+def _name(template: str, written: str, fields: Mapping[str, str]) -> str:
+    """What the fork calls a video: ``{video}_{camera}``; the variant goes behind the video."""
+    path = Path(written).with_suffix("")
+    variant = fields.get("variant", "")
+    video = Path(path.name.removesuffix(f".{variant}") if variant else path.name).stem
+    named = {**fields, "video": f"{video}_{variant}" if variant else video}
+    named |= {"folder": path.parent.as_posix()}
+    try:
+        return template.format_map(named)
+    except (KeyError, ValueError, IndexError) as problem:
+        raise UsageError(
+            f"--name {template} asks for {problem}.", hint=f"Known are: {', '.join(named)}."
+        ) from None
