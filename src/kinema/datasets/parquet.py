@@ -1,0 +1,31 @@
+"""Rows of Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pyarrow import ArrowInvalid, parquet
+
+from kinema.datasets.rows import DataRow
+from kinema.errors import UsageError
+
+_ROWS_AT_ONCE = 64
+
+
+def read_parquet(path: Path) -> Iterator[DataRow]:
+    """The rows of one file, a few in memory at a time.
+
+    Raises:
+        UsageError: it is no Parquet file.
+    """
+    try:
+        file = parquet.ParquetFile(path)
+    except ArrowInvalid as problem:
+        raise UsageError(f"{path.name} is no Parquet file.", hint="Check the file.") from problem
+    with file:
+        number = 0
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+            for value in batch.to_pylist():
+                number += 1
+                yield DataRow(number, value)

@@ -1,0 +1,117 @@
+"""Rows of data files with the line each begins on: .jsonl, .json, Parquet, folders of these."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kinema.errors import UsageError
+from kinema.lazy import Row as TableRow
+from kinema.lazy import Table
+
+FORMATS = Table(
+    "data file format",
+    {
+        ".jsonl": TableRow("kinema.datasets.rows:read_jsonl", summary="one JSON object a line"),
+        ".json": TableRow("kinema.datasets.rows:read_json", summary="a JSON list"),
+        ".parquet": TableRow(
+            "kinema.datasets.parquet:read_parquet",
+            needs=("pyarrow",),
+            install="pip install pyarrow",
+            summary="Hugging Face's file of a data set",
+        ),
+    },
+)
+
+
+@dataclass(frozen=True)
+class DataRow:
+    """One row as it was written."""
+
+    line: int
+    """Where it begins, counted from one; of Parquet, the row."""
+    value: Any
+    error: str = ""
+    """Why there is no value."""
+
+
+def read_rows(path: Path) -> Iterator[DataRow]:
+    """The rows of a data file, or of a folder with ``metadata.jsonl`` or Parquet files.
+
+    Raises:
+        UsageError: there is no such file, or not even its frame can be read.
+        MissingPackage: Parquet, and pyarrow is not installed.
+    """
+    for file in _files(path):
+        read: Callable[[Path], Iterator[DataRow]] = FORMATS.load(file.suffix)
+        yield from read(file)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    named = path / "metadata.jsonl"
+    found = [named] if named.is_file() else sorted(path.rglob("*.parquet"))
+    if not found:
+        raise UsageError(
+            f"There is no data file {path}.",
+            hint=f"Give a file ({', '.join(FORMATS)}), or a folder with Parquet files.",
+        )
+    return found
+
+
+def read_jsonl(path: Path) -> Iterator[DataRow]:
+    """One row a line; empty lines are none."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield _parsed(line, number)
+
+
+def _parsed(line: str, number: int) -> DataRow:
+    try:
+        return DataRow(number, json.loads(line))
+    except ValueError as problem:
+        return DataRow(number, None, f"This is no JSON: {problem}.")
+
+
+def read_json(path: Path) -> Iterator[DataRow]:
+    """The items of a list, each with the line it begins on.
+
+    Raises:
+        UsageError: the file is no JSON list.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    decoder = json.JSONDecoder()
+    at = line = 0
+    for place in _items(path, text):
+        line += text.count("\n", at, place)
+        at = place
+        yield DataRow(line + 1, decoder.raw_decode(text, place)[0])
+
+
+def _items(path: Path, text: str) -> Iterator[int]:
+    """Where each item of a JSON list begins."""
+    decoder = json.JSONDecoder()
+    place = _skip(text, 0)
+    if text[place : place + 1] != "[":
+        raise UsageError(f"{path.name} is no JSON list.", hint="Put the rows into [ ].")
+    place = _skip(text, place + 1)
+    while text[place : place + 1] != "]":
+        try:
+            _, end = decoder.raw_decode(text, place)
+        except ValueError as problem:
+            raise UsageError(f"{path.name} is not JSON: {problem}.", hint="Repair it.") from None
+        yield place
+        place = _skip(text, end)
+        if text[place : place + 1] == ",":
+            place = _skip(text, place + 1)
+
+
+def _skip(text: str, place: int) -> int:
+    while text[place : place + 1].isspace():
+        place += 1
+    return place

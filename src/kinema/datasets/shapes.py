@@ -1,0 +1,183 @@
+"""The shapes that training data comes in, each turned into a conversation.
+
+``chat`` is kinema's own: messages whose parts name their media. ``conversations`` is LLaVA's and
+ShareGPT's; ``messages`` puts media into columns beside the messages (LLaMA-Factory, ms-swift);
+``dataset`` is a Hugging Face data set with a ``Video()`` column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from kinema.datasets.chat_json import Supply, conversation_from_json, media_source
+from kinema.errors import UnknownName, UsageError
+from kinema.messages import Conversation, ImagePart, Message, Part, Role, TextPart, VideoPart
+
+Shape = Literal["chat", "conversations", "messages", "dataset"]
+
+TITLES: Mapping[Shape, str] = {
+    "chat": "kinema's own: messages whose parts name their media",
+    "conversations": "LLaVA or ShareGPT: conversations of human and gpt, <video> tags",
+    "messages": "messages with a column of videos (LLaMA-Factory, ms-swift), <video> tags",
+    "dataset": "a Hugging Face data set with a Video() column",
+}
+
+_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "video": ("videos", "video", "file_name"),
+    "image": ("images", "image"),
+}
+_TAG = re.compile(r"\s*<(video|image)>\s*")
+_ROLES: Mapping[str, Role] = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bard": "assistant",
+    "assistant": "assistant",
+    "model": "assistant",
+    "system": "system",
+}
+_FOLDER = re.compile(r"\{(?:video|image)_folder\}/*")
+"""NeVA's placeholder for the folder that paths are relative to."""
+
+
+def shape_of(row: Any) -> Shape:
+    """Which shape a row has.
+
+    Raises:
+        UsageError: none that is known.
+    """
+    if not isinstance(row, Mapping):
+        raise UsageError("The row is no JSON object.", hint="Write one object a sample.")
+    columns = [row.get(name) for names in _COLUMNS.values() for name in names]
+    if "file_name" in row or any(_is_column(value) for value in columns):
+        return "dataset"
+    if "conversations" in row:
+        return "conversations"
+    if "messages" in row:
+        beside = any(name in row for names in _COLUMNS.values() for name in names)
+        return "messages" if beside or _wants_media(row["messages"]) else "chat"
+    raise UsageError(
+        f"The row has {', '.join(map(str, row)) or 'no field'}.",
+        hint="Known are: messages, or conversations with video.",
+    )
+
+
+def _is_column(value: Any) -> bool:
+    """True for what Hugging Face's ``Video()`` becomes: path and bytes, or a list of those."""
+    one = value[0] if isinstance(value, list) and value else value
+    return isinstance(one, Mapping) and {"bytes", "path"} <= set(one)
+
+
+def _wants_media(messages: Any) -> bool:
+    """True for tags in a content that is words, and for parts that name no medium."""
+    contents = [m.get("content") for m in messages or () if isinstance(m, Mapping)]
+    tagged = any(isinstance(content, str) and _TAG.search(content) for content in contents)
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return tagged or {"type": "video"} in parts or {"type": "image"} in parts
+
+
+def conversation_of(row: Mapping[str, Any], folder: Path) -> Conversation:
+    """The conversation of a row of any shape; relative paths start at ``folder``.
+
+    Raises:
+        UsageError: says what is wrong with the row.
+    """
+    shape = shape_of(row)
+    if shape == "chat":
+        return conversation_from_json(row["messages"], folder)
+    media = _Media(row, folder)
+    if row.get("conversations") is not None:
+        conversation = Conversation(tuple(_turns(row, media)))
+    else:
+        conversation = _from_messages(row, folder, media)
+    media.check_all_taken()
+    return conversation
+
+
+class _Media:
+    """The media of a row, handed out in order as tags ask for them."""
+
+    def __init__(self, row: Mapping[str, Any], folder: Path) -> None:
+        self._folder = folder
+        self._given = {kind: _listed(row, names) for kind, names in _COLUMNS.items()}
+        self._taken = dict.fromkeys(_COLUMNS, 0)
+
+    def take(self, kind: str) -> Any:
+        self._taken[kind] += 1
+        if self._taken[kind] > len(self._given[kind]):
+            return None
+        return self.source(self._given[kind][self._taken[kind] - 1])
+
+    def supply(self, kind: str) -> Supply:
+        while (source := self.take(kind)) is not None:
+            yield source
+
+    def source(self, value: Any) -> Any:
+        if isinstance(value, str):
+            value = _FOLDER.sub("", value)
+        return media_source(value, self._folder)
+
+    def check_all_taken(self) -> None:
+        for kind, given in self._given.items():
+            if self._taken[kind] != len(given):
+                raise UsageError(
+                    f"The row has {self._taken[kind]} <{kind}> and names {len(given)}.",
+                    hint=f"Write one <{kind}> for each {kind}, where it belongs.",
+                )
+
+
+def _listed(row: Mapping[str, Any], names: tuple[str, ...]) -> list[Any]:
+    values = [row[name] for name in names if row.get(name)]
+    if not values:
+        return []
+    return values[0] if isinstance(values[0], list) else [values[0]]
+
+
+def _turns(row: Mapping[str, Any], media: _Media) -> Iterator[Message]:
+    if row.get("system"):
+        yield Message("system", (TextPart(str(row["system"])),))
+    turns = row["conversations"]
+    if not isinstance(turns, list) or not turns:
+        raise UsageError("`conversations` is no list of turns.", hint='{"from", "value"} each.')
+    for turn in turns:
+        if not isinstance(turn, Mapping) or not {"from", "value"} <= set(turn):
+            raise UsageError("A turn has no from and value.", hint='{"from", "value"} each.')
+        if turn["from"] not in _ROLES:
+            raise UnknownName("role", str(turn["from"]), _ROLES)
+        role = _ROLES[turn["from"]]
+        yield Message(role, _parts(str(turn["value"]), role, media.take))
+
+
+def _from_messages(row: Mapping[str, Any], folder: Path, media: _Media) -> Conversation:
+    if row.get("messages") is None:
+        raise UsageError("The row has neither messages nor conversations.", hint="Add one.")
+    read = conversation_from_json(
+        row["messages"], folder, videos=media.supply("video"), images=media.supply("image")
+    )
+    pairs = zip(read.messages, row["messages"], strict=True)
+    return Conversation(tuple(_with_tags(message, raw, media) for message, raw in pairs))
+
+
+def _with_tags(message: Message, raw: Mapping[str, Any], media: _Media) -> Message:
+    """The message with tags turned into parts, where its content is words."""
+    if not isinstance(raw["content"], str):
+        return message
+    return Message(message.role, _parts(raw["content"], message.role, media.take))
+
+
+def _parts(text: str, role: Role, take: Callable[[str], Any]) -> tuple[Part, ...]:
+    """Words and media of one turn; blanks around a tag are the template's business."""
+    if role != "user":
+        return (TextPart(text),)
+    pieces = _TAG.split(text)  # words, kind, words, kind, words …
+    parts: list[Part] = []
+    for place, piece in enumerate(pieces):
+        if place % 2 == 0:
+            parts += [TextPart(piece)] if piece or len(pieces) == 1 else []
+        elif (source := take(piece)) is not None:
+            parts.append(VideoPart(source) if piece == "video" else ImagePart(source))
+    return tuple(parts)
