@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from kinema.models.importers.parts import without_bars
 from kinema.models.videolm import VideoLMConfig
 from kinema.models.videolm.features import FeaturesHeader, save_features
 from kinema.tasks.train import train
@@ -23,7 +24,8 @@ ANSWERS = ("tea", "a spoon of sugar", "stir it, then drink it slowly while it is
 def make_language_model(folder: Path, **settings: Any) -> Path:
     """A LLaMA of random weights that reads bytes."""
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(vocab_size=262, **TEXT | settings)).save_pretrained(folder)
+    with without_bars():
+        LlamaForCausalLM(LlamaConfig(vocab_size=262, **TEXT | settings)).save_pretrained(folder)
     make_byte_tokenizer().save_pretrained(folder)
     return folder
 

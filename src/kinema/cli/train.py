@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from kinema.cli.output import put, put_record, say
+from kinema.engines import rank
 from kinema.errors import UsageError
 from kinema.lazy import load
 from kinema.tasks.train import train as run
@@ -72,6 +73,8 @@ def train(
     if _left(words):
         raise UsageError(f"{words[0]!r} was not understood.", hint="Write --flag=False for False.")
     done = run(settings, say=say)
+    if rank() > 0:
+        return
     record = {
         "output": str(done.folder),
         "steps": done.steps,

@@ -108,6 +108,12 @@ class ExampleMaker:
 
     def _text(self, conversation: Conversation, media: Sequence[Medium]) -> Example:
         script = write_script(conversation, family=self._family, checkpoint=self._checkpoint)
+        written = script.text.count("<video>") + script.text.count("<image>")
+        if written != len(media):
+            raise UsageError(
+                f"The template writes {written} media and the sample has {len(media)}.",
+                hint="Each medium stands in a user's turn; `plain` wants exactly one.",
+            )
         times = [m.seconds for m in media if m.kind == "video"]
         counts = [m.num_frames for m in media]
         expanded = self._processor.expand(script.pieces, counts, times)

@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from kinema.ledger import write_lines
 from kinema.training.plot import plot_losses
+from kinema.training.results import keep_weights
 
 LOG, PLOT = "log.jsonl", "loss.png"
 
@@ -53,7 +54,9 @@ class Journal(TrainerCallback):  # type: ignore[misc]
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Draw the curve so far."""
+        """Draw the curve so far; the checkpoint is no model that could be loaded alone."""
+        if state.is_world_process_zero:
+            keep_weights(self._folder / f"checkpoint-{state.global_step}")
         self._plot(state)
 
     def on_train_end(

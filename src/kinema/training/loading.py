@@ -6,18 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
-from transformers.utils import logging as transformers_logging
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    BitsAndBytesConfig,
+)
 
 import kinema.models.videolm  # noqa: F401  (tells the Auto classes about VideoLM)
 from kinema.errors import ModelError
 from kinema.families.weights import check_weights
+from kinema.models.importers.parts import without_bars
 from kinema.models.importers.weights import read_weights
 from kinema.training.settings import TrainSettings
 from kinema.training.stages import CONNECTOR, apply_stage
 
 _WHOLE = ("full", "layers")
 """Stages whose language model learns in its own weights, which float16 would round away."""
+
+
+def load_config(folder: Path) -> Any:
+    """The configuration of a model folder."""
+    return AutoConfig.from_pretrained(folder)
 
 
 def load_processor(folder: Path) -> Any:
@@ -58,13 +68,8 @@ def load_base(folder: Path, *, dtype: torch.dtype, quantise: bool = False) -> An
             bnb_4bit_compute_dtype=dtype,
             llm_int8_skip_modules=[*CONNECTOR, "vision_tower", "lm_head"],
         )
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
+    with without_bars():
         return AutoModelForImageTextToText.from_pretrained(folder, **arguments)
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
 
 
 def load_projector(model: Any, path: Path) -> None:

@@ -14,8 +14,11 @@ from safetensors.torch import load_file, save_file
 from transformers import Trainer
 
 from kinema.errors import ModelNotFound, UsageError
+from kinema.families.templates import template_named
+from kinema.models.importers.parts import read_tokenizer, without_bars
 from kinema.training.loading import load_base
-from kinema.training.settings import TrainSettings, from_flat
+from kinema.training.settings import from_flat
+from kinema.training.stages import old_names
 
 SETTINGS, BASE, RESULT = "settings.yaml", "base.json", "trained"
 What = Literal["projector", "adapter", "model"]
@@ -29,9 +32,15 @@ def save_result(trainer: Trainer, run: Path) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     trainer.save_model(str(draft))
     if trainer.args.should_save:
-        (draft / "training_args.bin").unlink(missing_ok=True)
+        keep_weights(draft)
         shutil.rmtree(run / RESULT, ignore_errors=True)
         draft.replace(run / RESULT)
+
+
+def keep_weights(folder: Path) -> None:
+    """Remove what would make a folder of a few weights look like a whole model."""
+    for name in ("config.json", "generation_config.json", "training_args.bin", "README.md"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def merge(run: Path, target: Path, *, dtype: str = "auto") -> Path:
@@ -52,11 +61,18 @@ def merge(run: Path, target: Path, *, dtype: str = "auto") -> Path:
     model = load_base(base, dtype=chosen)
     stored = model.dtype
     if (weights / _ADAPTER).is_file():
-        model = PeftModel.from_pretrained(model, str(weights)).merge_and_unload()
+        with old_names():
+            model = PeftModel.from_pretrained(model, str(weights)).merge_and_unload()
     else:
         _fill(model, weights)
-    model.to(stored).save_pretrained(target, max_shard_size=_LARGEST_SHARD)
+    settings = from_flat(yaml.safe_load((home / SETTINGS).read_text(encoding="utf-8")))
+    if settings.data.num_frames is not None:
+        model.config.kinema_sampling = {"num_frames": settings.data.num_frames}
+    with without_bars():
+        model.to(stored).save_pretrained(target, max_shard_size=_LARGEST_SHARD)
     _copy_small_files(base, target)
+    if settings.model.conv_mode is not None:
+        _write_template(settings.model.conv_mode, target)
     return target
 
 
@@ -77,11 +93,6 @@ def export(run: Path, target: Path, *, what: What) -> Path:
     if what == "adapter":
         return _export_adapter(weights, target)
     return _export_projector(weights, target)
-
-
-def run_settings(run: Path) -> TrainSettings:
-    """The settings that a run was made with."""
-    return from_flat(yaml.safe_load((run / SETTINGS).read_text(encoding="utf-8")))
 
 
 def _export_adapter(weights: Path, target: Path) -> Path:
@@ -161,3 +172,11 @@ def _copy_small_files(base: Path, target: Path) -> None:
     for file in base.iterdir():
         if file.is_file() and file.name != "config.json" and not file.name.endswith(weights):
             shutil.copyfile(file, target / file.name)
+
+
+def _write_template(name: str, target: Path) -> None:
+    tokenizer = read_tokenizer(target)
+    template = template_named(name).with_ends(
+        bos=tokenizer.bos_token or "<s>", eos=tokenizer.eos_token or "</s>"
+    )
+    (target / "chat_template.jinja").write_text(template.jinja, encoding="utf-8")

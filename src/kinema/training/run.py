@@ -15,12 +15,13 @@ from kinema.errors import UsageError
 from kinema.families import Checkpoint, Family
 from kinema.ledger import write_atomically
 from kinema.messages import Conversation
+from kinema.models.importers.parts import without_bars
 from kinema.training.arguments import training_arguments
 from kinema.training.batch import Collate, Rows
 from kinema.training.checkpoints import chosen_checkpoint, tidy
 from kinema.training.examples import ExampleMaker
 from kinema.training.journal import Journal
-from kinema.training.loading import load_learner, load_processor
+from kinema.training.loading import load_config, load_learner, load_processor
 from kinema.training.memory import spare_memory
 from kinema.training.packing import pack
 from kinema.training.results import BASE, SETTINGS, save_result
@@ -85,7 +86,7 @@ def train(
     tell = say if is_first else (lambda _: None)
     run = settings.loop.output_dir
     processor = load_processor(folder)
-    config = checkpoint_config(folder)
+    config = load_config(folder)
     _check_packing(settings, config)
     maker = ExampleMaker(
         processor,
@@ -114,17 +115,10 @@ def train(
             callbacks=[Journal(run, tell)],
         )
         trainer.remove_callback(PrinterCallback)
-        done = trainer.train(resume_from_checkpoint=str(start) if start else None)
-    if is_first or settings.loop.fsdp:
-        save_result(trainer, run)
+        with without_bars():
+            done = trainer.train(resume_from_checkpoint=str(start) if start else None)
+            save_result(trainer, run)
     return Trained(run, trainer.state.global_step, done.training_loss, found.tokens)
-
-
-def checkpoint_config(folder: Path) -> Any:
-    """The configuration of a `VideoLM` folder."""
-    from transformers import AutoConfig  # noqa: PLC0415
-
-    return AutoConfig.from_pretrained(folder)
 
 
 def _rows(

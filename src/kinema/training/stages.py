@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -59,6 +61,14 @@ def keep_what_learns(model: nn.Module) -> None:
     model.register_state_dict_post_hook(drop)  # type: ignore[no-untyped-call]
 
 
+@contextmanager
+def old_names() -> Iterator[None]:
+    """PEFT asks transformers for something by a name that transformers calls old."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        yield
+
+
 def _projector(model: Any, _: StageSettings) -> Any:
     _parameters(model, _in(CONNECTOR))
     return model
@@ -98,7 +108,8 @@ def _adapters(model: Any, settings: StageSettings) -> Any:
         target_modules=_targets(model, settings.lora_target_modules),
         modules_to_save=[name for name in whole if _has_weights(getattr(model, name))],
     )
-    return get_peft_model(model, config)
+    with old_names():
+        return get_peft_model(model, config)
 
 
 def _targets(model: Any, wanted: Iterable[str]) -> str:

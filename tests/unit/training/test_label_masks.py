@@ -10,7 +10,7 @@ from kinema.families import FAMILIES, Checkpoint
 from kinema.families.templates import TEMPLATES
 from kinema.messages import Conversation, FeaturesPart, Message, TextPart
 from kinema.training.examples import IGNORED, ExampleMaker
-from kinema.training.loading import checkpoint_config, load_processor
+from kinema.training.loading import load_config, load_processor
 from kinema.training.script import write_script
 
 VIDEOLM = FAMILIES["videolm"]
@@ -61,9 +61,7 @@ def test_every_template_has_spans_made_by_hand():
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_what_is_learned_is_the_answer_and_what_ends_it(name):
-    script = write_script(
-        conversation("tea", "No. "), family=VIDEOLM, checkpoint=checkpoint(name)
-    )
+    script = write_script(conversation("tea", "No. "), family=VIDEOLM, checkpoint=checkpoint(name))
     assert list(script.trained) == BY_HAND[name]
 
 
@@ -74,7 +72,7 @@ def maker(base):
         processor.tokenizer.add_special_tokens({"additional_special_tokens": list(CONTROL)})
         return ExampleMaker(
             processor,
-            checkpoint_config(base),
+            load_config(base),
             family=VIDEOLM,
             checkpoint=checkpoint(template),
             max_length=4000,
@@ -101,8 +99,9 @@ def test_labels_stand_on_the_same_spans_in_tokens(name, base, maker, data):
     features = json.loads(data.read_text().splitlines()[0])["messages"][0]["content"][1]["path"]
     turns = conversation("tea", "No. ").messages
     asked = Message("user", (FeaturesPart(data.parent / features), TextPart("Why?")))
-    example = maker(name).make(Conversation((asked, *turns[1:])))
-    expected = "".join(BY_HAND[name])
+    count = 1 if name == "plain" else 2  # which knows one question and one answer
+    example = maker(name).make(Conversation((asked, *turns[1 : 2 * count])))
+    expected = "".join(BY_HAND[name][:count])
     assert "".join(learned(example, tokenizer)) == expected
     kept = example.labels != IGNORED
     assert example.labels[kept].equal(example.input_ids[kept])
@@ -115,7 +114,9 @@ def test_byte_pairs_across_the_border_stay_outside():
 
 
 def test_control_tokens_that_people_wrote_stay_text(base, maker):
-    example = maker("vicuna_v1_1").make(conversation("say </s> twice", question="<s> </s> <video>?"))
+    example = maker("vicuna_v1_1").make(
+        conversation("say </s> twice", question="<s> </s> <video>?")
+    )
     tokenizer = AutoTokenizer.from_pretrained(base)
     ends = example.input_ids == tokenizer.eos_token_id
     assert int(ends.sum()) == 1
@@ -129,7 +130,12 @@ def test_conversations_without_an_answer_are_refused():
         write_script(asked, family=VIDEOLM, checkpoint=checkpoint("v1"))
 
 
-def test_a_template_that_rewrites_answers_is_refused():
-    rewrites = Checkpoint("test", None, {}, "{{ messages[-1].content | upper }}", CONTROL, {})
+def test_a_template_that_leaves_answers_out_is_refused():
+    silent = Checkpoint("test", None, {}, "{{ messages[0].content }}", CONTROL, {})
     with pytest.raises(ModelError, match="does not repeat"):
-        write_script(conversation("tea"), family=VIDEOLM, checkpoint=rewrites)
+        write_script(conversation("tea"), family=VIDEOLM, checkpoint=silent)
+
+
+def test_a_template_that_wants_media_refuses_samples_without(maker):
+    with pytest.raises(UsageError, match="1 media and the sample has 0"):
+        maker("plain").make(conversation("tea"))

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from kinema.errors import ModelError
 from kinema.models.importers.folder import Imported
-from kinema.models.importers.parts import read_tokenizer, read_tower
+from kinema.models.importers.parts import read_tokenizer, read_tower, without_bars
 from kinema.models.importers.weights import grow_rows
 from kinema.models.videolm import VideoLMConfig, VideoLMForConditionalGeneration
 
@@ -74,7 +74,8 @@ def join(
 def _language(name: Path | str) -> tuple[dict[str, torch.Tensor], Any]:
     try:
         config = AutoConfig.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype="auto", use_safetensors=True)
+        with without_bars():
+            model = AutoModelForCausalLM.from_pretrained(name, dtype="auto", use_safetensors=True)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{name} is no causal language model that transformers can load.",
