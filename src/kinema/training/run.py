@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from transformers import PrinterCallback, Trainer
+from transformers import PrinterCallback, Trainer, set_seed
 
 from kinema.errors import UsageError
 from kinema.families import Checkpoint, Family
@@ -98,6 +98,7 @@ def train(
     rows, found = _rows(learned, maker, settings, tell)
     measured_rows = _rows(measured, maker, settings, tell)[0] if measured else None
     start = _start(settings, run, is_first=is_first)
+    set_seed(settings.loop.seed)  # new weights of adapters come from it
     with spare_memory(settings, uses_videos=settings.data.features_folder is None):
         model = load_learner(folder, settings)
         if settings.stage.stage in ("projector", "layers", "full"):
