@@ -123,12 +123,8 @@ def prepare(
     family = _without_video_beside_images(conversation, family)
     _require_one_length(conversation, family)
     _require_features_alone(conversation)
-    family, template = _choose_template(family, checkpoint)
     media = tuple(_media(conversation, family))
-    guard = _Guard(_control_strings(family, checkpoint))
-    messages = [_template_message(message, family, guard) for message in conversation.messages]
-    text = render(template, messages, special_tokens=checkpoint.special_tokens or {})
-    prompt = Prompt(text, tuple(guard.literals))
+    prompt = write(conversation, family=family, checkpoint=checkpoint)
     return Request(
         request_id,
         prompt,
@@ -137,6 +133,31 @@ def prepare(
         conversation,
         tuple(_features(conversation)),
     )
+
+
+def write(
+    conversation: Conversation,
+    *,
+    family: Family,
+    checkpoint: Checkpoint,
+    add_generation_prompt: bool = True,
+) -> Prompt:
+    """The conversation as its template writes it: a prompt, or finished as training sees it.
+
+    Raises:
+        ModelError: the checkpoint ships no usable template and the family has none.
+    """
+    conversation = _with_system(conversation, family)
+    family, template = _choose_template(family, checkpoint)
+    guard = _Guard(_control_strings(family, checkpoint))
+    messages = [_template_message(message, family, guard) for message in conversation.messages]
+    text = render(
+        template,
+        messages,
+        special_tokens=checkpoint.special_tokens or {},
+        add_generation_prompt=add_generation_prompt,
+    )
+    return Prompt(text, tuple(guard.literals))
 
 
 def _with_system(conversation: Conversation, family: Family) -> Conversation:

@@ -30,6 +30,9 @@ COMMANDS = Table(
         "eval list": Row("kinema.cli.eval:list_benchmarks", summary="List the benchmarks."),
         "eval rescore": Row("kinema.cli.eval:rescore", summary="Score predictions again."),
         "eval compare": Row("kinema.cli.eval:compare", summary="Compare two runs."),
+        "train": Row("kinema.cli.train:train", summary="Train a model on chat data."),
+        "train merge": Row("kinema.cli.train:merge", summary="Make a whole model of a run."),
+        "train export": Row("kinema.cli.train:export", summary="Take a part out of a run."),
         "models": Row("kinema.cli.models:models", summary="List model families and engines."),
         "models convert": Row(
             "kinema.cli.convert:convert", summary="Turn released files into safetensors."

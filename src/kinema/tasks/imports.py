@@ -52,7 +52,7 @@ def import_checkpoint(family: Family, path: Path, parts: CheckpointParts) -> Pat
         ModelError: the checkpoint or one of its parts cannot be used.
     """
     folder = cache_dir() / "imported" / f"{family.name}-{_key(family, path, parts)}"
-    with _alone(folder):
+    with alone(folder):
         if not (folder / "config.json").is_file():
             convert_checkpoint(family, path, parts, folder)
     return folder
@@ -76,7 +76,7 @@ def convert_checkpoint(family: Family, path: Path, parts: CheckpointParts, folde
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """No other process makes this folder meanwhile; waits for one that does."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
@@ -88,11 +88,12 @@ def _key(family: Family, path: Path, parts: CheckpointParts) -> str:
     """Changes when a file of the checkpoint does."""
     named = {name: str(value) for name, value in asdict(parts).items() if value is not None}
     sources = [path, *(Path(value) for value in named.values())]
-    stamps = [stamp for source in sources for stamp in _stamps(source)]
-    return fingerprint({"importer": family.importer, "by": __version__} | named | {"files": stamps})
+    found = [stamp for source in sources for stamp in stamps(source)]
+    return fingerprint({"importer": family.importer, "by": __version__} | named | {"files": found})
 
 
-def _stamps(source: Path) -> Iterator[list[str | int]]:
+def stamps(source: Path) -> Iterator[list[str | int]]:
+    """What changes when a file does, of every file of a folder or of one file."""
     if not source.exists():
         return
     for file in [source] if source.is_file() else sorted(source.iterdir()):

@@ -10,10 +10,10 @@ import torch
 
 from kinema.engines.clips import shown_pixels, video_metadata
 from kinema.engines.hf.errors import translated
-from kinema.engines.hf.literals import LiteralTokens
 from kinema.errors import ModelError
 from kinema.families import Family
 from kinema.messages import Media, Request
+from kinema.models.literals import LiteralTokens
 from kinema.types import Features
 
 Tensors = dict[str, Any]

@@ -12,9 +12,9 @@ from vllm import SamplingParams as VLLMSamplingParams
 from vllm.sampling_params import RequestOutputKind
 
 from kinema.engines.clips import shown_pixels, video_metadata
-from kinema.engines.hf.literals import LiteralTokens
 from kinema.families import Family
 from kinema.messages import Media, Request, SamplingParams
+from kinema.models.literals import LiteralTokens
 
 
 class PromptMaker:

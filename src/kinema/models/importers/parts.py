@@ -31,7 +31,8 @@ _PIXELS = ("size", "crop_size", "image_mean", "image_std", "do_center_crop", "re
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
+    """No progress bars of transformers meanwhile."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -65,7 +66,7 @@ def read_tower(name: str | Path, *, fit: str) -> Tower:
             raise ModelError(
                 f"{name} is a {kind}, and towers are CLIP or SigLIP.", hint="Give another tower."
             )
-        with _without_bars():
+        with without_bars():
             tower = _TOWERS[kind].from_pretrained(name)
         given = AutoImageProcessor.from_pretrained(name).to_dict()
     except (OSError, ValueError) as error:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,15 +112,32 @@ def load_features(path: Path | str) -> tuple[Tensor, FeaturesHeader]:
         MediaNotFound: there is no such file.
         NotMedia: it is no features file.
     """
+    with _features_file(path) as file:
+        return file.get_tensor("features"), _header((file.metadata() or {})["kinema"])
+
+
+@contextmanager
+def _features_file(path: Path | str) -> Iterator[Any]:
     if not Path(path).is_file():
         raise MediaNotFound(f"There is no features file {path}.", hint="Check the path.")
     try:
         with safe_open(path, framework="pt") as file:
-            return file.get_tensor("features"), _header((file.metadata() or {})["kinema"])
+            yield file
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise NotMedia(
             f"{path} is no features file of kinema.", hint="Write one with: kinema features"
         ) from error
+
+
+def read_header(path: Path | str) -> FeaturesHeader:
+    """How the features of a file came about, without reading them.
+
+    Raises:
+        MediaNotFound: there is no such file.
+        NotMedia: it is no features file.
+    """
+    with _features_file(path) as file:
+        return _header((file.metadata() or {})["kinema"])
 
 
 def read_features(path: Path | str) -> Features:

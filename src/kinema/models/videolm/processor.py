@@ -94,12 +94,28 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
         else:
             inputs = self._pixel_inputs(_flat(images), _flat(videos), wanted)
         seconds = seconds or _times(kwargs.get("video_metadata"))
-        runs = self._runs(wanted, inputs.get("num_frames", ()), seconds)
-        expanded = [self._expand(prompt, runs) for prompt in prompts]
+        expanded = self.expand(prompts, inputs.get("num_frames", ()), seconds)
         for name in ("do_sample_frames", "video_metadata", "input_data_format", "device"):
             kwargs.pop(name, None)
         kwargs.setdefault("add_special_tokens", self.add_special_tokens)
         return BatchFeature(data={**self.tokenizer(expanded, **kwargs), **inputs})
+
+    def expand(
+        self,
+        prompts: Sequence[str],
+        num_frames: Sequence[int] | Tensor,
+        seconds: Sequence[Sequence[float]] | None = None,
+    ) -> list[str]:
+        """The prompts with each placeholder written out as the tokens of its medium.
+
+        Args:
+            prompts: with ``<image>`` and ``<video>`` in them.
+            num_frames: frames of each medium, in the order of the placeholders.
+            seconds: presentation times of each video's frames, for ``time=timestamps``.
+        """
+        wanted = [found for prompt in prompts for found in self._placeholders(prompt)]
+        runs = self._runs(wanted, num_frames, seconds)
+        return [self._expand(prompt, runs) for prompt in prompts]
 
     @property
     def model_input_names(self) -> list[str]:

@@ -39,19 +39,17 @@ class LiteralTokens:
         ids = inputs["input_ids"][0]
         pieces = [self._plain(literal) for literal in literals]
         guards = (ids == self._reserved_id).nonzero().flatten().tolist()
-        for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+        for name in ("input_ids", "attention_mask", "mm_token_type_ids", "is_trained"):
             if name in inputs:
-                fillers = pieces if name == "input_ids" else [_like(name, p) for p in pieces]
-                inputs[name] = _splice(inputs[name][0], guards, fillers)[None]
+                row = inputs[name][0]
+                # A literal is masked, typed and trained on as the token in its place was.
+                same = [row[at].expand(len(p)) for at, p in zip(guards, pieces, strict=True)]
+                inputs[name] = _splice(row, guards, pieces if name == "input_ids" else same)[None]
         return inputs
 
     def _plain(self, literal: str) -> torch.Tensor:
         ids = self._tokenizer(literal, add_special_tokens=False, split_special_tokens=True)
         return torch.tensor(ids["input_ids"], dtype=torch.long)
-
-
-def _like(name: str, piece: torch.Tensor) -> torch.Tensor:
-    return torch.ones_like(piece) if name == "attention_mask" else torch.zeros_like(piece)
 
 
 def _splice(row: torch.Tensor, guards: list[int], pieces: list[torch.Tensor]) -> torch.Tensor:

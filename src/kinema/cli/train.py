@@ -1,0 +1,122 @@
+"""``kinema train``: projector, adapters or whole models learn from a data file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from kinema.cli.output import put, put_record, say
+from kinema.engines import rank
+from kinema.errors import UsageError
+from kinema.lazy import load
+from kinema.tasks.train import train as run
+from kinema.training.former import FormerFlags, with_former
+from kinema.training.settings import (
+    DataSettings,
+    LoopSettings,
+    ModelSettings,
+    StageSettings,
+    TrainSettings,
+)
+
+_MODEL = Group("The model", sort_key=1)
+_DATA = Group("The data", sort_key=2)
+_STAGE = Group("What learns", sort_key=3)
+_LOOP = Group("How it learns", sort_key=4)
+_FORMER = Group("Video-ChatGPT's names", sort_key=5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Other programs' settings, and how the result is shown."""
+
+    model: Annotated[str | None, Parameter(alias="-m")] = None
+    """--model-name-or-path, as the other commands call it."""
+    neva: Path | None = None
+    """Video NeVA's own YAML; words like model.optim.lr=1e-3 override it."""
+    json: bool = False
+    """Print one JSON record."""
+
+
+def train(
+    *words: str,
+    options: Annotated[TrainOptions, Parameter(name="*")] = TrainOptions(),
+    model: Annotated[ModelSettings, Parameter(name="*", group=_MODEL)] = ModelSettings(),
+    data: Annotated[DataSettings, Parameter(name="*", group=_DATA)] = DataSettings(),
+    stage: Annotated[StageSettings, Parameter(name="*", group=_STAGE)] = StageSettings(),
+    loop: Annotated[LoopSettings, Parameter(name="*", group=_LOOP)] = LoopSettings(),
+    former: Annotated[FormerFlags, Parameter(name="*", group=_FORMER)] = FormerFlags(),
+) -> None:
+    """Train a VideoLM on chat data, from videos or from features.
+
+    The output folder gets checkpoints, log.jsonl, loss.png, settings.yaml and the learned weights;
+    the same command goes on where a killed one stopped. `kinema train merge` makes a model of it.
+
+    Examples:
+      kinema train --model LLAMA --vision-tower CLIP --data-path train.jsonl --output-dir run
+      kinema train --config settings.yaml --learning-rate 1e-3
+      torchrun --nproc-per-node 8 -m kinema train --config settings.yaml
+      kinema train --neva video_neva_config.yaml model.data.num_frames=4
+
+    Args:
+        words: With --neva, overrides of its keys.
+    """
+    if options.model:
+        model = replace(model, model_name_or_path=options.model)
+    settings = TrainSettings(model=model, data=data, stage=stage, loop=loop)
+    settings, notes = with_former(settings, former)
+    for note in notes:
+        say(f"note: {note}")
+    if _left(words):
+        raise UsageError(f"{words[0]!r} was not understood.", hint="Write --flag=False for False.")
+    done = run(settings, say=say)
+    if rank() > 0:
+        return
+    record = {
+        "output": str(done.folder),
+        "steps": done.steps,
+        "loss": done.loss,
+        "tokens": done.tokens,
+    }
+    if options.json:
+        put_record(record)
+    else:
+        put(f"{done.folder}: {done.steps} steps. Next: kinema train merge {done.folder} MODEL")
+
+
+def merge(run_folder: Path, target: Path, /, *, dtype: str = "auto") -> None:
+    """Write the whole model that a run made: `kinema chat --model` takes it.
+
+    Examples:
+      kinema train merge run model
+      kinema train merge run/checkpoint-500 model
+
+    Args:
+        run_folder: The --output-dir of a run, or a checkpoint inside of it.
+        target: A folder that does not exist yet.
+        dtype: Format of the weights; that of the base when auto.
+    """
+    put(str(load("kinema.training.results:merge")(run_folder, target, dtype=dtype)))
+
+
+def export(run_folder: Path, target: Path, /, *, what: str = "projector") -> None:
+    """Take a part out of a run, as safetensors.
+
+    Examples:
+      kinema train export run projector.safetensors
+      kinema train export run adapter --what adapter
+
+    Args:
+        run_folder: The --output-dir of a run, or a checkpoint inside of it.
+        target: A file for the projector, a folder for the rest.
+        what: projector, adapter (LoRA, as PEFT reads it) or model.
+    """
+    put(str(load("kinema.training.results:export")(run_folder, target, what=what)))
+
+
+def _left(words: tuple[str, ...]) -> list[Any]:
+    """Words that are no value of a switch: Video-ChatGPT's commands say --bf16 True."""
+    return [word for word in words if word != "True"]

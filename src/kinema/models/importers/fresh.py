@@ -1,0 +1,108 @@
+"""A `VideoLM` that nobody trained yet: a vision tower and a language model, joined anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from kinema.errors import ModelError
+from kinema.models.importers.folder import Imported
+from kinema.models.importers.parts import read_tokenizer, read_tower, without_bars
+from kinema.models.importers.weights import grow_rows
+from kinema.models.videolm import VideoLMConfig, VideoLMForConditionalGeneration
+
+TOKENS = ("<vid_patch>", "<vid_start>", "<vid_end>")
+"""Patch, start and end, where the tokenizer has no own ones named in ``settings``."""
+_EMBEDDINGS = ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight")
+
+
+def join(
+    language_model: Path | str,
+    vision_tower: Path | str,
+    *,
+    template: str,
+    fit: str = "crop",
+    media_tokens: tuple[str, str, str] = TOKENS,
+    add_special_tokens: bool = True,
+    seed: int = 0,
+    **settings: Any,
+) -> Imported:
+    """Put a new connector between a vision tower and a causal language model.
+
+    Args:
+        language_model: a Hugging Face folder of any causal language model.
+        vision_tower: a CLIP or SigLIP folder.
+        template: conversation template it is going to be trained with.
+        fit: what happens to frames that are not square: crop, pad or stretch.
+        media_tokens: patch, start and end; added to the tokenizer where it lacks them.
+        add_special_tokens: whether prompts get the tokenizer's begin mark.
+        seed: of the connector's random weights.
+        settings: fields of :class:`VideoLMConfig`.
+
+    Raises:
+        ModelError: a part cannot be loaded, or is of another kind.
+    """
+    tokenizer = read_tokenizer(language_model)
+    tokenizer.add_tokens([t for t in media_tokens if t not in tokenizer.get_vocab()], True)
+    names = ("media_token_id", "media_start_token_id", "media_end_token_id")
+    ids = dict(zip(names, tokenizer.convert_tokens_to_ids(list(media_tokens)), strict=True))
+    tower = read_tower(vision_tower, fit=fit)
+    words, text_config = _language(language_model)
+    text_config.vocab_size = max(text_config.vocab_size, len(tokenizer))
+    config = VideoLMConfig(
+        vision_config=tower.config,
+        text_config=text_config,
+        **ids | {"pooling": "frames"} | settings,
+    )
+    weights = words | tower.weights | _connector(config, seed, words)
+    for name in _EMBEDDINGS:
+        if name in weights:
+            weights[name] = grow_rows(weights[name], text_config.vocab_size)
+    return Imported(
+        config=config,
+        weights=weights,
+        tokenizer=tokenizer,
+        video_processor=tower.video_processor,
+        template=template,
+        add_special_tokens=add_special_tokens,
+    )
+
+
+def _language(name: Path | str) -> tuple[dict[str, torch.Tensor], Any]:
+    try:
+        config = AutoConfig.from_pretrained(name)
+        with without_bars():
+            model = AutoModelForCausalLM.from_pretrained(name, dtype="auto", use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{name} is no causal language model that transformers can load.",
+            hint="Give a Hugging Face folder with safetensors weights.",
+        ) from error
+    weights = {f"language_model.{key}": tensor for key, tensor in model.state_dict().items()}
+    if config.tie_word_embeddings:
+        weights.pop("language_model.lm_head.weight", None)
+    return weights, config
+
+
+def _connector(
+    config: VideoLMConfig, seed: int, words: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Random weights of everything between tower and language model, in the latter's format."""
+    given = next(iter(words.values())).dtype
+    small = VideoLMConfig(**config.to_dict() | {"text_config": _one_layer(config)})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = VideoLMForConditionalGeneration(small)
+    parts = ("positions.", "projector.", "fusion.")
+    found = {n: t.to(given) for n, t in model.state_dict().items() if n.startswith(parts)}
+    return found
+
+
+def _one_layer(config: VideoLMConfig) -> dict[str, Any]:
+    """The language model's configuration without what makes it large."""
+    text: dict[str, Any] = config.text_config.to_dict()
+    keeps_layers = config.fusion == "cross_attention"  # a block follows each of them
+    return text | {"vocab_size": 8} | ({} if keeps_layers else {"num_hidden_layers": 1})

@@ -1,0 +1,179 @@
+"""Training from a data file and a model's name to learned weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kinema import __version__
+from kinema.config import cache_dir, fingerprint
+from kinema.datasets.samples import Sample, find_features, read_samples
+from kinema.errors import UsageError
+from kinema.families import FAMILIES, Checkpoint, Family, as_trained, read_checkpoint, recognise
+from kinema.families.templates import template_named
+from kinema.lazy import load
+from kinema.messages import Conversation, FeaturesPart, Part, VideoPart
+from kinema.tasks.imports import CheckpointParts, alone, stamps
+from kinema.tasks.models import find_model
+from kinema.training.settings import ModelSettings, TrainSettings
+from kinema.types import FrameSampling
+
+if TYPE_CHECKING:
+    from kinema.training.run import Told, Trained
+
+NEW_TEMPLATE = "vicuna_v1_1"
+"""What a new `VideoLM` is trained with, unless another is chosen."""
+_FITS = {"square": "crop", "pad": "pad", "stretch": "stretch"}
+
+
+@dataclass(frozen=True)
+class Base:
+    """The `VideoLM` that training begins with."""
+
+    folder: Path
+    family: Family
+    checkpoint: Checkpoint
+
+
+def train(settings: TrainSettings, *, say: Callable[[str], None] = lambda _: None) -> Trained:
+    """Train a model on a data file; the same call goes on where a killed one stopped.
+
+    Raises:
+        UsageError: settings, samples and model do not go together.
+        MediaError: features or videos of a sample cannot be read.
+        ModelError: the model cannot be loaded, or memory runs out.
+    """
+    if settings.data.data_path is None:
+        raise UsageError("There is no data file.", hint="Give --data-path train.jsonl.")
+    base = find_base(settings)
+    learned = _told(settings.data.data_path, settings)
+    measured = settings.data.eval_data_path
+    trained: Trained = load("kinema.training.run:train")(
+        settings,
+        base.folder,
+        family=base.family,
+        checkpoint=base.checkpoint,
+        learned=learned,
+        measured=_told(measured, settings) if measured else None,
+        say=say,
+    )
+    return trained
+
+
+def find_base(settings: TrainSettings) -> Base:
+    """The model to train: the one named, or a new one of a tower and a language model.
+
+    Raises:
+        UsageError: no model, or one that is no `VideoLM`.
+    """
+    wanted = settings.model
+    name = wanted.model_name_or_path
+    if name is None:
+        raise UsageError("There is no model.", hint="Give --model FOLDER.")
+    _refuse_settings_of_new(wanted)
+    is_new = wanted.vision_tower is not None
+    folder = join_parts(wanted, seed=settings.loop.seed) if is_new else _found(name)
+    checkpoint = read_checkpoint(name, folder)
+    family = as_trained(recognise(checkpoint), checkpoint)
+    if family.classes != FAMILIES["videolm"].classes:
+        raise UsageError(
+            f"{name} is a {family.title}, and a VideoLM is what trains here.",
+            hint="With --vision-tower CLIP_FOLDER a language model becomes one.",
+        )
+    if settings.data.num_frames is not None:
+        family = replace(
+            family, default_sampling=FrameSampling(num_frames=settings.data.num_frames)
+        )
+    parts = CheckpointParts(conv_mode=wanted.conv_mode)
+    return Base(folder, family, parts.with_template(checkpoint))
+
+
+def join_parts(settings: ModelSettings, *, seed: int) -> Path:
+    """The folder of a new `VideoLM`, made once and kept in the cache."""
+    values = {
+        "language_model": settings.model_name_or_path,
+        "vision_tower": settings.vision_tower,
+        "template": settings.conv_mode or NEW_TEMPLATE,
+        "fit": _FITS[settings.frame_aspect_ratio or "square"],
+        "seed": seed,
+        **_layout(settings),
+    }
+    sources = (Path(settings.model_name_or_path or ""), Path(settings.vision_tower or ""))
+    files = [stamp for source in sources for stamp in stamps(source)]
+    folder = cache_dir() / "joined" / fingerprint(values | {"by": __version__, "files": files})
+    with alone(folder):
+        if not (folder / "config.json").is_file():
+            _join(values, folder)
+    return folder
+
+
+def _join(values: dict[str, Any], folder: Path) -> None:
+    joined = load("kinema.models.importers.fresh:join")(**values)
+    tokenizer = joined.tokenizer
+    template = template_named(values["template"]).with_ends(
+        bos=tokenizer.bos_token or "<s>", eos=tokenizer.eos_token or "</s>"
+    )
+    joined.save(folder, chat_template=template.jinja, stop=template.stop)
+
+
+def _layout(settings: ModelSettings) -> dict[str, Any]:
+    """Fields of a VideoLMConfig that were chosen."""
+    chosen = {
+        name: getattr(settings, name)
+        for name in ("projector", "pooling", "select_layer", "select_feature")
+    }
+    if settings.mm_use_vid_start_end is not None:
+        chosen["media_wrap"] = "outside" if settings.mm_use_vid_start_end else "none"
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _refuse_settings_of_new(settings: ModelSettings) -> None:
+    chosen = sorted(_layout(settings)) + (
+        ["frame_aspect_ratio"] if settings.frame_aspect_ratio else []
+    )
+    if chosen and settings.vision_tower is None:
+        raise UsageError(
+            f"{', '.join(chosen)} shape a new VideoLM, and this one is made already.",
+            hint="Give --vision-tower too, or leave them out.",
+        )
+
+
+def _found(name: str) -> Path:
+    folder = find_model(name).checkpoint.folder
+    if folder is None:
+        raise UsageError(f"{name} has no weights of its own.", hint="Give a folder.")
+    return folder
+
+
+def _told(path: Path, settings: TrainSettings) -> Told:
+    """The samples of a file, their videos replaced by features where there is a folder of them."""
+    samples = list(read_samples(path, media=settings.data.video_folder))
+    if not samples:
+        raise UsageError(f"{path.name} holds no sample.", hint="See kinema data check.")
+    told: Told = load("kinema.training.run:Told")(
+        [_with_features(s, settings.data.features_folder) for s in samples],
+        [f"{s.id} (line {s.line})" for s in samples],
+    )
+    return told
+
+
+def _with_features(sample: Sample, folder: Path | None) -> Conversation:
+    if folder is None:
+        return sample.conversation
+    variant = str(sample.meta.get("variant", ""))
+    return Conversation(
+        tuple(
+            replace(turn, parts=tuple(_features(turn.parts, folder, variant)))
+            for turn in sample.conversation.messages
+        )
+    )
+
+
+def _features(parts: tuple[Part, ...], folder: Path, variant: str) -> Iterator[Part]:
+    for part in parts:
+        if isinstance(part, VideoPart) and isinstance(part.source, str | Path):
+            yield FeaturesPart(find_features(Path(part.source), folder, variant=variant))
+        else:
+            yield part

@@ -1,0 +1,182 @@
+"""What a run learned: kept small beside its base, merged into a whole model, or taken out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import Trainer
+
+from kinema.errors import ModelNotFound, UsageError
+from kinema.families.templates import template_named
+from kinema.models.importers.parts import read_tokenizer, without_bars
+from kinema.training.loading import load_base
+from kinema.training.settings import from_flat
+from kinema.training.stages import old_names
+
+SETTINGS, BASE, RESULT = "settings.yaml", "base.json", "trained"
+What = Literal["projector", "adapter", "model"]
+_WEIGHTS, _ADAPTER = "model.safetensors", "adapter_model.safetensors"
+_LARGEST_SHARD = "5GB"
+
+
+def save_result(trainer: Trainer, run: Path) -> None:
+    """Write what was learned to ``run/trained``; the base is not repeated there."""
+    draft = run / f".{RESULT}.part"
+    shutil.rmtree(draft, ignore_errors=True)
+    trainer.save_model(str(draft))
+    if trainer.args.should_save:
+        keep_weights(draft)
+        shutil.rmtree(run / RESULT, ignore_errors=True)
+        draft.replace(run / RESULT)
+
+
+def keep_weights(folder: Path) -> None:
+    """Remove what would make a folder of a few weights look like a whole model."""
+    for name in ("config.json", "generation_config.json", "training_args.bin", "README.md"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def merge(run: Path, target: Path, *, dtype: str = "auto") -> Path:
+    """Write the whole model that a run made: base and learned weights in one folder.
+
+    Args:
+        run: the run's folder, or one checkpoint of it.
+        target: a folder that does not exist yet or is empty.
+        dtype: of the written weights; that of the base when auto.
+
+    Raises:
+        ModelNotFound: there is no finished run, or its base is gone.
+    """
+    _require_empty(target)
+    home, weights = _find(run)
+    base = _base(home)
+    chosen: Any = "auto" if dtype == "auto" else getattr(torch, dtype)
+    model = load_base(base, dtype=chosen)
+    stored = model.dtype
+    if (weights / _ADAPTER).is_file():
+        with old_names():
+            model = PeftModel.from_pretrained(model, str(weights)).merge_and_unload()
+    else:
+        _fill(model, weights)
+    settings = from_flat(yaml.safe_load((home / SETTINGS).read_text(encoding="utf-8")))
+    if settings.data.num_frames is not None:
+        model.config.kinema_sampling = {"num_frames": settings.data.num_frames}
+    with without_bars():
+        model.to(stored).save_pretrained(target, max_shard_size=_LARGEST_SHARD)
+    _copy_small_files(base, target)
+    if settings.model.conv_mode is not None:
+        _write_template(settings.model.conv_mode, target)
+    return target
+
+
+def export(run: Path, target: Path, *, what: What) -> Path:
+    """Take a part out of a run.
+
+    Args:
+        run: the run's folder, or one checkpoint of it.
+        target: a ``.safetensors`` file for the projector, a folder for the rest.
+        what: the projector alone, the LoRA adapter as PEFT reads it, or the whole model.
+
+    Raises:
+        UsageError: the run has no such part.
+    """
+    if what == "model":
+        return merge(run, target)
+    _, weights = _find(run)
+    if what == "adapter":
+        return _export_adapter(weights, target)
+    return _export_projector(weights, target)
+
+
+def _export_adapter(weights: Path, target: Path) -> Path:
+    if not (weights / _ADAPTER).is_file():
+        raise UsageError(
+            "This run has no adapter: it trained weights of the model itself.",
+            hint="Use --what projector or --what model.",
+        )
+    _require_empty(target)
+    shutil.copytree(weights, target, dirs_exist_ok=True, ignore=_not_the_adapter)
+    return target
+
+
+def _not_the_adapter(_: str, names: list[str]) -> list[str]:
+    return [name for name in names if not name.startswith("adapter_")]
+
+
+def _export_projector(weights: Path, target: Path) -> Path:
+    held = _tensors(weights)
+    projector = {
+        f"projector.{name.rpartition('projector.')[2]}": tensor
+        for name, tensor in held.items()
+        if "projector." in name and "fusion." not in name
+    }
+    if not projector:
+        raise UsageError("This run did not train the projector.", hint="Use --what model.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_file(projector, target)
+    return target
+
+
+def _tensors(weights: Path) -> dict[str, torch.Tensor]:
+    return {n: t for file in weights.glob("*.safetensors") for n, t in load_file(file).items()}
+
+
+def _fill(model: Any, weights: Path) -> None:
+    held = _tensors(weights)
+    problems = model.load_state_dict(held, strict=False)
+    if problems.unexpected_keys:
+        raise UsageError(
+            f"{problems.unexpected_keys[0]} of the run is no weight of its base.",
+            hint="Was the base changed since?",
+        )
+
+
+def _find(run: Path) -> tuple[Path, Path]:
+    """The run's folder, and the one with the weights in it."""
+    home = run if (run / SETTINGS).is_file() else run.parent
+    weights = run if home != run else run / RESULT
+    names = (_WEIGHTS, f"{_WEIGHTS}.index.json", _ADAPTER)
+    if not (home / SETTINGS).is_file() or not any((weights / name).is_file() for name in names):
+        raise ModelNotFound(
+            f"{run} is no finished run of kinema train.",
+            hint="Give its --output-dir, or a checkpoint-N inside of it.",
+        )
+    return home, weights
+
+
+def _base(home: Path) -> Path:
+    base = Path(json.loads((home / BASE).read_text(encoding="utf-8"))["folder"])
+    if not (base / "config.json").is_file():
+        raise ModelNotFound(
+            f"The model that {home.name} was trained from is gone: {base}.",
+            hint="Put it back, or train again.",
+        )
+    return base
+
+
+def _require_empty(target: Path) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} is not empty.", hint="Choose a new folder.")
+
+
+def _copy_small_files(base: Path, target: Path) -> None:
+    """Tokenizer, processor and template go along as they are."""
+    weights = (".safetensors", ".index.json")
+    for file in base.iterdir():
+        if file.is_file() and file.name != "config.json" and not file.name.endswith(weights):
+            shutil.copyfile(file, target / file.name)
+
+
+def _write_template(name: str, target: Path) -> None:
+    tokenizer = read_tokenizer(target)
+    template = template_named(name).with_ends(
+        bos=tokenizer.bos_token or "<s>", eos=tokenizer.eos_token or "</s>"
+    )
+    (target / "chat_template.jinja").write_text(template.jinja, encoding="utf-8")
