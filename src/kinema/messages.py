@@ -106,6 +106,9 @@ class SamplingParams:
     """Makes a random answer repeatable."""
     logprobs: int | None = None
     """Report the log-probability of each token and of this many alternatives."""
+    json_schema: str | None = None
+    """JSON Schema that the answer must follow (hf, vllm, openai), as
+    :func:`kinema.structured.read_schema` gives it."""
 
     def __post_init__(self) -> None:
         _require(self.temperature >= 0, "temperature", self.temperature, "0 or more")

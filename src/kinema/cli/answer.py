@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordFlags
+from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordChoice, WordFlags
 from kinema.cli.output import put, say
 from kinema.config import from_mapping
 from kinema.engines import EngineSettings, rank
@@ -47,7 +47,7 @@ def answer(
     files: Annotated[FileOptions, Parameter(name="*")] = FileOptions(),
     options: Annotated[AnswerOptions, Parameter(name="*")] = AnswerOptions(),
     sampling: SamplingFlags = FrameSampling(),
-    params: WordFlags = SamplingParams(),
+    params: WordFlags = WordChoice(),
     settings: EngineFlags = EngineSettings(),
     parts: PartFlags = CheckpointParts(),
 ) -> int:

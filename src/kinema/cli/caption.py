@@ -15,11 +15,14 @@ from kinema.captioning.quality import language_check, parse_worst
 from kinema.captioning.result import DEMO_BACKENDS, DEMO_MODELS
 from kinema.captioning.segments import SegmentOptions
 from kinema.captioning.text import short_clock
-from kinema.cli.flags import ENGINE_GROUP, PartFlags, SamplingFlags, WordFlags
+from kinema.cli.flags import ENGINE_GROUP, PartFlags, SamplingFlags, WordChoice, WordFlags
 from kinema.cli.output import Status, complain, put, put_record, say
 from kinema.engines import EngineSettings
+
+# The flags of a subclass are read in the subclass's module, so its types must be known here.
+from kinema.engines.base import Attention, Device, DType, Quantization  # noqa: F401
 from kinema.errors import KinemaError, PartialFailure, UsageError
-from kinema.messages import SamplingParams
+from kinema.models.lwm.prompt import FrameEnds, Layout  # noqa: F401
 from kinema.tasks.caption.inputs import VideoInput, find_inputs, parse_shard
 from kinema.tasks.caption.job import CaptionJob, Progress
 from kinema.tasks.caption.options import CaptionOptions
@@ -83,7 +86,7 @@ def caption(
     options: Annotated[CaptionOptions, Parameter(name="*")] = CaptionOptions(),
     segments: Annotated[SegmentOptions, Parameter(name="*")] = SegmentOptions(),
     sampling: SamplingFlags = FrameSampling(),
-    params: WordFlags = SamplingParams(),
+    params: WordFlags = WordChoice(),
     settings: Annotated[CaptionEngine, Parameter(name="*", group=ENGINE_GROUP)] = CaptionEngine(),
     parts: PartFlags = CheckpointParts(),
 ) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordFlags
+from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordChoice, WordFlags
 from kinema.cli.output import Status, put, put_record, put_table, say
 from kinema.engines import EngineSettings
 from kinema.errors import PartialFailure, UsageError
@@ -19,7 +19,6 @@ from kinema.evaluation.answers import read_answer
 from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.presets import PresetName
 from kinema.ledger import write_atomically
-from kinema.messages import SamplingParams
 from kinema.tasks.evaluate.checking import Check, check_benchmark
 from kinema.tasks.evaluate.judging import JudgeSettings, judge_run, read_judgement
 from kinema.tasks.evaluate.reporting import (
@@ -68,7 +67,7 @@ def evaluate(
     *,
     options: Annotated[EvalOptions, Parameter(name="*")] = EvalOptions(),
     sampling: SamplingFlags = FrameSampling(),
-    params: WordFlags = SamplingParams(),
+    params: WordFlags = WordChoice(),
     settings: EngineFlags = EngineSettings(),
     parts: PartFlags = CheckpointParts(),
     judge: Annotated[JudgeSettings, Parameter(name="*")] = JudgeSettings(),

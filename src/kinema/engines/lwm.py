@@ -167,6 +167,7 @@ def _check_params(params: SamplingParams) -> None:
     asked = {
         "--repetition-penalty": params.repetition_penalty != 1,
         "--logprobs": params.logprobs is not None,
+        "--schema": params.json_schema is not None,
     }
     for flag in (flag for flag, given in asked.items() if given):
         raise MissingCapability(

@@ -227,9 +227,17 @@ def _parameters(params: SamplingParams) -> dict[str, Any]:
         "top_logprobs": params.logprobs,
         "top_k": params.top_k or None,
         "min_tokens": params.min_new_tokens or None,
+        "response_format": _response_format(params.json_schema),
         "repetition_penalty": params.repetition_penalty if params.repetition_penalty != 1 else None,
     }
     return body | {name: value for name, value in optional.items() if value is not None}
+
+
+def _response_format(schema: str | None) -> dict[str, Any] | None:
+    if schema is None:
+        return None
+    named = {"name": "answer", "schema": json.loads(schema), "strict": True}
+    return {"type": "json_schema", "json_schema": named}
 
 
 def _message(message: Message) -> dict[str, Any]:

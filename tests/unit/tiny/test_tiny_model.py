@@ -66,6 +66,24 @@ def test_a_batch_answers_as_each_alone(tiny, tiny_clips):
     assert tiny.answers(*asked) == [tiny.answers(one)[0] for one in asked]
 
 
+def test_a_batch_without_a_shared_beginning_answers_as_each_alone(tiny, tiny_clips):
+    asked = [(["What happens?"], [tiny_clips[name]]) for name in ("bikes", "noise", "carphone")]
+    inputs = tiny.inputs(*asked)
+    one = tiny.inputs(asked[0])
+    inputs["input_ids"][0, -one["input_ids"].shape[1]] = 2  # another first token
+    one["input_ids"][0, 0] = 2
+    options = {"max_new_tokens": 60, "do_sample": False}
+    together = tiny.model.generate(**inputs, **options)[0, inputs["input_ids"].shape[1] :]
+    alone = tiny.model.generate(**one, **options)[0, one["input_ids"].shape[1] :]
+    assert together[: len(alone)].tolist() == alone.tolist()
+
+
+def test_a_batch_stops_where_its_answers_may_not_go_on(tiny, tiny_clips):
+    asked = [([WHAT], [tiny_clips[name]]) for name in ("bikes", "carphone")]
+    whole = [tiny.answers(one, max_new_tokens=5)[0] for one in asked]
+    assert tiny.answers(*asked, max_new_tokens=5) == whole
+
+
 def test_several_videos_in_one_prompt_are_told_apart(tiny, tiny_clips):
     said = tiny.ask("Is there a bow tie?", tiny_clips["four things"], tiny_clips["carphone"])
     assert said.startswith("Video 1: No")

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,22 @@ from kinema.engines.hf.inputs import InputMaker, Inputs, Tensors, placed
 from kinema.engines.hf.loading import load
 from kinema.engines.hf.parallel import Crew, agreed, find_crew
 from kinema.engines.hf.streaming import Row, stream_rows
-from kinema.errors import ModelError, OutOfMemory, UsageError
+from kinema.errors import MissingCapability, ModelError, OutOfMemory, UsageError
 from kinema.families import Family
+from kinema.lazy import Row as TableRow
+from kinema.lazy import Table
 from kinema.messages import Completion, Delta, Request, SamplingParams, TokenLogprob, Usage
+
+_PARTS = Table(
+    "part",
+    {
+        "schemas": TableRow(
+            "kinema.engines.hf.structured:Schemas",
+            needs=("llguidance",),
+            install="pip install 'kinema[schema]'",
+        )
+    },
+)
 
 
 class HFEngine:
@@ -286,10 +300,23 @@ class HFEngine:
         }
         if params.stop:
             options["tokenizer"] = self._tokenizer
+        if params.json_schema is not None:
+            rows = len(tensors["input_ids"])
+            held = self._schemas.processor(params.json_schema, num_rows=rows)
+            options["logits_processor"] = [held]
         with translated(), seeded(params.seed):
             output = self.model.generate(**tensors, **options, **more)
         output.prompt_length = tensors["input_ids"].shape[1]
         return output
+
+    @cached_property
+    def _schemas(self) -> Any:
+        if not self._family.writes_freely:
+            raise MissingCapability(
+                f"{self._family.title} has its own sentences and writes no JSON.",
+                hint="Leave --schema out, or use another model.",
+            )
+        return _PARTS.load("schemas")(self._tokenizer, end_ids=self._end_ids())
 
     def _row_completion(self, inputs: Inputs, output: Any, row: int) -> Completion:
         """What row ``row`` of a finished batch said."""

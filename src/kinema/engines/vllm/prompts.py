@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 from transformers import AutoTokenizer
 from vllm import SamplingParams as VLLMSamplingParams
-from vllm.sampling_params import RequestOutputKind
+from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 from kinema.engines.clips import shown_pixels, video_metadata
 from kinema.families import Family
@@ -69,6 +69,7 @@ def _names(images: list[Any]) -> list[str]:
 
 def sampling_params(params: SamplingParams, *, streamed: bool) -> VLLMSamplingParams:
     """Our parameters in vLLM's words; 0 and 0.0 mean greedy in both."""
+    schema = params.json_schema
     return VLLMSamplingParams(
         temperature=params.temperature,
         top_p=params.top_p,
@@ -79,5 +80,6 @@ def sampling_params(params: SamplingParams, *, streamed: bool) -> VLLMSamplingPa
         stop=list(params.stop),
         seed=params.seed,
         logprobs=params.logprobs,
+        structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
         output_kind=RequestOutputKind.CUMULATIVE if streamed else RequestOutputKind.FINAL_ONLY,
     )

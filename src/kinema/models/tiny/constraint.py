@@ -49,7 +49,7 @@ class OnlySentencesOf(LogitsProcessor):  # type: ignore[misc]
     ) -> None:
         self._tries = [[_trie([encode(s) for s in choice]) for choice in g] for g in grammars]
         self.prompt_length = prompt_length
-        self._eos = eos_token_id
+        self.eos_token_id = eos_token_id
 
     def allowed(self, row: int, generated: Sequence[int]) -> list[int]:
         """The tokens that may follow ``generated`` in this row."""
@@ -57,14 +57,24 @@ class OnlySentencesOf(LogitsProcessor):  # type: ignore[misc]
         node = next(choices, {})
         for token in generated:
             node = node.get(token) or next(choices, {})
-        return list(node) or [self._eos]
+        return list(node) or [self.eos_token_id]
 
-    def forced(self, generated: Sequence[int]) -> list[int]:
-        """What must follow ``generated`` in the only row, up to the next choice or the end."""
+    def forced(self, generated: Sequence[int], *, row: int = 0) -> list[int]:
+        """What must follow ``generated`` in a row, up to the next choice or the end."""
         run: list[int] = []
-        while len(allowed := self.allowed(0, [*generated, *run])) == 1 and allowed != [self._eos]:
+        end = [self.eos_token_id]
+        while len(allowed := self.allowed(row, [*generated, *run])) == 1 and allowed != end:
             run += allowed
         return run
+
+    def next_run(self, row: int, generated: Sequence[int], scores: Tensor) -> list[int]:
+        """The likeliest token that may follow, by float[vocab], and what must follow that one."""
+        allowed = self.allowed(row, generated)
+        run = [allowed[int(scores[allowed].argmax())]]
+        if run != [self.eos_token_id]:
+            run += self.forced([*generated, *run], row=row)
+        over = self.allowed(row, [*generated, *run]) == [self.eos_token_id]
+        return [*run, self.eos_token_id] if over and run[-1] != self.eos_token_id else run
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Mask float[B, vocab]; B may hold several beams or samples a row."""

@@ -9,7 +9,7 @@ from kinema import prompt as prompts
 from kinema.captioning.similar import distinct
 from kinema.captioning.steps import Answer, Call
 from kinema.engines import Generates
-from kinema.errors import KinemaError
+from kinema.errors import KinemaError, ModelError
 from kinema.messages import (
     Completion,
     Conversation,
@@ -20,6 +20,7 @@ from kinema.messages import (
     TextPart,
     VideoPart,
 )
+from kinema.structured import follow_schema
 from kinema.tasks.models import Model
 from kinema.types import Frames, FrameSampling
 
@@ -103,6 +104,8 @@ class Asker:
 
     def _prepare(self, conversation: Conversation, call: Call) -> Request:
         params = self.params
+        if call.kind != "describe":
+            params = replace(params, json_schema=None)
         if call.attempt > 1:
             params = replace(
                 params, temperature=params.temperature or _AGAIN_TEMPERATURE, seed=call.attempt
@@ -120,10 +123,12 @@ def answer_of(
     completion: Completion, request: Request, *, seen: Seen | None, note: str = ""
 ) -> Answer:
     """What a completion says, and the frames it stands on."""
+    failed = completion.finish_reason == "error"
+    error = completion.error if failed else _misfit(completion, request)
     shown = [medium.frames for medium in request.media]
     warnings = [w for frames in shown for w in frames.warnings]
     return Answer(
-        text=completion.text,
+        text="" if error else completion.text,
         finish_reason=completion.finish_reason,
         usage=vars(completion.usage).copy(),
         frame_indices=tuple(i for f in shown for i in f.indices.tolist()),
@@ -131,8 +136,19 @@ def answer_of(
         skipped_frame_seconds=tuple(round(s, 6) for s in seen.skipped_seconds) if seen else (),
         warnings=tuple(dict.fromkeys([*warnings, *([note] if note else [])])),
         seconds=round(completion.seconds, 6),
-        error=completion.error if completion.finish_reason == "error" else None,
+        error=error,
     )
+
+
+def _misfit(completion: Completion, request: Request) -> str | None:
+    """Why an answer is not the JSON that was asked for; None where it is, or any will do."""
+    if request.params.json_schema is None:
+        return None
+    try:
+        follow_schema(completion.text, request.params.json_schema)
+    except ModelError as problem:
+        return " ".join(filter(None, (str(problem), problem.hint)))
+    return None
 
 
 def failed_answer(problem: KinemaError) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,12 +47,14 @@ class Describer:
     Args:
         answers: fingerprint of all beside frames and words that decides an answer.
         settings: fingerprint of all that decides a record.
+        structured: captions are JSON of a schema, and were held against it.
     """
 
     prompts: Prompts
     summariser: Summariser
     answers: str
     settings: str
+    structured: bool = False
 
     def calls(self, plan: VideoPlan, *, attempt: int = 1) -> list[Call]:
         """One call for each segment."""
@@ -111,6 +114,7 @@ class Describer:
             finish_reason=answer.finish_reason,
             usage=dict(answer.usage),
             attempt=call.attempt,
+            fields=json.loads(answer.text) if self.structured and answer.text else None,
             speech=speech_in(plan.words, segment),
             warnings=answer.warnings,
             error=answer.error,

@@ -80,6 +80,12 @@ class Session:
                 f"{self.model.family.title} answers questions about videos alone.",
                 hint="Use --summary-by extract, or another model.",
             )
+        structured = self.params.json_schema is not None
+        if structured and not self.model.family.writes_freely:
+            raise UsageError(
+                f"{self.model.family.title} has its own sentences and writes no JSON.",
+                hint="Leave --schema out, or use another model.",
+            )
         return Describer(
             prompts=self.prompts,
             summariser=Summariser(
@@ -91,6 +97,7 @@ class Session:
             ),
             answers=fingerprint(self.answers),
             settings=fingerprint(self.settings),
+            structured=structured,
         )
 
     def engine(self) -> Generates:
