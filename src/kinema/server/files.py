@@ -92,6 +92,10 @@ class FileStore:
             )
         return self._files[file_id]
 
+    def has(self, file_id: str) -> bool:
+        """Whether there is such a file."""
+        return file_id in self._files
+
     def list(self, *, after: str | None = None) -> list[StoredFile]:
         """All files, oldest first; those behind one of them where its id is given.
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from kinema.errors import KinemaError, UsageError
 from kinema.server.limits import MEBIBYTE, ServerSettings
@@ -79,6 +80,22 @@ class MediaReader:
             self._reading[key] = task
         # One caller that hangs up must not end the reading for the others.
         return await asyncio.shield(task)
+
+    async def fetch(self, address: str) -> tuple[str, BinaryIO]:
+        """What to call an address, and the bytes that it gives.
+
+        Raises:
+            UsageError: it is no http(s) address.
+            MediaError: it cannot be fetched.
+        """
+        if not is_url(address):
+            raise UsageError(
+                f"{address[:80]!r} is no link.", hint="A link begins with https:// or http://."
+            )
+        fetch = Fetcher(self.access.urls, self.access.budget).fetch
+        loop = asyncio.get_running_loop()
+        name, part = await loop.run_in_executor(self._threads, fetch, address)
+        return name, part.open()
 
     def close(self) -> None:
         """Wait for what is being read, and end the processes."""
