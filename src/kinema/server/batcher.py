@@ -82,26 +82,40 @@ class Waiting:
             return bool(self.waiting or self.errands)
 
     def take(
-        self, most: int, *, alike: Callable[[Request], object] = lambda request: None
+        self,
+        most: int,
+        *,
+        alike: Callable[[Request], object] = lambda request: None,
+        beside: Sequence[Request] = (),
     ) -> list[Request]:
         """See :class:`kinema.engines.Inbox`."""
-        taken: list[Request] = []
         while self.errands:
             self.errands.popleft()()
+        taken: list[Request] = []
         with self.changed:
             candidates = list(self.waiting.values())[: _LOOK_AHEAD * most]
         for ticket in candidates:
             request = self._prepared(ticket)
-            if request is None or (taken and alike(request) != alike(taken[0])):
+            if request is None:
                 continue
-            with self.changed:
-                if self.waiting.pop(ticket.id, None) is None:
-                    continue  # cancelled meanwhile
-                self.running[ticket.id] = ticket
+            if (company := [*beside, *taken]) and alike(request) != alike(company[0]):
+                if beside:
+                    break
+                continue
+            if not self._begin(ticket):
+                continue
             taken.append(request)
             if len(taken) == most:
                 break
         return taken
+
+    def _begin(self, ticket: Ticket) -> bool:
+        """Move a ticket to those that run; False when it was cancelled meanwhile."""
+        with self.changed:
+            if self.waiting.pop(ticket.id, None) is None:
+                return False
+            self.running[ticket.id] = ticket
+            return True
 
     def is_cancelled(self, request_id: str) -> bool:
         """See :class:`kinema.engines.Inbox`."""

@@ -22,6 +22,7 @@ from kinema.messages import SamplingParams
 from kinema.server.errors import NotFound, body_of
 from kinema.server.files import StoredFile
 from kinema.server.lending import Cancelled, LentEngine
+from kinema.server.media import renamed
 from kinema.tasks.caption.inputs import VideoInput
 from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.caption.options import CaptionOptions
@@ -185,17 +186,18 @@ class CaptionJobs:
             job.status = "failed"
 
     def _describe(self, job: Job) -> VideoRecord:
+        file = job.wanted.file
         state = Path(tempfile.mkdtemp(prefix="captions-", dir=self._folder))
         try:
             task = self._task(job, state)
             problems: list[KinemaError] = []
             task.run(lambda step: problems.extend([step.problem] if step.problem else []))
             if problems:
-                raise _renamed(problems[-1], job.wanted.file)
+                raise renamed(problems[-1], str(file.path), file.name)
             (described,) = task.results()
         finally:
             shutil.rmtree(state, ignore_errors=True)
-        return replace(described.record, source=job.wanted.file.name)
+        return replace(described.record, source=file.name)
 
     def _task(self, job: Job, state: Path) -> CaptionJob:
         job.engine = engine = self._lend(job.id, lambda: job.is_cancelled)
@@ -214,10 +216,3 @@ class CaptionJobs:
         ended = [job.id for job in self._jobs.values() if job.has_ended]
         for job_id in ended[: max(0, len(ended) - _MOST_KEPT)]:
             del self._jobs[job_id]
-
-
-def _renamed(problem: KinemaError, file: StoredFile) -> KinemaError:
-    """The error with the upload's own name in place of ours."""
-    said = str(problem).replace(str(file.path), file.name).replace(file.path.name, file.name)
-    problem.args = (said,)
-    return problem

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -144,7 +145,7 @@ class MediaReader:
             try:
                 frames = self._workers.load_frames(path, sampling=sampling, access=self._own)
             except KinemaError as problem:
-                raise _renamed(problem, path.name, name) from None
+                raise renamed(problem, path.name, name) from None
         return replace(frames, source=name)
 
     @contextmanager
@@ -195,8 +196,8 @@ def _key(source: Source, sampling: FrameSampling) -> object | None:
     return None
 
 
-def _renamed(problem: KinemaError, ours: str, theirs: str) -> KinemaError:
-    """The error with the address in place of the name of our temporary file."""
-    said = str(problem).replace(ours, theirs)
-    problem.args = (said,)
-    return problem
+def renamed(problem: KinemaError, ours: str, theirs: str) -> KinemaError:
+    """The same error, with the caller's name for a source in place of our file's."""
+    again = copy(problem)
+    again.args = (str(problem).replace(ours, theirs),)
+    return again

@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from kinema import prompt as prompts
 from kinema.engines import Generates
-from kinema.errors import TooLarge
+from kinema.errors import KinemaError, TooLarge
 from kinema.messages import (
     Conversation,
     Delta,
@@ -31,10 +31,10 @@ from kinema.server.captions import CaptionJobs
 from kinema.server.files import FileStore, StoredFile
 from kinema.server.lending import LentEngine
 from kinema.server.limits import Admission, ServerSettings
-from kinema.server.media import MediaReader
+from kinema.server.media import MediaReader, renamed
 from kinema.server.metrics import Metrics
 from kinema.tasks.models import Model
-from kinema.types import Frames, FrameSampling
+from kinema.types import Frames, FrameSampling, Source
 
 _LENT = 4
 """Requests of a caption job that wait or run at once; the rest of a batch is for others."""
@@ -206,11 +206,21 @@ class Service:
     async def _read_part(self, part: Part) -> Part:
         if isinstance(part, VideoPart):
             sampling = part.sampling.or_default(self.model.family.default_sampling)
-            return replace(part, source=await self._media.read(part.source, sampling))
+            return replace(part, source=await self._read_source(part.source, sampling))
         if isinstance(part, ImagePart):
-            frames = await self._media.read(part.source, _FIRST)
+            frames = await self._read_source(part.source, _FIRST)
             return ImagePart(replace(frames, warnings=()))
         return part
+
+    async def _read_source(self, source: Source, sampling: FrameSampling) -> Frames:
+        """Frames, an upload called what its sender called it."""
+        name = self.files.name_of(source) if isinstance(source, Path) else None
+        if name is None:
+            return await self._media.read(source, sampling)
+        try:
+            return replace(await self._media.read(source, sampling), source=name)
+        except KinemaError as problem:
+            raise renamed(problem, Path(str(source)).name, name) from None
 
     def _check_frames(self, question: Question) -> None:
         count = sum(map(len, question.frames))

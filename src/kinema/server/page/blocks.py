@@ -80,10 +80,10 @@ class _Layout:
         self.strip = gr.HTML(elem_id="strip")
         with gr.Row(elem_classes="tight"):
             self.describe = gr.Button(
-                "Captions and chapters", elem_id="describe", size="md", scale=0, min_width=200
+                "Captions and chapters", elem_id="describe", size="sm", scale=0, min_width=190
             )
             self.cancel = gr.Button(
-                "Cancel", elem_id="cancel", size="md", scale=0, min_width=100, visible=False
+                "Cancel", elem_id="cancel", size="sm", scale=0, min_width=90, visible=False
             )
             self.files = gr.HTML(elem_id="files")
         self.outline = gr.HTML(elem_id="outline")
@@ -115,7 +115,9 @@ class _Layout:
         self.note = gr.HTML(elem_id="note")
         with gr.Row(elem_classes="tight"):
             self.transcript = gr.HTML(elem_id="transcript")
-            self.again = gr.Button("New conversation", size="md", scale=0, min_width=170)
+            self.again = gr.Button(
+                "New conversation", elem_id="again", size="sm", scale=0, min_width=160
+            )
 
     def _choosing(self, service: Service) -> None:
         with gr.Accordion("Model and sampling", open=False, elem_id="settings"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gradio as gr
@@ -33,6 +35,12 @@ _NO_FILES = UsageError("The page takes no files this way.", hint="Upload them to
 
 def open_page(app: FastAPI, service: Service) -> None:
     """Serve the page wherever no route of the API is."""
+    # Gradio makes event loops that nobody closes wherever none is running.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, _open_page(app, service)).result()
+
+
+async def _open_page(app: FastAPI, service: Service) -> None:
     api = app.router.default
     gr.mount_gradio_app(
         app,

@@ -60,14 +60,14 @@ class Handlers:
             yield shown
 
     async def suggest(
-        self, talk: Talk, *given: Any, chosen: gr.SelectData
+        self, chosen: gr.SelectData, talk: Talk, *given: Any
     ) -> AsyncGenerator[Shown, None]:
         """Answer a question that was offered."""
         async for shown in self._answered(talk, chosen.value["text"], given):
             yield shown
 
     async def retry(
-        self, talk: Talk, *given: Any, chosen: gr.RetryData
+        self, chosen: gr.RetryData, talk: Talk, *given: Any
     ) -> AsyncGenerator[Shown, None]:
         """Answer a question once more; what was said after it is forgotten."""
         index = _turn_of(chosen.index)
@@ -75,7 +75,7 @@ class Handlers:
             yield shown
 
     async def edit(
-        self, talk: Talk, *given: Any, chosen: gr.EditData
+        self, chosen: gr.EditData, talk: Talk, *given: Any
     ) -> AsyncGenerator[Shown, None]:
         """Answer a question in other words; what was said after it is forgotten."""
         index = _turn_of(chosen.index)
@@ -215,7 +215,7 @@ def _shown(
 ) -> Shown:
     """Values of talk, chat, strip, question, note and transcript."""
     strip = views.film_strip(frames[-1]) if frames else _SAME
-    box = gr.Textbox(value=question, submit_btn=False if running else "Ask", stop_btn=running)
+    box = gr.Textbox(value=question, submit_btn=not running and "Ask", stop_btn=running and "Stop")
     note = views.error_card(problem) if problem else ""
     transcript = "" if running or not talk.turns else _transcript_link(talk)
     return talk, _messages(talk), strip, box, note, transcript
