@@ -7,7 +7,7 @@ requests whose frames are decoded and whose prompt is rendered.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -172,11 +172,17 @@ class Inbox(Protocol):
     """Requests of many callers that wait for an engine."""
 
     def take(
-        self, most: int, *, alike: Callable[[Request], object] = lambda request: None
+        self,
+        most: int,
+        *,
+        alike: Callable[[Request], object] = lambda request: None,
+        beside: Sequence[Request] = (),
     ) -> list[Request]:
         """Up to ``most`` waiting requests, without waiting for more.
 
-        Those for which ``alike`` says the same as for the first; the others stay.
+        Those for which ``alike`` says the same as for the first; the others stay. With requests
+        that run already, ``beside``, those that are like them and have no other before them:
+        who waits for these to end is not overtaken.
         """
         ...
 

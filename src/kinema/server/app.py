@@ -8,23 +8,35 @@ from contextlib import aclosing
 from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, File, Form, HTTPException, Query, Request, Response, UploadFile
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
 
 from kinema import __version__
+from kinema.lazy import Row, Table
 from kinema.messages import Completion, Delta
 from kinema.server import errors
+from kinema.server.asking import check_model, read_question
 from kinema.server.auth import KeyCheck
-from kinema.server.errors import UnknownModel
+from kinema.server.caption_routes import add_captions
 from kinema.server.limits import Gate
 from kinema.server.metrics import Watch
-from kinema.server.parts import conversation_of, params_of
 from kinema.server.replies import Reply, checked
 from kinema.server.schema import ChatRequest
 from kinema.server.service import Question, Service
 
 T = TypeVar("T")
+PAGE = Table(
+    "extra",
+    {
+        "page": Row(
+            "kinema.server.page.door:open_page",
+            needs=("gradio",),
+            install="pip install 'kinema[page]'",
+            summary="the web page",
+        )
+    },
+)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -38,18 +50,27 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(Watch, metrics=service.metrics)
     _add_chat(app, service)
     _add_files(app, service)
+    add_captions(app, service)
     _add_looks(app, service)
+    if PAGE["page"].missing:
+        _add_signpost(app)
+    else:
+        PAGE.load("page")(app, service)
     return app
+
+
+def _add_signpost(app: FastAPI) -> None:
+    @app.get("/", response_class=PlainTextResponse)
+    async def signpost() -> str:
+        """Where the API is, and how to get the page."""
+        return f"kinema answers at /v1, see /docs. The web page: {PAGE['page'].install}"
 
 
 def _add_chat(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions", response_model=None)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Answer a conversation about videos and images."""
-        _check_model(body.model, service)
-        conversation = conversation_of(body, lambda file_id: service.files.get(file_id).path)
-        reading = service.read(conversation, params_of(body), n=body.n, fit=body.fit)
-        question = await _unless_hung_up(request, reading)
+        question = await _unless_hung_up(request, read_question(body, service))
         reply = Reply(question.id, body.model, question.frames)
         deltas = service.answer(question)
         if not body.stream:
@@ -111,7 +132,7 @@ def _add_looks(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models/{model:path}")
     async def retrieve_model(model: str) -> dict[str, Any]:
         """The model that is served."""
-        _check_model(model, service)
+        check_model(model, service)
         return card
 
     @app.get("/health")
@@ -192,11 +213,3 @@ async def _again(first: Delta, rest: AsyncIterator[Delta]) -> AsyncIterator[Delt
     yield first
     async for delta in rest:
         yield delta
-
-
-def _check_model(name: str, service: Service) -> None:
-    if name not in (service.name, service.model.name):
-        raise UnknownModel(
-            "This server does not have the model that was asked for.",
-            hint=f"It serves {service.name}.",
-        )

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from kinema.engines import Generates, OneByOne, Serves
 from kinema.errors import Busy, KinemaError, ModelError
 from kinema.messages import Delta, Request
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _COMPANY_SECONDS = 0.02
@@ -40,6 +44,8 @@ class Waiting:
 
     waiting: dict[str, Ticket] = field(default_factory=dict)
     running: dict[str, Ticket] = field(default_factory=dict)
+    errands: deque[Callable[[], None]] = field(default_factory=deque)
+    """Small things that only the engine's thread may do."""
     arriving: int = 0
     """Requests that were admitted and whose media are being read."""
     closed: bool = False
@@ -52,37 +58,64 @@ class Waiting:
             Busy: the server is shutting down.
         """
         with self.changed:
-            if self.closed:
-                raise Busy("The server is shutting down.", retry_after_seconds=10)
+            self._check_open()
             self.waiting |= {ticket.id: ticket for ticket in tickets}
+            self.changed.notify_all()
+
+    def send(self, errand: Callable[[], None]) -> None:
+        """Let the engine's thread do something small.
+
+        Raises:
+            Busy: the server is shutting down.
+        """
+        with self.changed:
+            self._check_open()
+            self.errands.append(errand)
             self.changed.notify_all()
 
     def wait(self) -> bool:
         """Until something waits, with its company; False when nothing will come any more."""
         with self.changed:
-            self.changed.wait_for(lambda: self.waiting or self.closed)
-            self.changed.wait_for(lambda: not self.arriving, timeout=_COMPANY_SECONDS)
-            return bool(self.waiting)
+            self.changed.wait_for(lambda: self.waiting or self.errands or self.closed)
+            if self.waiting:
+                self.changed.wait_for(lambda: not self.arriving, timeout=_COMPANY_SECONDS)
+            return bool(self.waiting or self.errands)
 
     def take(
-        self, most: int, *, alike: Callable[[Request], object] = lambda request: None
+        self,
+        most: int,
+        *,
+        alike: Callable[[Request], object] = lambda request: None,
+        beside: Sequence[Request] = (),
     ) -> list[Request]:
         """See :class:`kinema.engines.Inbox`."""
+        while self.errands:
+            self.errands.popleft()()
         taken: list[Request] = []
         with self.changed:
             candidates = list(self.waiting.values())[: _LOOK_AHEAD * most]
         for ticket in candidates:
             request = self._prepared(ticket)
-            if request is None or (taken and alike(request) != alike(taken[0])):
+            if request is None:
                 continue
-            with self.changed:
-                if self.waiting.pop(ticket.id, None) is None:
-                    continue  # cancelled meanwhile
-                self.running[ticket.id] = ticket
+            if (company := [*beside, *taken]) and alike(request) != alike(company[0]):
+                if beside:
+                    break
+                continue
+            if not self._begin(ticket):
+                continue
             taken.append(request)
             if len(taken) == most:
                 break
         return taken
+
+    def _begin(self, ticket: Ticket) -> bool:
+        """Move a ticket to those that run; False when it was cancelled meanwhile."""
+        with self.changed:
+            if self.waiting.pop(ticket.id, None) is None:
+                return False
+            self.running[ticket.id] = ticket
+            return True
 
     def is_cancelled(self, request_id: str) -> bool:
         """See :class:`kinema.engines.Inbox`."""
@@ -94,6 +127,10 @@ class Waiting:
             for request_id in request_ids:
                 self.waiting.pop(request_id, None)
                 self.running.pop(request_id, None)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise Busy("The server is shutting down.", retry_after_seconds=10)
 
     def _prepared(self, ticket: Ticket) -> Request | None:
         try:
@@ -172,6 +209,35 @@ class Batcher:
                 yield piece
         finally:
             self._inbox.forget(request_ids)
+
+    def submit(self, request: Request, *, deliver: Callable[[Delta | KinemaError], None]) -> None:
+        """Let a request that is ready wait; ``deliver`` hears its pieces in the engine's thread.
+
+        Raises:
+            Busy: the server is shutting down.
+        """
+        self._inbox.put([Ticket(request.id, lambda: request, deliver)])
+
+    def forget(self, request_ids: Sequence[str]) -> None:
+        """Nobody waits for these any more."""
+        self._inbox.forget(request_ids)
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """What ``question`` returns in the engine's thread, which alone may ask the engine.
+
+        Raises:
+            Busy: the server is shutting down.
+        """
+        answer: Future[T] = Future()
+
+        def errand() -> None:
+            try:
+                answer.set_result(question())
+            except Exception as problem:
+                answer.set_exception(problem)
+
+        self._inbox.send(errand)
+        return answer.result()
 
     def close(self) -> None:
         """Finish what waits and runs, then end the thread."""

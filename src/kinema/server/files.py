@@ -92,6 +92,15 @@ class FileStore:
             )
         return self._files[file_id]
 
+    def has(self, file_id: str) -> bool:
+        """Whether there is such a file."""
+        return file_id in self._files
+
+    def name_of(self, path: Path) -> str | None:
+        """What the sender of the file at ``path`` called it; None where it is none of ours."""
+        stored = self._files.get(path.name)
+        return stored.name if stored is not None and stored.path == path else None
+
     def list(self, *, after: str | None = None) -> list[StoredFile]:
         """All files, oldest first; those behind one of them where its id is given.
 

@@ -15,7 +15,7 @@ from kinema.errors import Busy, TooLarge
 from kinema.server.errors import error_response
 
 MEBIBYTE = 1 << 20
-_GATED = ("/v1/chat/completions", "/v1/files")
+_GATED = ("/v1/chat/completions", "/v1/files", "/v1/videos/captions")
 """Routes that cost more than a look."""
 _SMALLER = "Upload the video to /v1/files, or send a URL."
 
@@ -108,8 +108,8 @@ class Gate:
             await error_response(problem)(scope, receive, send)
 
     def _most_bytes(self, scope: Scope) -> int:
-        json_only = scope["path"].startswith("/v1/") and not scope["path"].startswith("/v1/files")
-        mib = self._settings.max_body_mib if json_only else self._settings.max_file_mib + 1
+        is_upload = scope["path"].startswith("/v1/files")
+        mib = self._settings.max_file_mib + 1 if is_upload else self._settings.max_body_mib
         return mib * MEBIBYTE
 
 

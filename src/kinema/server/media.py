@@ -12,8 +12,10 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from kinema.errors import KinemaError, UsageError
 from kinema.server.limits import MEBIBYTE, ServerSettings
@@ -80,6 +82,22 @@ class MediaReader:
         # One caller that hangs up must not end the reading for the others.
         return await asyncio.shield(task)
 
+    async def fetch(self, address: str) -> tuple[str, BinaryIO]:
+        """What to call an address, and the bytes that it gives.
+
+        Raises:
+            UsageError: it is no http(s) address.
+            MediaError: it cannot be fetched.
+        """
+        if not is_url(address):
+            raise UsageError(
+                f"{address[:80]!r} is no link.", hint="A link begins with https:// or http://."
+            )
+        fetch = Fetcher(self.access.urls, self.access.budget).fetch
+        loop = asyncio.get_running_loop()
+        name, part = await loop.run_in_executor(self._threads, fetch, address)
+        return name, part.open()
+
     def close(self) -> None:
         """Wait for what is being read, and end the processes."""
         self._threads.shutdown()
@@ -127,7 +145,7 @@ class MediaReader:
             try:
                 frames = self._workers.load_frames(path, sampling=sampling, access=self._own)
             except KinemaError as problem:
-                raise _renamed(problem, path.name, name) from None
+                raise renamed(problem, path.name, name) from None
         return replace(frames, source=name)
 
     @contextmanager
@@ -178,8 +196,8 @@ def _key(source: Source, sampling: FrameSampling) -> object | None:
     return None
 
 
-def _renamed(problem: KinemaError, ours: str, theirs: str) -> KinemaError:
-    """The error with the address in place of the name of our temporary file."""
-    said = str(problem).replace(ours, theirs)
-    problem.args = (said,)
-    return problem
+def renamed(problem: KinemaError, ours: str, theirs: str) -> KinemaError:
+    """The same error, with the caller's name for a source in place of our file's."""
+    again = copy(problem)
+    again.args = (str(problem).replace(ours, theirs),)
+    return again

@@ -6,14 +6,16 @@ import asyncio
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import anyio.to_thread
+
 from kinema import prompt as prompts
 from kinema.engines import Generates
-from kinema.errors import TooLarge
+from kinema.errors import KinemaError, TooLarge
 from kinema.messages import (
     Conversation,
     Delta,
@@ -25,13 +27,18 @@ from kinema.messages import (
     VideoPart,
 )
 from kinema.server.batcher import Batcher
-from kinema.server.files import FileStore
+from kinema.server.captions import CaptionJobs
+from kinema.server.files import FileStore, StoredFile
+from kinema.server.lending import LentEngine
 from kinema.server.limits import Admission, ServerSettings
-from kinema.server.media import MediaReader
+from kinema.server.media import MediaReader, renamed
 from kinema.server.metrics import Metrics
 from kinema.tasks.models import Model
-from kinema.types import Frames, FrameSampling
+from kinema.types import Frames, FrameSampling, Source
 
+_LENT = 4
+"""Requests of a caption job that wait or run at once; the rest of a batch is for others."""
+EXAMPLE = Path(__file__).parent / "page" / "example.mp4"
 _FIRST = FrameSampling(single="first")
 
 
@@ -77,12 +84,19 @@ class Service:
         self._folder = Path(tempfile.mkdtemp(prefix="kinema-serve-"))
         self.files = FileStore(self._folder, settings)
         self._media = MediaReader(settings, self._folder)
+        self.captions = CaptionJobs(model, name=self.name, lend=self._lend, folder=self._folder)
+        self._example: StoredFile | None = None
         self.metrics.watch(
             "requests_waiting", "Not begun yet.", lambda: float(self._batcher.num_waiting)
         )
         self.metrics.watch(
             "requests_running", "In the engine.", lambda: float(self._batcher.num_running)
         )
+
+    @property
+    def names(self) -> list[str]:
+        """What callers may call the models that are served."""
+        return [self.name]
 
     async def read(
         self,
@@ -129,12 +143,42 @@ class Service:
                     self.metrics.count(delta.completion)
                 yield delta
 
+    async def fetch(self, address: str, *, purpose: str = "vision") -> StoredFile:
+        """Store what an address leads to, as if it had been uploaded.
+
+        Raises:
+            MediaError: it may not be fetched, or does not give anything.
+            TooLarge: longer than a file may be.
+        """
+        name, body = await self._media.fetch(address)
+        with body:
+            return await self.files.add(
+                name, purpose, lambda count: anyio.to_thread.run_sync(body.read, count)
+            )
+
+    async def example(self) -> str:
+        """The id of the clip that comes with kinema."""
+        if self._example is None or not self.files.has(self._example.id):
+            self._example = await self.keep(EXAMPLE, name="four_things.mp4")
+        return self._example.id
+
+    async def keep(self, path: Path, *, name: str) -> StoredFile:
+        """Store a file of this machine, as whoever runs the server wants it."""
+        async with await anyio.open_file(path, "rb") as file:
+            return await self.files.add(name, "vision", file.read)
+
     def close(self) -> None:
         """Finish what is under way, then give everything back."""
+        self.captions.close()
         self._batcher.close()
         self._media.close()
         self._engine.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _lend(self, name: str, is_cancelled: Callable[[], bool]) -> LentEngine:
+        return LentEngine(
+            self._batcher, self._engine, name=name, most=_LENT, is_cancelled=is_cancelled
+        )
 
     def _fitted(self, question: Question) -> Request:
         def prepare(conversation: Conversation) -> Request:
@@ -162,11 +206,21 @@ class Service:
     async def _read_part(self, part: Part) -> Part:
         if isinstance(part, VideoPart):
             sampling = part.sampling.or_default(self.model.family.default_sampling)
-            return replace(part, source=await self._media.read(part.source, sampling))
+            return replace(part, source=await self._read_source(part.source, sampling))
         if isinstance(part, ImagePart):
-            frames = await self._media.read(part.source, _FIRST)
+            frames = await self._read_source(part.source, _FIRST)
             return ImagePart(replace(frames, warnings=()))
         return part
+
+    async def _read_source(self, source: Source, sampling: FrameSampling) -> Frames:
+        """Frames, an upload called what its sender called it."""
+        name = self.files.name_of(source) if isinstance(source, Path) else None
+        if name is None:
+            return await self._media.read(source, sampling)
+        try:
+            return replace(await self._media.read(source, sampling), source=name)
+        except KinemaError as problem:
+            raise renamed(problem, Path(str(source)).name, name) from None
 
     def _check_frames(self, question: Question) -> None:
         count = sum(map(len, question.frames))

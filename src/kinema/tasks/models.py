@@ -42,6 +42,8 @@ class Model:
     """Makes or fetches the weights when they are not there yet."""
     parts: CheckpointParts = field(default_factory=CheckpointParts)
     """What it was put together from, and its template where that was chosen."""
+    open_with: Callable[..., Generates] = open_engine
+    """Opens the engine; a server puts one here that is open already."""
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -55,7 +57,7 @@ class Model:
     def open(self, settings: EngineSettings) -> Generates:
         """Load the weights."""
         settings = replace(settings, served_model=settings.served_model or self.name)
-        return open_engine(
+        return self.open_with(
             self.engine, self.checkpoint.folder, family=self.family, settings=settings
         )
 

@@ -16,7 +16,7 @@ from vllm.exceptions import VLLMError
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from kinema.engines.base import EngineSettings, failed
+from kinema.engines.base import EngineSettings, Inbox, failed
 from kinema.engines.vllm.folder import readable_folder
 from kinema.engines.vllm.prompts import PromptMaker, sampling_params
 from kinema.errors import ModelError
@@ -91,6 +91,18 @@ class VLLMEngine:
         finally:
             self._llm.llm_engine.abort_request([name])
 
+    def serve(self, inbox: Inbox) -> Iterator[Delta]:
+        """See :class:`kinema.engines.Serves`: vLLM's scheduler takes requests as they arrive."""
+        running: dict[str, _Running] = {}
+        while True:
+            yield from self._admit(inbox, running)
+            self._drop_cancelled(inbox, running)
+            if not running:
+                return
+            for output in self._step():
+                if output.request_id in running:
+                    yield from _news(output, running)
+
     def close(self) -> None:
         """Stop vLLM and give the memory back."""
         self._rendered = None
@@ -98,18 +110,31 @@ class VLLMEngine:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
 
-    def _pieces(self, name: str, running: _Running) -> Iterator[Delta]:
-        said = ""
-        while True:
+    def _pieces(self, name: str, started: _Running) -> Iterator[Delta]:
+        running = {name: started}
+        while running:
             for output in (o for o in self._step() if o.request_id == name):
-                text = output.outputs[0].text
-                if text != said:
-                    running.first = running.first or time.perf_counter() - running.began
-                    yield Delta(running.request.id, text[len(said) :])
-                    said = text
-                if output.finished:
-                    yield Delta(running.request.id, "", running.completion(output))
-                    return
+                yield from _news(output, running)
+
+    def _admit(self, inbox: Inbox, running: dict[str, _Running]) -> Iterator[Delta]:
+        """Hand vLLM what waits; of those families whose clips it cannot mix, one length a time."""
+        alike = _any_length if self._family.ragged_batch_ok else _clip_lengths
+        while room := _IN_FLIGHT - len(running):
+            taken = inbox.take(room, alike=alike, beside=[one.request for one in running.values()])
+            if not taken:
+                return
+            for request in taken:
+                try:
+                    running |= self._start(request, streamed=True)
+                except _REFUSALS as problem:
+                    yield Delta(request.id, "", failed(request, _translated(problem)))
+
+    def _drop_cancelled(self, inbox: Inbox, running: dict[str, _Running]) -> None:
+        gone = [n for n, one in running.items() if inbox.is_cancelled(one.request.id)]
+        if gone:
+            self._llm.llm_engine.abort_request(gone)
+        for name in gone:
+            del running[name]
 
     def _start(self, request: Request, *, streamed: bool) -> dict[str, _Running]:
         began = time.perf_counter()
@@ -209,9 +234,15 @@ class _Queue:
         self._waiting.extend(more)
 
     def _lengths(self, request: Request) -> frozenset[int]:
-        if not self._apart:
-            return frozenset()
-        return frozenset(len(m.frames) for m in request.media if m.kind == "video")
+        return _clip_lengths(request) if self._apart else frozenset()
+
+
+def _clip_lengths(request: Request) -> frozenset[int]:
+    return frozenset(len(m.frames) for m in request.media if m.kind == "video")
+
+
+def _any_length(request: Request) -> None:
+    return None
 
 
 @dataclass
@@ -222,6 +253,7 @@ class _Running:
     visual_tokens: int
     began: float
     first: float | None = None
+    said: str = ""
 
     def completion(self, output: Any) -> Completion:
         """What vLLM answered."""
@@ -239,6 +271,19 @@ class _Running:
             seconds=time.perf_counter() - self.began,
             first_token_seconds=self.first,
         )
+
+
+def _news(output: Any, running: dict[str, _Running]) -> Iterator[Delta]:
+    """What one step added to a request; one that is finished runs no more."""
+    one = running[output.request_id]
+    text = output.outputs[0].text
+    if text != one.said:
+        one.first = one.first or time.perf_counter() - one.began
+        yield Delta(one.request.id, text[len(one.said) :])
+        one.said = text
+    if output.finished:
+        del running[output.request_id]
+        yield Delta(one.request.id, "", one.completion(output))
 
 
 def _visual_tokens(rendered: Any) -> int:

@@ -1,0 +1,134 @@
+"""``/v1/videos/captions``: start a caption job, look at it, stop it, take its files."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Response
+from pydantic import Field
+
+from kinema.captioning.segments import SegmentOptions
+from kinema.captioning.summary import SummaryBy
+from kinema.errors import UsageError
+from kinema.messages import SamplingParams
+from kinema.server.asking import check_model
+from kinema.server.captions import Format, Job, Wanted
+from kinema.server.files import StoredFile
+from kinema.server.schema import Count, Strict
+from kinema.server.service import Service
+from kinema.tasks.caption.options import CaptionOptions
+from kinema.types import FrameSampling
+
+_TYPES = {
+    "json": "application/json",
+    "srt": "application/x-subrip",
+    "vtt": "text/vtt",
+    "chapters": "text/vtt",
+    "ffmetadata": "text/plain",
+}
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Words = Annotated[str, Field(min_length=1, max_length=10_000)]
+
+
+class CaptionRequest(Strict):
+    """``POST /v1/videos/captions``: one video, named by an upload's id or an address."""
+
+    model: str
+    file_id: str | None = None
+    video_url: str | None = Field(None, max_length=10_000)
+    fps: Annotated[float, Field(gt=0, le=60)] | None = None
+    """Frames that are looked at in a second; 1 when not given."""
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 4
+    """Frames of one caption."""
+    window: Seconds | None = None
+    """Seconds of one caption, instead of a number of frames."""
+    prompt: Words | None = None
+    summary_prompt: Words | None = None
+    title_prompt: Words | None = None
+    style: str = "detailed"
+    language: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    summary_by: SummaryBy = "auto"
+    chapter_seconds: Seconds = 120.0
+    max_tokens: Count | None = None
+    temperature: float = Field(0.0, ge=0, le=2)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+
+    def wanted(self, file: StoredFile, service: Service) -> Wanted:
+        """The job that it asks for.
+
+        Raises:
+            UsageError: values that contradict each other.
+        """
+        options = CaptionOptions(
+            prompt=self.prompt,
+            summary_prompt=self.summary_prompt,
+            title_prompt=self.title_prompt,
+            style=self.style,
+            language=self.language,
+            summary_by=self.summary_by,
+            chapter_seconds=self.chapter_seconds,
+        )
+        options.prompts(service.model)  # refuses a style that there is none of
+        return Wanted(
+            file=file,
+            options=options,
+            segments=SegmentOptions(batch_size=self.batch_size)
+            if self.window is None
+            else SegmentOptions(segment_by="seconds", window=self.window),
+            sampling=FrameSampling(fps=self.fps),
+            params=SamplingParams(
+                temperature=self.temperature,
+                seed=self.seed,
+                max_new_tokens=self.max_tokens or SamplingParams().max_new_tokens,
+            ),
+        )
+
+
+def add_captions(app: FastAPI, service: Service) -> None:
+    """The routes of caption jobs."""
+    jobs = service.captions
+
+    @app.post("/v1/videos/captions")
+    async def start_captions(body: CaptionRequest) -> dict[str, Any]:
+        """Describe a whole video: captions, chapters, a summary and a title."""
+        check_model(body.model, service)
+        return jobs.start(body.wanted(await _file(body, service), service)).to_dict()
+
+    @app.get("/v1/videos/captions")
+    async def list_captions() -> dict[str, Any]:
+        """All jobs, oldest first, without their results."""
+        return {"object": "list", "data": [_short(job) for job in jobs.list()]}
+
+    @app.get("/v1/videos/captions/{job_id}")
+    async def retrieve_captions(job_id: str) -> dict[str, Any]:
+        """One job: queued, in_progress, completed with its result, failed or cancelled."""
+        return jobs.get(job_id).to_dict()
+
+    @app.get("/v1/videos/captions/{job_id}/content")
+    def captions_content(job_id: str, format: Format = "json") -> Response:
+        """The result as a file."""
+        name, body = jobs.get(job_id).exported(format)
+        return Response(body, media_type=_TYPES[format], headers=_attached(name))
+
+    @app.post("/v1/videos/captions/{job_id}/cancel")
+    async def cancel_captions(job_id: str) -> dict[str, Any]:
+        """Stop a job; one that has ended stays as it is."""
+        return jobs.cancel(job_id).to_dict()
+
+
+async def _file(body: CaptionRequest, service: Service) -> StoredFile:
+    if (body.file_id is None) == (body.video_url is None):
+        raise UsageError("A job needs one video.", hint="Give file_id or video_url.")
+    if body.file_id is not None:
+        return service.files.get(body.file_id)
+    return await service.fetch(str(body.video_url))
+
+
+def _short(job: Job) -> dict[str, Any]:
+    return job.to_dict() | {"result": None}
+
+
+def _attached(name: str) -> dict[str, str]:
+    """A header that gives a file its name, which a stranger chose."""
+    return {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}

@@ -1,0 +1,145 @@
+"""What a visitor of the page has said so far, and the next request that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from kinema.errors import UsageError
+from kinema.server.asking import read_question
+from kinema.server.replies import checked
+from kinema.server.schema import ChatRequest
+from kinema.server.service import Service
+from kinema.types import Frames
+
+
+@dataclass(frozen=True)
+class Look:
+    """Which video a question is about, and which part of it."""
+
+    file_id: str
+    start: str = ""
+    """Seconds or MM:SS; empty for the beginning."""
+    end: str = ""
+
+    def part(self, num_frames: int | None) -> dict[str, Any]:
+        """The part of a message, as an API client writes it."""
+        given = {"start": self.start, "end": self.end, "num_frames": num_frames}
+        kept = {name: value for name, value in given.items() if value}
+        return {"type": "video", "file_id": self.file_id, **kept}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question, and the answer as far as it has come."""
+
+    question: str
+    look: Look | None
+    num_frames: int | None = None
+    answer: str = ""
+    seen: str = ""
+    """Which frames the model saw, in a line."""
+
+
+@dataclass(frozen=True)
+class Picks:
+    """What the visitor chose beside the words."""
+
+    model: str
+    temperature: float
+    top_p: float
+    max_tokens: int
+    seed: int | None
+    num_frames: int | None
+    """0 or None leaves the count to the model."""
+
+
+@dataclass(frozen=True)
+class Talk:
+    """Turns in order."""
+
+    turns: tuple[Turn, ...] = ()
+
+    def before(self, index: int) -> Talk:
+        """The talk as it was when turn ``index`` began."""
+        return Talk(self.turns[:index])
+
+    def with_last(self, turn: Turn) -> Talk:
+        """The same talk, its last turn replaced."""
+        return Talk((*self.turns[:-1], turn))
+
+    def body(self, picks: Picks) -> ChatRequest:
+        """The request that asks the last turn's question after all before it.
+
+        A video is shown once, in the turn that first looked at it, or at another part of it;
+        so a follow-up begins with the words that the engine has already read.
+
+        Raises:
+            UsageError: a choice is outside what a request may say.
+        """
+        messages: list[dict[str, Any]] = []
+        shown = None
+        for turn in self.turns:
+            content: list[dict[str, Any]] = [{"type": "text", "text": turn.question}]
+            if turn.look is not None and (turn.look, turn.num_frames) != shown:
+                content.insert(0, turn.look.part(turn.num_frames))
+                shown = (turn.look, turn.num_frames)
+            messages.append({"role": "user", "content": content})
+            if turn.answer:
+                messages.append({"role": "assistant", "content": turn.answer})
+        body = {
+            "model": picks.model,
+            "messages": messages,
+            "temperature": picks.temperature,
+            "top_p": picks.top_p,
+            "max_tokens": picks.max_tokens,
+            "seed": picks.seed,
+            "fit": True,
+        }
+        try:
+            return ChatRequest.model_validate(body)
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            raise UsageError(f"{first['loc'][-1]}: {first['msg']}.", hint="Change it.") from None
+
+    def transcript(self) -> str:
+        """The whole talk as Markdown."""
+        lines = [f"**{turn.question}**\n\n{turn.answer}\n\n*{turn.seen}*\n" for turn in self.turns]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """How far an answer is."""
+
+    talk: Talk
+    frames: tuple[Frames, ...]
+    """What the model is shown in this talk, in order."""
+
+
+async def answer(service: Service, talk: Talk, picks: Picks) -> AsyncGenerator[Piece, None]:
+    """The talk with its last turn answered piece by piece, admitted like any request.
+
+    Closing the iterator stops the model.
+
+    Raises:
+        KinemaError: what the API would answer with an error.
+    """
+    with service.admission.enter():
+        question = await read_question(talk.body(picks), service)
+        frames = tuple(question.frames)
+        turn = replace(talk.turns[-1], answer="", seen=frames[-1].seen if frames else "")
+        yield Piece(talk.with_last(turn), frames)
+        async with aclosing(service.answer(question)) as deltas:
+            async for delta in deltas:
+                if delta.completion is not None:
+                    turn = replace(turn, answer=checked(delta.completion).text)
+                elif delta.text:
+                    turn = replace(turn, answer=turn.answer + delta.text)
+                else:
+                    continue
+                yield Piece(talk.with_last(turn), frames)
