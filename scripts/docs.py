@@ -124,12 +124,18 @@ def video_speed_table() -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for case in _result("video_read")["results"]:
-        peer, seconds = case["fastest_peer"], case["seconds"]
-        rows.append(
-            f"| {case['clip']} | {case['num_frames']} | {case['cores']} "
-            f"| {seconds['kinema']:.2f} s | {peer} {seconds[peer]:.2f} s | {case['times_faster_than_fastest_peer']:.2f}× "
-            f"| {case['over_limit']:.2f} | {case['peak_mib']['kinema']:.0f} MiB |"
-        )
+        seconds, peer = case["seconds"], case["fastest_peer"]
+        cells = [
+            case["clip"],
+            case["num_frames"],
+            case["cores"],
+            f"{seconds['kinema']:.2f} s",
+            f"{peer} {seconds[peer]:.2f} s",
+            f"{case['times_faster_than_fastest_peer']:.2f}×",
+            f"{case['over_limit']:.2f}",
+            f"{case['peak_mib']['kinema']:.0f} MiB",
+        ]
+        rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows)
 
 
