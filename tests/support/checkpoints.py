@@ -162,7 +162,7 @@ def _llama(vocab_size: int, width: int) -> dict[str, Any]:
 
 def save_checkpoint(model: Any, processor: Any, tokenizer: Any, folder: Path) -> Path:
     """Spread the weights and write everything that a checkpoint folder holds."""
-    _spread(model)
+    spread(model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
@@ -170,7 +170,7 @@ def save_checkpoint(model: Any, processor: Any, tokenizer: Any, folder: Path) ->
     return folder
 
 
-def _spread(model: torch.nn.Module) -> None:
+def spread(model: torch.nn.Module) -> None:
     """Widen the weights, so that greedy tokens differ between inputs."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
 from vllm import LLM
 from vllm.exceptions import VLLMError
 from vllm.renderers.inputs.preprocess import parse_model_prompt
+from vllm.transformers_utils.config import get_config
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from kinema.engines.base import EngineSettings, Inbox, failed
@@ -166,7 +166,8 @@ class VLLMEngine:
 
 
 def _arguments(folder: Path, family: Family, settings: EngineSettings) -> dict[str, Any]:
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
+    # vLLM's reader, which knows model types that transformers does not.
+    config = get_config(str(folder), trust_remote_code=settings.trust_remote_code)
     own = getattr(config.get_text_config(), "max_position_embeddings", None)
     takes = {"image": family.takes_image, "video": family.takes_video}
     return dict(family.vllm_arguments) | {
