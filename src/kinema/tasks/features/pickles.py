@@ -202,8 +202,7 @@ def _fields(source: Path) -> dict[str, dict[str, str]]:
         return {}
     records = [json.loads(line) for line in index.read_text(encoding="utf-8").splitlines()]
     return {
-        file: {key: value for key, value in record.items() if isinstance(value, str)}
-        | {"variant": variant}
+        file: {**record["fields"], "variant": variant}
         for record in records
         for variant, file in record.get("features", {}).items()
     }
