@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kinema.cli.app import run
 from small_actions import MILK, TEA, make_breakfast
 from support.towers import make_clip
 
@@ -38,7 +39,9 @@ def extract(work: Path, *words: str) -> list[str]:
     return ["features", root, "-o", str(work / "features"), "--tower", str(work / "tower"), *words]
 
 
-def test_the_whole_way_from_videos_to_checked_data(work: Path) -> None:
+def test_the_whole_way_from_videos_to_checked_data(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = work / "BreakfastII_15fps_qvga_sync"
     bad = root / "P16/cam01/P16_bad.avi"
     bad.write_bytes(b"this is no video" * 50)
@@ -59,23 +62,19 @@ def test_the_whole_way_from_videos_to_checked_data(work: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "6 recordings to train on, 6 held out." in done.stderr
 
-    done = kinema("data", "check", str(data / "train.jsonl"), "--json")
-    assert (done.returncode, json.loads(done.stdout)["bad"]) == (0, []), done.stderr
-
+    assert run(["data", "check", str(data / "train.jsonl"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bad"] == []
     with (data / "train.jsonl").open("a") as file:
         file.write('{"messages": []}\n')
-    done = kinema("data", "check", str(data / "train.jsonl"))
-    assert done.returncode == 3
-    assert f"{data / 'train.jsonl'}:13: " in done.stdout
+    assert run(["data", "check", str(data / "train.jsonl")]) == 3
+    assert f"{data / 'train.jsonl'}:13: " in capsys.readouterr().out
 
-    done = kinema("data", "stats", str(data / "test.jsonl"), "--plot", str(work / "t.png"))
-    assert done.returncode == 0, done.stderr
-    assert "pour_water" in done.stdout
+    assert run(["data", "stats", str(data / "test.jsonl"), "--plot", str(work / "t.png")]) == 0
+    assert "pour_water" in capsys.readouterr().out
     assert (work / "t.png").stat().st_size > 500
 
-    name = ["--name", "{video}_{camera}"]
-    done = kinema("features", "convert", str(work / "features"), str(work / "pkl"), *name)
-    assert done.returncode == 0, done.stderr
+    words = [str(work / "features"), str(work / "pkl"), "--name", "{video}_{camera}"]
+    assert run(["features", "convert", *words]) == 0
     rows = pickle.loads((work / "pkl/P16_tea_flip_cam01.pkl").read_bytes())
     assert (rows.shape, rows.dtype) == ((6, 2, 32), "float16")
 
