@@ -54,15 +54,19 @@ def check(
     media: Path | None = None,
     decode: Annotated[bool, Parameter(negative="--no-decode")] = True,
     workers: int = 2,
+    model: Annotated[str | None, Parameter(alias="-m")] = None,
+    model_max_length: int | None = None,
     json: bool = False,
 ) -> int:
     """Validate data before any time on a GPU is spent.
 
-    Tags and media agree, files exist and decode, roles alternate, there is something to learn.
-    Every bad row is named with its line; the exit status is 3 when there is one.
+    Tags and media agree, files exist and decode, roles alternate, there is something to learn, and
+    with --model every sample fits. Every bad row is named with its line; the exit status is 3 when
+    there is one.
 
     Examples:
       kinema data check train.jsonl
+      kinema data check train.jsonl --model MODEL_FOLDER --model-max-length 2048
       kinema data check chat.json --media videos/ --no-decode
 
     Args:
@@ -70,9 +74,18 @@ def check(
         media: Folder that media names are relative to, instead of the file's.
         decode: Decode two frames of each video.
         workers: Processes that decode.
+        model: The VideoLM to train; its tokens are counted, no weights are loaded.
+        model_max_length: Tokens of the longest sample; the model's context when left out.
         json: Print one JSON record.
     """
-    report = check_data(data, media=media, decode=decode, workers=workers)
+    report = check_data(
+        data,
+        media=media,
+        decode=decode,
+        workers=workers,
+        model=model,
+        max_length=model_max_length,
+    )
     if json:
         put_record(report.to_dict())
     else:
@@ -81,6 +94,9 @@ def check(
                 put(f"{data}:{row.line}: {problem}")
     shapes = ", ".join(f"{count} in the shape {shape!r}" for shape, count in report.shapes.items())
     say(f"{report.rows} rows, {report.media} media{f'; {shapes}' if shapes else ''}.")
+    if (longest := report.longest) is not None:
+        said = f"has {longest.tokens} of {longest.limit} tokens"
+        say(f"The longest sample, line {longest.line}, {said}.")
     if report.bad:
         raise PartialFailure(
             f"{len(report.bad)} of {report.rows} rows cannot be learned from.",

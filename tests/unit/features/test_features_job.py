@@ -14,6 +14,7 @@ import pytest
 import torch
 from transformers import AutoImageProcessor, CLIPVisionModel
 
+from kinema.cli.app import run
 from kinema.datasets.samples import find_features
 from kinema.errors import MissingPackage, UsageError
 from kinema.models.videolm.features import load_features
@@ -282,4 +283,29 @@ def test_the_index_is_one_json_object_a_video(
     rows = [json.loads(line) for line in (tmp_path / "features.jsonl").read_text().splitlines()]
 
     assert rows == work.records()
-    assert rows[0]["camera"] == "cam01"
+    assert rows[0]["fields"] == {"person": "P03", "camera": "cam01", "video": "P03_tea"}
+    assert rows[0]["video"] == "P03/cam01/P03_tea.avi"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--augment", "flop"], "no augmentation 'flop'"),
+        (["--layers", "9"], "--layers 9 is no state"),
+        (["--layers", "-9"], "--layers -9 is no state"),
+        (["--pattern", "{a}.mkv"], "matches {a}.mkv"),
+        (["--batch-size", "0"], "--batch-size is 0"),
+    ],
+)
+def test_a_mistake_is_named_and_ends_with_status_two(
+    tmp_path: Path,
+    videos: Path,
+    clip_tower: Path,
+    words: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status = run(["features", str(videos), "-o", str(tmp_path), "--tower", str(clip_tower), *words])
+
+    assert status == 2
+    assert said in capsys.readouterr().err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,16 @@ class BadRow:
 
 
 @dataclass(frozen=True)
+class Longest:
+    """The sample with the most tokens."""
+
+    tokens: int
+    line: int
+    limit: int
+    """What fits."""
+
+
+@dataclass(frozen=True)
 class Report:
     """What was found in a file."""
 
@@ -43,11 +53,14 @@ class Report:
     """Different ones."""
     shapes: dict[Shape, int]
     bad: tuple[BadRow, ...] = ()
+    longest: Longest | None = None
+    """Where a model was given."""
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         bad = [row.to_dict() for row in self.bad]
-        return {"rows": self.rows, "media": self.media, "shapes": self.shapes, "bad": bad}
+        found = {"rows": self.rows, "media": self.media, "shapes": self.shapes, "bad": bad}
+        return found | {"longest": asdict(self.longest) if self.longest else None}
 
 
 @dataclass
@@ -61,7 +74,13 @@ class _Row:
 
 
 def check_data(
-    path: Path, *, media: Path | None = None, decode: bool = True, workers: int = 2
+    path: Path,
+    *,
+    media: Path | None = None,
+    decode: bool = True,
+    workers: int = 2,
+    model: str | None = None,
+    max_length: int | None = None,
 ) -> Report:
     """Check every row of a data file of any known shape.
 
@@ -72,9 +91,12 @@ def check_data(
         media: what relative media paths start at, instead of the file's folder.
         decode: decode two frames of every range; else files need only be there.
         workers: processes that decode.
+        model: a `VideoLM` that every sample must fit.
+        max_length: tokens that fit, instead of all the model's positions.
 
     Raises:
         UsageError: there is no such file, or nothing in it.
+        ModelError: the model cannot be used.
     """
     shapes: dict[Shape, int] = {}
     rows = list(_read(path, media or (path if path.is_dir() else path.parent), shapes))
@@ -87,8 +109,28 @@ def check_data(
     for row in rows:
         found = row.sample.conversation.media if row.sample else ()
         row.problems += [said for part in found if (said := problems[_key(part)])]
+    longest = _measure(rows, model, max_length) if model is not None else None
     bad = tuple(BadRow(r.line, r.id, tuple(dict.fromkeys(r.problems))) for r in rows if r.problems)
-    return Report(len(rows), len(parts), shapes, bad)
+    return Report(len(rows), len(parts), shapes, bad, longest)
+
+
+def _measure(rows: Sequence[_Row], model: str, max_length: int | None) -> Longest | None:
+    """The longest sample; those that do not fit become bad rows."""
+    lengths = load("kinema.tasks.data.lengths:Lengths")(model, max_length=max_length)
+    longest = None
+    for row in rows:
+        if row.sample is None or row.problems:
+            continue
+        try:
+            tokens = lengths.of(row.sample.conversation)
+        except KinemaError as problem:
+            row.problems.append(str(problem))
+            continue
+        if tokens > lengths.limit:
+            row.problems.append(f"It takes {tokens} tokens and {lengths.limit} fit.")
+        if longest is None or tokens > longest.tokens:
+            longest = Longest(tokens, row.line, lengths.limit)
+    return longest
 
 
 def _read(path: Path, folder: Path, shapes: dict[Shape, int]) -> Iterator[_Row]:

@@ -192,7 +192,7 @@ def _unit_id(payload: Mapping[str, str]) -> str:
 
 
 def _record(unit: Unit, medium: Medium) -> dict[str, Any]:
-    about = {"video": unit.payload["name"], **medium.fields}
+    about = {"video": unit.payload["name"], "fields": dict(medium.fields)}
     if unit.state == "done":
         return {**about, "sha256": unit.payload["sha256"], **unit.result}
     return about | {"error": unit.error or "not reached"}
