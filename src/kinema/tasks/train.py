@@ -82,10 +82,8 @@ def find_base(settings: TrainSettings) -> Base:
             f"{name} is a {family.title}, and a VideoLM is what trains here.",
             hint="With --vision-tower CLIP_FOLDER a language model becomes one.",
         )
-    if settings.data.num_frames is not None:
-        family = replace(
-            family, default_sampling=FrameSampling(num_frames=settings.data.num_frames)
-        )
+    if settings.sampling:
+        family = replace(family, default_sampling=FrameSampling(**settings.sampling))
     parts = CheckpointParts(conv_mode=wanted.conv_mode)
     return Base(folder, family, parts.with_template(checkpoint))
 
@@ -119,14 +117,12 @@ def _join(values: dict[str, Any], folder: Path) -> None:
 
 
 def _layout(settings: ModelSettings) -> dict[str, Any]:
-    """Fields of a VideoLMConfig that were chosen."""
-    chosen = {
-        name: getattr(settings, name)
-        for name in ("projector", "pooling", "select_layer", "select_feature")
-    }
-    if settings.mm_use_vid_start_end is not None:
-        chosen["media_wrap"] = "outside" if settings.mm_use_vid_start_end else "none"
-    return {name: value for name, value in chosen.items() if value is not None}
+    """Arguments of the joining that were chosen."""
+    names = (
+        "projector", "pooling", "select_layer", "select_feature", "media_wrap", "media_tokens",
+    )  # fmt: skip
+    chosen = {name: getattr(settings, name) for name in names}
+    return {name: value for name, value in chosen.items() if value not in (None, ())}
 
 
 def _refuse_settings_of_new(settings: ModelSettings) -> None:

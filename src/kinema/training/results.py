@@ -66,8 +66,8 @@ def merge(run: Path, target: Path, *, dtype: str = "auto") -> Path:
     else:
         _fill(model, weights)
     settings = from_flat(yaml.safe_load((home / SETTINGS).read_text(encoding="utf-8")))
-    if settings.data.num_frames is not None:
-        model.config.kinema_sampling = {"num_frames": settings.data.num_frames}
+    if settings.sampling:
+        model.config.kinema_sampling = settings.sampling
     with without_bars():
         model.to(stored).save_pretrained(target, max_shard_size=_LARGEST_SHARD)
     _copy_small_files(base, target)

@@ -50,7 +50,8 @@ def learning_counts(model: nn.Module) -> tuple[int, int]:
 def keep_what_learns(model: nn.Module) -> None:
     """Leave frozen weights out of the model's state dict, and so out of its checkpoints.
 
-    They are those of the model that training began with, and loading is not strict about them.
+    They are those of the model that training began with, so nothing misses them when a checkpoint
+    is loaded.
     """
     learning = {name for name, p in model.named_parameters() if p.requires_grad}
 
@@ -58,7 +59,11 @@ def keep_what_learns(model: nn.Module) -> None:
         for name in [n for n in state if n.removeprefix(prefix) not in learning]:
             del state[name]
 
+    def forgive(_: nn.Module, found: Any) -> None:
+        found.missing_keys[:] = [name for name in found.missing_keys if name in learning]
+
     model.register_state_dict_post_hook(drop)  # type: ignore[no-untyped-call]
+    model.register_load_state_dict_post_hook(forgive)
 
 
 @contextmanager
