@@ -63,7 +63,7 @@ def keep_what_learns(model: nn.Module) -> None:
         found.missing_keys[:] = [name for name in found.missing_keys if name in learning]
 
     model.register_state_dict_post_hook(drop)  # type: ignore[no-untyped-call]
-    model.register_load_state_dict_post_hook(forgive)
+    model.register_load_state_dict_post_hook(forgive)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
