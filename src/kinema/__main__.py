@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _overview() -> int:
     from kinema.cli import COMMANDS  # noqa: PLC0415
 
-    rows = "\n".join(f"  {name:<15}{row.summary}" for name, row in COMMANDS.items())
+    rows = "\n".join(f"  {name:<18}{row.summary}" for name, row in COMMANDS.items())
     print(
         "Usage: kinema COMMAND ...\n\n"
         "Language models that watch video.\n\n"

@@ -16,7 +16,7 @@ from kinema.datasets.segments import Segment, parse_segments
 from kinema.errors import MediaNotFound, UnknownName, UsageError
 from kinema.messages import FeaturesPart, TextPart, VideoPart
 from kinema.tasks.data.convert import ConvertOptions, convert
-from support.actions import MILK, TEA, label_lines, make_breakfast, make_salads
+from small_actions import MILK, TEA, label_lines, make_breakfast, make_salads
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from kinema.tasks.data.check import check_data
 from kinema.tasks.data.convert import ConvertOptions, convert
 from kinema.tasks.data.plot import save_plot
 from kinema.tasks.data.stats import Histogram, data_stats
-from support.actions import TEA, make_breakfast
+from small_actions import TEA, make_breakfast
 from support.clips import make_clip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -29,6 +30,7 @@ IN_PLACE = "{folder}/{video}"
 """The name of a file that stays where it is, but for its ending."""
 _TEMPORAL_ROWS = 100
 _PICKLE_PROTOCOL = 4
+_TOWER = re.compile(r"\S+ (\d+) (\d+)x(\d+)")
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -129,7 +131,8 @@ def convert_folder(
 
 def _to_features(path: Path, target: Path, kind: FeatureKind | None, tower: str) -> None:
     rows = read_pickle(path)
-    kind = kind or _kind_of(rows, tower)
+    spatial = _spatial_rows(tower, width=rows.shape[-1])
+    kind = kind or _kind_of(rows, spatial)
     rows = rows if rows.ndim == 3 else rows[:, None]
     row = KINDS[kind]
     header = FeaturesHeader(
@@ -138,7 +141,7 @@ def _to_features(path: Path, target: Path, kind: FeatureKind | None, tower: str)
         select_feature=row.select_feature,
         post_layernorm=row.post_layernorm,
         pooling=row.pooling,
-        num_frames=_num_frames(rows, kind),
+        num_frames=_num_frames(rows, kind, spatial),
         source=path.stem,
     )
     target = target.with_suffix(FEATURES_SUFFIX)
@@ -146,28 +149,43 @@ def _to_features(path: Path, target: Path, kind: FeatureKind | None, tower: str)
     save_features(target, torch.from_numpy(np.ascontiguousarray(rows)), header)
 
 
-def _kind_of(rows: NDArray[Any], tower: str) -> FeatureKind:
+def _spatial_rows(tower: str, *, width: int) -> int:
+    """Patches of a frame, out of ``clip_vision_model 1024 16x16``.
+
+    Raises:
+        UsageError: that is no description of a tower, or of one with another width.
+    """
+    match = _TOWER.fullmatch(tower)
+    if match is None or int(match[1]) != width:
+        raise UsageError(
+            f"--tower is {tower!r} and the rows are {width} wide.",
+            hint="Write kind, width and grid: clip_vision_model 1024 16x16",
+        )
+    return int(match[2]) * int(match[3])
+
+
+def _kind_of(rows: NDArray[Any], spatial: int) -> FeatureKind:
     """What the shape says; pickles say nothing else about themselves."""
     if rows.ndim == 3:
         return "layers"
-    grid_rows, _, grid_columns = tower.rpartition(" ")[2].partition("x")
-    if grid_rows.isdigit() and grid_columns.isdigit():
-        spatial = int(grid_rows) * int(grid_columns)
-        if len(rows) == _TEMPORAL_ROWS + spatial:
-            return "spatio_temporal"
-        if len(rows) % spatial:
-            return "cls"
+    if len(rows) == _TEMPORAL_ROWS + spatial:
+        return "spatio_temporal"
+    if len(rows) % spatial:
+        return "cls"
     raise UsageError(
         f"{len(rows)} rows can be more than one kind.",
         hint=f"Say which: --kind {', '.join(get_args(FeatureKind))}.",
     )
 
 
-def _num_frames(rows: NDArray[Any], kind: FeatureKind) -> int:
+def _num_frames(rows: NDArray[Any], kind: FeatureKind, spatial: int) -> int:
+    if kind == "patches":
+        return len(rows) // spatial
     if kind != "spatio_temporal":
         return len(rows)
     # Rows of absent frames are zero.
-    return max(1, int(rows[:_TEMPORAL_ROWS].reshape(_TEMPORAL_ROWS, -1).any(axis=1).sum()))
+    temporal = rows[: max(1, len(rows) - spatial)]
+    return max(1, int(temporal.any(axis=(1, 2)).sum()))
 
 
 def _to_pickle(path: Path, target: Path) -> None:

@@ -1,17 +1,20 @@
 """Small data sets of filmed actions in the exact layouts of Breakfast and 50Salads.
 
-The videos are drawn: a label is a colour, so that what is done can be seen.
+    python examples/small_actions.py FOLDER
+
+writes ``FOLDER/BreakfastII_15fps_qvga_sync`` and ``FOLDER/50salads``. The videos are drawn: a label
+is a colour, so that what is done can be seen.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 from numpy.typing import NDArray
-
-from support.clips import make_clip
 
 BREAKFAST = "BreakfastII_15fps_qvga_sync"
 TEA = (("SIL", 10), ("take_cup", 15), ("add_teabag", 20), ("pour_water", 10), ("SIL", 5))
@@ -59,16 +62,12 @@ def label_lines(steps: Steps, *, dash: str = "-", end: str = " ") -> str:
 def film(path: Path, steps: Steps, *, fps: int = 15, height: int = 60, width: int = 80) -> None:
     """An AVI of the steps."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pictures = draw(steps, height=height, width=width)
-    make_clip(
-        path,
-        num_frames=len(pictures),
-        fps=fps,
-        codec="mpeg4",
-        height=height,
-        width=width,
-        pictures=pictures,
-    )
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("mpeg4", rate=fps)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        for picture in draw(steps, height=height, width=width):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        output.mux(stream.encode(None))
 
 
 def make_breakfast(
@@ -97,3 +96,9 @@ def make_salads(root: Path, persons: Sequence[str] = ("01", "02", "03", "04", "0
             lines = label_lines(SALAD, dash=" - ", end="").replace("_", " ")
             (root / "timestampGT2" / name).write_text(lines)
     return root
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    make_breakfast(target)
+    make_salads(target / "50salads")
