@@ -29,7 +29,7 @@ class ModelSettings:
     projector: str | None = None
     """New VideoLM: linear, mlp2x_gelu, mlp_downsample."""
     pooling: str | None = None
-    """New VideoLM: frames, spatio_temporal, cls or grid."""
+    """New VideoLM: frames, spatio_temporal, cls or grid; as the features are when left out."""
     select_layer: int | None = None
     """New VideoLM: hidden state of the tower, -1 the last."""
     select_feature: str | None = None
