@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Group, Parameter
 
@@ -12,6 +12,7 @@ from kinema.cli.output import put, put_record, say
 from kinema.engines import rank
 from kinema.errors import UsageError
 from kinema.lazy import load
+from kinema.tasks.neva_training import read_neva_training
 from kinema.tasks.train import train as run
 from kinema.training.former import FormerFlags, with_former
 from kinema.training.settings import (
@@ -20,6 +21,8 @@ from kinema.training.settings import (
     ModelSettings,
     StageSettings,
     TrainSettings,
+    from_flat,
+    with_changes,
 )
 
 _MODEL = Group("The model", sort_key=1)
@@ -68,10 +71,13 @@ def train(
         model = replace(model, model_name_or_path=options.model)
     settings = TrainSettings(model=model, data=data, stage=stage, loop=loop)
     settings, notes = with_former(settings, former)
-    for note in notes:
+    if options.neva is not None:
+        asked = read_neva_training(options.neva, words)
+        settings, notes = with_changes(from_flat(asked.settings), settings), [*notes, *asked.notes]
+    elif left := [word for word in words if word != "True"]:  # of --bf16 True and the like
+        raise UsageError(f"{left[0]!r} was not understood.", hint="Write --flag=False for False.")
+    for note in notes if rank() == 0 else ():
         say(f"note: {note}")
-    if _left(words):
-        raise UsageError(f"{words[0]!r} was not understood.", hint="Write --flag=False for False.")
     done = run(settings, say=say)
     if rank() > 0:
         return
@@ -115,8 +121,3 @@ def export(run_folder: Path, target: Path, /, *, what: str = "projector") -> Non
         what: projector, adapter (LoRA, as PEFT reads it) or model.
     """
     put(str(load("kinema.training.results:export")(run_folder, target, what=what)))
-
-
-def _left(words: tuple[str, ...]) -> list[Any]:
-    """Words that are no value of a switch: Video-ChatGPT's commands say --bf16 True."""
-    return [word for word in words if word != "True"]

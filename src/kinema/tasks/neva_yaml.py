@@ -77,7 +77,7 @@ _READ_HERE = (
     "quantization.num_samples",
 )
 _KNOWN = {*_PARAMS, *_OPTIONS, *_FILES, *_READ_HERE, *_DEAD}
-_PRECISIONS = {
+PRECISIONS = {
     "bf16": "bfloat16",
     "bf16-mixed": "bfloat16",
     "bf16-true": "bfloat16",
@@ -87,6 +87,7 @@ _PRECISIONS = {
     "32": "float32",
     "32-true": "float32",
 }
+"""NeVA's names of number formats, and torch's."""
 _QUANTIZATIONS = {"awq": "torchao-int4", "int8_sq": "torchao-int8", "fp8": "torchao-fp8"}
 ALL_PROBS = "all"
 """Stands for the size of the vocabulary, which the YAML does not know."""
@@ -116,7 +117,7 @@ def read_neva(path: Path, overrides: Sequence[str]) -> NevaRequest:
         UnknownName: a key that NeVA does not have.
         MissingCapability: something that nothing here can do.
     """
-    values = dict(_flat(_load(path))) | dict(_override(word) for word in overrides)
+    values = neva_values(path) | neva_overrides(overrides)
     for key in values:
         if key not in _KNOWN:
             raise UnknownName("NeVA key", key, _KNOWN)
@@ -131,15 +132,33 @@ def read_neva(path: Path, overrides: Sequence[str]) -> NevaRequest:
     )
 
 
+def neva_values(path: Path) -> dict[str, Any]:
+    """The keys of a YAML file, dotted.
+
+    Raises:
+        UsageError: the file is not YAML.
+    """
+    return dict(_flat(_load(path)))
+
+
+def neva_overrides(words: Sequence[str]) -> dict[str, Any]:
+    """Hydra's ``a.b=c``, ``+a.b=c`` and ``++a.b=c``.
+
+    Raises:
+        UsageError: one has no ``=``.
+    """
+    return dict(map(_override, words))
+
+
 def _load(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
-        raise UsageError(f"There is no file {path}.", hint="Check --config.")
+        raise UsageError(f"There is no file {path}.", hint="Check the path of NeVA's YAML.")
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise UsageError(f"{path.name} is not YAML: {error}.", hint="Check the file.") from error
     if not isinstance(loaded, Mapping):
-        raise UsageError(f"{path.name} holds no keys.", hint="Give neva_inference.yaml.")
+        raise UsageError(f"{path.name} holds no keys.", hint="Give NeVA's YAML.")
     return loaded
 
 
@@ -178,9 +197,9 @@ def _settings(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     notes: list[str] = []
     if "trainer.precision" in given:
         precision = str(given["trainer.precision"])
-        if precision not in _PRECISIONS:
-            raise UnknownName("precision", precision, _PRECISIONS)
-        settings["dtype"] = _PRECISIONS[precision]
+        if precision not in PRECISIONS:
+            raise UnknownName("precision", precision, PRECISIONS)
+        settings["dtype"] = PRECISIONS[precision]
     settings |= _parallel(given, notes)
     if given.get("quantization.enable"):
         settings["quantization"], note = _quantization(given)

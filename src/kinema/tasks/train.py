@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from kinema.training.settings import ModelSettings, TrainSettings
 from kinema.types import FrameSampling
 
 if TYPE_CHECKING:
+    from kinema.models.videolm.features import FeaturesHeader
     from kinema.training.run import Told, Trained
 
 NEW_TEMPLATE = "vicuna_v1_1"
@@ -74,7 +75,7 @@ def find_base(settings: TrainSettings) -> Base:
         raise UsageError("There is no model.", hint="Give --model FOLDER.")
     _refuse_settings_of_new(wanted)
     is_new = wanted.vision_tower is not None
-    folder = join_parts(wanted, seed=settings.loop.seed) if is_new else _found(name)
+    folder = _joined(settings) if is_new else _found(name)
     checkpoint = read_checkpoint(name, folder)
     family = as_trained(recognise(checkpoint), checkpoint)
     if family.classes != FAMILIES["videolm"].classes:
@@ -82,22 +83,54 @@ def find_base(settings: TrainSettings) -> Base:
             f"{name} is a {family.title}, and a VideoLM is what trains here.",
             hint="With --vision-tower CLIP_FOLDER a language model becomes one.",
         )
-    if settings.data.num_frames is not None:
-        family = replace(
-            family, default_sampling=FrameSampling(num_frames=settings.data.num_frames)
-        )
+    if settings.sampling:
+        family = replace(family, default_sampling=FrameSampling(**settings.sampling))
     parts = CheckpointParts(conv_mode=wanted.conv_mode)
     return Base(folder, family, parts.with_template(checkpoint))
 
 
-def join_parts(settings: ModelSettings, *, seed: int) -> Path:
-    """The folder of a new `VideoLM`, made once and kept in the cache."""
+def _joined(settings: TrainSettings) -> Path:
+    """A new `VideoLM` for these samples: features that are given say which tower it has."""
+    path = settings.data.data_path
+    conversations = _conversations(path, settings) if path is not None else iter(())
+    _, first = next(conversations, ("", Conversation()))
+    given = [part.source for part in first.media if isinstance(part, FeaturesPart)]
+    made = load("kinema.models.videolm.features:read_header")(given[0]) if given else None
+    found = {} if made is None else _layout_of_features(made)
+    return join_parts(settings.model, seed=settings.loop.seed, found=found)
+
+
+def _layout_of_features(made: FeaturesHeader) -> dict[str, Any]:
+    """Fields of the VideoLMConfig that makes features like these."""
+    layers = list(made.select_layers)
+    sampling = {k: v for k, v in (made.sampling or {}).items() if v not in (None, (), False, 0.0)}
+    layout = {
+        "select_layer": layers[0] if len(layers) == 1 else layers,
+        "select_feature": made.select_feature,
+        "post_layernorm": made.post_layernorm,
+        "pooling": made.pooling,
+        "kinema_sampling": sampling,
+    }
+    if made.pooling == "spatio_temporal" and sampling.get("num_frames"):
+        layout["num_temporal_tokens"] = sampling["num_frames"]
+    return layout
+
+
+def join_parts(settings: ModelSettings, *, seed: int, found: Mapping[str, Any]) -> Path:
+    """The folder of a new `VideoLM`, made once and kept in the cache.
+
+    Args:
+        settings: tower, language model, and what was chosen about the connector.
+        seed: of the connector's weights.
+        found: fields of its configuration that follow from the data.
+    """
     values = {
         "language_model": settings.model_name_or_path,
         "vision_tower": settings.vision_tower,
         "template": settings.conv_mode or NEW_TEMPLATE,
         "fit": _FITS[settings.frame_aspect_ratio or "square"],
         "seed": seed,
+        **found,
         **_layout(settings),
     }
     sources = (Path(settings.model_name_or_path or ""), Path(settings.vision_tower or ""))
@@ -119,14 +152,12 @@ def _join(values: dict[str, Any], folder: Path) -> None:
 
 
 def _layout(settings: ModelSettings) -> dict[str, Any]:
-    """Fields of a VideoLMConfig that were chosen."""
-    chosen = {
-        name: getattr(settings, name)
-        for name in ("projector", "pooling", "select_layer", "select_feature")
-    }
-    if settings.mm_use_vid_start_end is not None:
-        chosen["media_wrap"] = "outside" if settings.mm_use_vid_start_end else "none"
-    return {name: value for name, value in chosen.items() if value is not None}
+    """Arguments of the joining that were chosen."""
+    names = (
+        "projector", "pooling", "select_layer", "select_feature", "media_wrap", "media_tokens",
+    )  # fmt: skip
+    chosen = {name: getattr(settings, name) for name in names}
+    return {name: value for name, value in chosen.items() if value not in (None, ())}
 
 
 def _refuse_settings_of_new(settings: ModelSettings) -> None:
@@ -149,14 +180,18 @@ def _found(name: str) -> Path:
 
 def _told(path: Path, settings: TrainSettings) -> Told:
     """The samples of a file, their videos replaced by features where there is a folder of them."""
-    samples = list(read_samples(path, media=settings.data.video_folder))
-    if not samples:
+    named = list(_conversations(path, settings))
+    if not named:
         raise UsageError(f"{path.name} holds no sample.", hint="See kinema data check.")
-    told: Told = load("kinema.training.run:Told")(
-        [_with_features(s, settings.data.features_folder) for s in samples],
-        [f"{s.id} (line {s.line})" for s in samples],
-    )
+    names, conversations = zip(*named, strict=True)
+    told: Told = load("kinema.training.run:Told")(conversations, names)
     return told
+
+
+def _conversations(path: Path, settings: TrainSettings) -> Iterator[tuple[str, Conversation]]:
+    for sample in read_samples(path, media=settings.data.video_folder):
+        name = f"{sample.id} (line {sample.line})"
+        yield name, _with_features(sample, settings.data.features_folder)
 
 
 def _with_features(sample: Sample, folder: Path | None) -> Conversation:

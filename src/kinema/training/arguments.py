@@ -74,7 +74,9 @@ def _check_packages(settings: LoopSettings) -> None:
     for name in wanted:
         package = _PACKAGES.get(name)
         if package and importlib.util.find_spec(package) is None:
-            raise MissingPackage(f"{name} is not installed.", hint=f"pip install {package}")
+            raise MissingPackage(
+                f"{name} is not installed.", hint=f"Install with: pip install {package}"
+            )
 
 
 def _json(path: str | None) -> dict[str, Any]:

@@ -17,6 +17,8 @@ class FormerFlags:
     """v0 and v1 both mean --conv-mode vicuna_v1_1, as they do there."""
     evaluation_strategy: str | None = None
     """--eval-strategy by its old name."""
+    mm_use_vid_start_end: bool | None = None
+    """--media-wrap outside; none where it is False."""
     tune_mm_mlp_adapter: bool | None = None
     """--stage projector."""
     freeze_backbone: bool | None = None
@@ -56,6 +58,8 @@ def with_former(settings: TrainSettings, flags: FormerFlags) -> tuple[TrainSetti
         loop = replace(loop, eval_strategy=chosen)
     if flags.version is not None and model.conv_mode is None:
         model = replace(model, conv_mode=_TEMPLATES.get(flags.version, flags.version))
+    if flags.mm_use_vid_start_end is not None:
+        model = replace(model, media_wrap="outside" if flags.mm_use_vid_start_end else "none")
     if flags.tune_mm_mlp_adapter or flags.freeze_backbone:
         stage = replace(stage, stage="projector")
     dead = [f"--{name}" for name in _DEAD if getattr(flags, name) is not None]

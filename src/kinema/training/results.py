@@ -9,16 +9,15 @@ from typing import Any, Literal
 
 import torch
 import yaml
-from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import Trainer
 
 from kinema.errors import ModelNotFound, UsageError
 from kinema.families.templates import template_named
+from kinema.lazy import load
 from kinema.models.importers.parts import read_tokenizer, without_bars
 from kinema.training.loading import load_base
 from kinema.training.settings import from_flat
-from kinema.training.stages import old_names
 
 SETTINGS, BASE, RESULT = "settings.yaml", "base.json", "trained"
 What = Literal["projector", "adapter", "model"]
@@ -61,13 +60,12 @@ def merge(run: Path, target: Path, *, dtype: str = "auto") -> Path:
     model = load_base(base, dtype=chosen)
     stored = model.dtype
     if (weights / _ADAPTER).is_file():
-        with old_names():
-            model = PeftModel.from_pretrained(model, str(weights)).merge_and_unload()
+        model = load("kinema.training.adapters:merge_adapters")(model, weights)
     else:
         _fill(model, weights)
     settings = from_flat(yaml.safe_load((home / SETTINGS).read_text(encoding="utf-8")))
-    if settings.data.num_frames is not None:
-        model.config.kinema_sampling = {"num_frames": settings.data.num_frames}
+    if settings.sampling:
+        model.config.kinema_sampling = settings.sampling
     with without_bars():
         model.to(stored).save_pretrained(target, max_shard_size=_LARGEST_SHARD)
     _copy_small_files(base, target)

@@ -29,13 +29,15 @@ class ModelSettings:
     projector: str | None = None
     """New VideoLM: linear, mlp2x_gelu, mlp_downsample."""
     pooling: str | None = None
-    """New VideoLM: frames, spatio_temporal, cls or grid."""
+    """New VideoLM: frames, spatio_temporal, cls or grid; as the features are when left out."""
     select_layer: int | None = None
     """New VideoLM: hidden state of the tower, -1 the last."""
     select_feature: str | None = None
     """New VideoLM: patch, cls_patch or cls."""
-    mm_use_vid_start_end: bool | None = None
-    """New VideoLM: start and end tokens stand around the visual tokens."""
+    media_wrap: Literal["outside", "inside", "none"] | None = None
+    """New VideoLM: start and end token stand around the visual tokens, take their places, or no."""
+    media_tokens: tuple[str, ...] = ()
+    """New VideoLM: patch, start and end token; added where the tokenizer lacks them."""
     frame_aspect_ratio: Literal["square", "pad", "stretch"] | None = None
     """New VideoLM: cut the middle out, pad to a square, or stretch."""
     dtype: Dtype = "auto"
@@ -56,6 +58,8 @@ class DataSettings:
     """Features of the media, written by `kinema features`: no video is decoded."""
     num_frames: int | None = None
     """Frames of each video, instead of the model's own sampling."""
+    single: Literal["first", "middle", "last"] | None = None
+    """One frame of each video."""
     model_max_length: int | None = None
     """Tokens of the longest sample, visual ones included; the model's context when left out."""
     too_long: TooLong = "refuse"
@@ -173,6 +177,8 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         loop = self.loop
+        one_sampling = self.data.num_frames is None or self.data.single is None
+        _check(one_sampling, "num_frames and single", "one")
         _check(
             loop.warmup_ratio == 0 or loop.warmup_steps == 0, "warmup_ratio and warmup_steps", "one"
         )
@@ -186,6 +192,12 @@ class TrainSettings:
             "an evaluation without eval_data_path",
             "samples to measure on",
         )
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Fields of a FrameSampling, where the frames of videos were chosen."""
+        chosen = {"num_frames": self.data.num_frames, "single": self.data.single}
+        return {name: value for name, value in chosen.items() if value is not None}
 
     def flat(self) -> dict[str, Any]:
         """Every field by its own name, ready for YAML."""
@@ -217,6 +229,13 @@ def from_flat(values: Mapping[str, Any]) -> TrainSettings:
     return TrainSettings(**{g: GROUPS[g](**given) for g, given in by_group.items()})
 
 
+def with_changes(settings: TrainSettings, flags: TrainSettings) -> TrainSettings:
+    """``settings`` with every value of ``flags`` that is not the default."""
+    usual = TrainSettings().flat()
+    changed = {name: v for name, v in flags.flat().items() if v != usual[name]}
+    return from_flat(settings.flat() | changed)
+
+
 _PATHS = (
     "pretrain_mm_mlp_adapter",
     "data_path",
@@ -225,7 +244,7 @@ _PATHS = (
     "features_folder",
     "output_dir",
 )
-_TUPLES = ("lora_target_modules", "train_layers", "report_to")
+_TUPLES = ("lora_target_modules", "train_layers", "report_to", "media_tokens")
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "stage": get_args(Stage),
     "too_long": get_args(TooLong),

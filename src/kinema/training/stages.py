@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from kinema.errors import UsageError
+from kinema.lazy import Row, Table
 from kinema.training.settings import StageSettings
 
 CONNECTOR = ("positions", "projector", "fusion")
 """Modules of a VideoLM between tower and language model; a model need not have all."""
+
+_ADAPTERS = Row(
+    "kinema.training.adapters:add_adapters",
+    needs=("peft",),
+    install="pip install 'kinema[adapters]'",
+    summary="projector and LoRA adapters of the language model",
+)
+STAGES = Table(
+    "stage",
+    {
+        "projector": Row("kinema.training.stages:train_projector", summary="the projector"),
+        "lora": _ADAPTERS,
+        "qlora": replace(_ADAPTERS, needs=("peft", "bitsandbytes")),
+        "full": Row("kinema.training.stages:train_all", summary="all but the vision tower"),
+        "layers": Row(
+            "kinema.training.stages:train_layers",
+            summary="projector, embeddings, chosen layers, head: the Breakfast fork",
+        ),
+    },
+)
+"""Each takes a frozen model and the settings and returns it with something that learns."""
 
 
 def apply_stage(model: Any, settings: StageSettings) -> Any:
@@ -27,7 +47,7 @@ def apply_stage(model: Any, settings: StageSettings) -> Any:
         UsageError: the stage does not fit the model, or nothing would learn.
     """
     model.requires_grad_(False)
-    model = _STAGES[settings.stage](model, settings)
+    model = STAGES.load(settings.stage)(model, settings)
     if settings.freeze_mm_mlp_adapter:
         _parameters(model, lambda name: ".projector." in f".{name}", learn=False)
     learning = [p for p in model.parameters() if p.requires_grad]
@@ -50,7 +70,8 @@ def learning_counts(model: nn.Module) -> tuple[int, int]:
 def keep_what_learns(model: nn.Module) -> None:
     """Leave frozen weights out of the model's state dict, and so out of its checkpoints.
 
-    They are those of the model that training began with, and loading is not strict about them.
+    They are those of the model that training began with, so nothing misses them when a checkpoint
+    is loaded.
     """
     learning = {name for name, p in model.named_parameters() if p.requires_grad}
 
@@ -58,34 +79,33 @@ def keep_what_learns(model: nn.Module) -> None:
         for name in [n for n in state if n.removeprefix(prefix) not in learning]:
             del state[name]
 
+    def forgive(_: nn.Module, found: Any) -> None:
+        found.missing_keys[:] = [name for name in found.missing_keys if name in learning]
+
     model.register_state_dict_post_hook(drop)  # type: ignore[no-untyped-call]
+    model.register_load_state_dict_post_hook(forgive)  # type: ignore[no-untyped-call]
 
 
-@contextmanager
-def old_names() -> Iterator[None]:
-    """PEFT asks transformers for something by a name that transformers calls old."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        yield
-
-
-def _projector(model: Any, _: StageSettings) -> Any:
+def train_projector(model: Any, _: StageSettings) -> Any:
+    """The connector learns: projector, positions and fusion."""
     _parameters(model, _in(CONNECTOR))
     return model
 
 
-def _full(model: Any, settings: StageSettings) -> Any:
+def train_all(model: Any, settings: StageSettings) -> Any:
+    """Everything learns, the vision tower only where it was asked for."""
     _parameters(model, lambda name: settings.tune_vision_tower or not _in(["vision_tower"])(name))
     return model
 
 
-def _layers(model: Any, settings: StageSettings) -> Any:
+def train_layers(model: Any, settings: StageSettings) -> Any:
+    """Connector, embeddings, chosen decoder layers, final norm and head learn."""
     decoder = model.get_decoder()
     for index in settings.train_layers:
         _layer(decoder, index).requires_grad_(True)
     for part in (decoder.norm, model.get_input_embeddings(), model.get_output_embeddings()):
         part.requires_grad_(True)
-    return _projector(model, settings)
+    return train_projector(model, settings)
 
 
 def _layer(decoder: Any, index: int) -> nn.Module:
@@ -99,40 +119,6 @@ def _layer(decoder: Any, index: int) -> nn.Module:
     return layer
 
 
-def _adapters(model: Any, settings: StageSettings) -> Any:
-    whole = [name for name in CONNECTOR if getattr(model, name, None) is not None]
-    config = LoraConfig(
-        r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        target_modules=_targets(model, settings.lora_target_modules),
-        modules_to_save=[name for name in whole if _has_weights(getattr(model, name))],
-    )
-    with old_names():
-        return get_peft_model(model, config)
-
-
-def _targets(model: Any, wanted: Iterable[str]) -> str:
-    """A pattern of the language model's linear layers, its head left out."""
-    head = model.get_output_embeddings()
-    linear = {
-        name.rpartition(".")[2]
-        for name, module in model.language_model.named_modules()
-        if isinstance(module, nn.Linear) and module is not head
-    }
-    chosen = set(wanted) or linear
-    if unknown := sorted(chosen - linear):
-        raise UsageError(
-            f"lora_target_modules names {unknown[0]}, which is no linear layer of this model.",
-            hint=f"It has {', '.join(sorted(linear))}.",
-        )
-    return rf"language_model\..*\.({'|'.join(sorted(chosen))})"
-
-
-def _has_weights(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters())
-
-
 def _in(parts: Iterable[str]) -> Callable[[str], bool]:
     heads = tuple(f"{part}." for part in parts)
     return lambda name: name.startswith(heads)
@@ -142,12 +128,3 @@ def _parameters(model: nn.Module, chosen: Callable[[str], bool], *, learn: bool 
     for name, parameter in model.named_parameters():
         if chosen(name) and torch.is_floating_point(parameter):
             parameter.requires_grad_(learn)
-
-
-_STAGES: Mapping[str, Callable[[Any, StageSettings], Any]] = {
-    "projector": _projector,
-    "lora": _adapters,
-    "qlora": _adapters,
-    "full": _full,
-    "layers": _layers,
-}

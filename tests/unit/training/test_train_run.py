@@ -11,9 +11,9 @@ from transformers import AutoModelForImageTextToText
 
 from kinema.errors import UnknownName, UsageError
 from kinema.tasks.train import train
+from kinema.training.adapters import old_names
 from kinema.training.results import export, merge
 from kinema.training.settings import from_flat
-from kinema.training.stages import old_names
 from support.training import losses, run_training
 
 LEARNS = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from kinema.errors import ModelError
+from kinema.families.templates import template_named
 from kinema.models.importers.folder import Imported
 from kinema.models.importers.parts import read_tokenizer, read_tower, without_bars
 from kinema.models.importers.weights import grow_rows
@@ -16,6 +19,9 @@ from kinema.models.videolm import VideoLMConfig, VideoLMForConditionalGeneration
 
 TOKENS = ("<vid_patch>", "<vid_start>", "<vid_end>")
 """Patch, start and end, where the tokenizer has no own ones named in ``settings``."""
+_BEGUN = ("vicuna_v1_1", "video-chatgpt_v1")
+"""Templates whose prompts get the tokenizer's begin mark; NeVA's write it where they want it."""
+_MARK = re.compile(r"<extra_id_\d>")
 _EMBEDDINGS = ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight")
 
 
@@ -25,8 +31,7 @@ def join(
     *,
     template: str,
     fit: str = "crop",
-    media_tokens: tuple[str, str, str] = TOKENS,
-    add_special_tokens: bool = True,
+    media_tokens: Sequence[str] = TOKENS,
     seed: int = 0,
     **settings: Any,
 ) -> Imported:
@@ -38,7 +43,6 @@ def join(
         template: conversation template it is going to be trained with.
         fit: what happens to frames that are not square: crop, pad or stretch.
         media_tokens: patch, start and end; added to the tokenizer where it lacks them.
-        add_special_tokens: whether prompts get the tokenizer's begin mark.
         seed: of the connector's random weights.
         settings: fields of :class:`VideoLMConfig`.
 
@@ -46,7 +50,7 @@ def join(
         ModelError: a part cannot be loaded, or is of another kind.
     """
     tokenizer = read_tokenizer(language_model)
-    tokenizer.add_tokens([t for t in media_tokens if t not in tokenizer.get_vocab()], True)
+    _add_tokens(tokenizer, [*media_tokens, *_MARK.findall(template_named(template).jinja)])
     names = ("media_token_id", "media_start_token_id", "media_end_token_id")
     ids = dict(zip(names, tokenizer.convert_tokens_to_ids(list(media_tokens)), strict=True))
     tower = read_tower(vision_tower, fit=fit)
@@ -67,8 +71,15 @@ def join(
         tokenizer=tokenizer,
         video_processor=tower.video_processor,
         template=template,
-        add_special_tokens=add_special_tokens,
+        add_special_tokens=template in _BEGUN,
     )
+
+
+def _add_tokens(tokenizer: Any, tokens: Sequence[str]) -> None:
+    """Control tokens of template and media, where the tokenizer lacks them."""
+    known = tokenizer.get_vocab()
+    missing = [token for token in dict.fromkeys(tokens) if token not in known]
+    tokenizer.add_tokens(missing, special_tokens=True)
 
 
 def _language(name: Path | str) -> tuple[dict[str, torch.Tensor], Any]:

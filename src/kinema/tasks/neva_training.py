@@ -1,0 +1,244 @@
+"""Video NeVA's training YAML and its overrides, in the settings of ``kinema train``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kinema.engines import world_size
+from kinema.errors import MissingCapability, UnknownName, UsageError
+from kinema.tasks.neva_yaml import PRECISIONS, neva_overrides, neva_values
+
+_RENAMED = {
+    "trainer.max_steps": "max_steps",
+    "trainer.log_every_n_steps": "logging_steps",
+    "trainer.gradient_clip_val": "max_grad_norm",
+    "exp_manager.explicit_log_dir": "output_dir",
+    "exp_manager.name": "run_name",
+    "exp_manager.wandb_logger_kwargs.project": "project",
+    "exp_manager.wandb_logger_kwargs.name": "run_name",
+    "exp_manager.checkpoint_callback_params.save_top_k": "save_total_limit",
+    "exp_manager.checkpoint_callback_params.every_n_train_steps": "save_steps",
+    "model.micro_batch_size": "per_device_train_batch_size",
+    "model.seed": "seed",
+    "model.encoder_seq_length": "model_max_length",
+    "model.mm_cfg.vision_encoder.vision_select_layer": "select_layer",
+    "model.mm_cfg.vision_encoder.vision_select_feature": "select_feature",
+    "model.mm_cfg.mm_mlp_adapter_type": "projector",
+    "model.data.video_folder": "video_folder",
+    "model.data.num_frames": "num_frames",
+    "model.data.splice_single_frame": "single",
+    "model.data.conv_template": "conv_mode",
+    "model.data.num_workers": "dataloader_num_workers",
+    "model.data.packed_sequence": "packing",
+    "model.optim.lr": "learning_rate",
+    "model.optim.weight_decay": "weight_decay",
+    "model.optim.sched.warmup_steps": "warmup_steps",
+}
+_READ_HERE = (
+    "trainer.precision",
+    "trainer.accelerator",
+    "trainer.val_check_interval",
+    "exp_manager.exp_dir",
+    "exp_manager.create_wandb_logger",
+    "exp_manager.create_tensorboard_logger",
+    "exp_manager.resume_if_exists",
+    "model.global_batch_size",
+    "model.restore_from_path",
+    "model.tensor_model_parallel_size",
+    "model.pipeline_model_parallel_size",
+    "model.activations_checkpoint_granularity",
+    "model.activations_checkpoint_method",
+    "model.mm_cfg.llm.from_pretrained",
+    "model.mm_cfg.llm.freeze",
+    "model.mm_cfg.llm.model_type",
+    "model.mm_cfg.vision_encoder.from_pretrained",
+    "model.mm_cfg.use_im_start_end",
+    "model.data.data_path",
+    "model.data.image_aspect_ratio",
+    "model.data.sep_image_conv_front",
+    "model.optim.betas",
+    "model.optim.sched.name",
+    "model.optim.sched.min_lr",
+)
+_TOKENS = {
+    "llama_3": tuple(f"<|reserved_special_token_{i}|>" for i in (3, 4, 5)),
+    "": ("<extra_id_3>", "<extra_id_4>", "<extra_id_5>"),
+}
+"""Patch, start and end token by the language model's type."""
+_REFERENCE = re.compile(r"\$\{(\.?[\w.]+)\}")
+_NEW_ONLY = ("select_layer", "select_feature", "projector", "media_wrap", "media_tokens",
+             "frame_aspect_ratio", "pooling", "vision_tower")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NevaTraining:
+    """What a NeVA training command asks for."""
+
+    settings: dict[str, Any]
+    """Fields of :class:`~kinema.training.settings.TrainSettings`, flat."""
+    notes: tuple[str, ...]
+    """Sentences about keys that mean nothing here."""
+
+
+def read_neva_training(path: Path, overrides: Sequence[str]) -> NevaTraining:
+    """Read ``video_neva_config.yaml`` and its relatives with Hydra-style overrides.
+
+    Raises:
+        UsageError: the file is not YAML, or a value is not allowed.
+        UnknownName: an override names a key that nothing reads.
+        MissingCapability: something that nothing here can do.
+    """
+    from_file, given = neva_values(path), neva_overrides(overrides)
+    known = {*_RENAMED, *_READ_HERE}
+    for key in given:
+        if key not in known and key not in from_file:
+            raise UnknownName("NeVA key", key, known)
+    values = _resolved(from_file | given)
+    read = {key: values[key] for key in known if values.get(key) not in (None, "", "null")}
+    settings = {ours: read[key] for key, ours in _RENAMED.items() if key in read}
+    for part in _PARTS:
+        settings |= part(read)
+    if "model.restore_from_path" in read:
+        settings = {name: v for name, v in settings.items() if name not in _NEW_ONLY}
+    dead = sorted(key for key, v in values.items() if key not in known and v not in (None, ""))
+    return NevaTraining(settings, _notes(dead, read))
+
+
+def _resolved(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with ``${a.b}`` and ``${.b}`` replaced by what they name."""
+
+    def resolve(key: str, value: Any) -> Any:
+        found = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if found is None:
+            return value
+        name = found[1]
+        target = f"{key.rpartition('.')[0]}{name}" if name.startswith(".") else name
+        return resolve(target, values.get(target))
+
+    return {key: resolve(key, value) for key, value in values.items()}
+
+
+def _model(read: Mapping[str, Any]) -> dict[str, Any]:
+    restored = read.get("model.restore_from_path")
+    if restored:
+        return {"model_name_or_path": f"neva:{restored}"}
+    kind = str(read.get("model.mm_cfg.llm.model_type", ""))
+    settings: dict[str, Any] = {
+        "pooling": "frames",
+        "media_tokens": _TOKENS.get(kind, _TOKENS[""]),
+        "media_wrap": "outside" if read.get("model.mm_cfg.use_im_start_end") else "inside",
+        "conv_mode": read.get("model.data.conv_template") or kind or "nvgpt",
+    }
+    for key, ours in (
+        ("model.mm_cfg.llm.from_pretrained", "model_name_or_path"),
+        ("model.mm_cfg.vision_encoder.from_pretrained", "vision_tower"),
+    ):
+        if key in read:
+            settings[ours] = str(read[key])
+    return settings
+
+
+def _stage(read: Mapping[str, Any]) -> dict[str, Any]:
+    return {"stage": "projector" if read.get("model.mm_cfg.llm.freeze", True) else "full"}
+
+
+def _data(read: Mapping[str, Any]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    path = read.get("model.data.data_path")
+    if isinstance(path, list):
+        if len(path) != 1:
+            raise MissingCapability(
+                f"data_path names {len(path)} files, which NeVA blends.",
+                hint="Put them into one file with kinema data convert.",
+            )
+        path = path[0]
+    if path:
+        settings["data_path"] = path
+    aspect = read.get("model.data.image_aspect_ratio", "square")
+    if aspect not in ("square", "pad"):
+        raise MissingCapability(
+            f"image_aspect_ratio={aspect} works for single pictures alone.",
+            hint="Use square or pad.",
+        )
+    if read.get("model.data.sep_image_conv_front"):
+        raise MissingCapability(
+            "sep_image_conv_front moves the video out of the question.",
+            hint="Put the video first in the data instead.",
+        )
+    if read.get("model.data.splice_single_frame"):
+        settings["num_frames"] = None
+    return settings | {"frame_aspect_ratio": aspect}
+
+
+def _batch(read: Mapping[str, Any]) -> dict[str, Any]:
+    micro = int(read.get("model.micro_batch_size", 1))
+    whole = int(read.get("model.global_batch_size", micro * world_size()))
+    steps, rest = divmod(whole, micro * world_size())
+    if rest or not steps:
+        raise UsageError(
+            f"global_batch_size {whole} is no multiple of micro_batch_size {micro} times "
+            f"{world_size()} processes.",
+            hint="Change one of them, or the number of processes of torchrun.",
+        )
+    return {"per_device_train_batch_size": micro, "gradient_accumulation_steps": steps}
+
+
+def _loop(read: Mapping[str, Any]) -> dict[str, Any]:
+    settings: dict[str, Any] = {"use_cpu": read.get("trainer.accelerator") == "cpu"}
+    precision = str(read.get("trainer.precision", "bf16"))
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
+    settings |= {
+        "bf16": PRECISIONS[precision] == "bfloat16",
+        "fp16": PRECISIONS[precision] == "float16",
+        "gradient_checkpointing": "model.activations_checkpoint_granularity" in read
+        or "model.activations_checkpoint_method" in read,
+    }
+    if "exp_manager.exp_dir" in read and "exp_manager.explicit_log_dir" not in read:
+        name = read.get("exp_manager.name", "run")
+        settings["output_dir"] = str(Path(str(read["exp_manager.exp_dir"])) / str(name))
+    if read.get("exp_manager.resume_if_exists") is False:
+        settings["resume_from_checkpoint"] = "none"
+    loggers = {"tensorboard": "tensorboard", "wandb": "wandb"}
+    settings["report_to"] = [
+        ours for name, ours in loggers.items() if read.get(f"exp_manager.create_{name}_logger")
+    ]
+    return settings
+
+
+def _optimiser(read: Mapping[str, Any]) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    settings: dict[str, Any] = {"arguments": arguments}
+    if betas := read.get("model.optim.betas"):
+        arguments |= {"adam_beta1": float(betas[0]), "adam_beta2": float(betas[1])}
+    if read.get("model.optim.sched.name") == "CosineAnnealing":
+        settings["lr_scheduler_type"] = "cosine_with_min_lr"
+        least = float(read.get("model.optim.sched.min_lr", 0))
+        arguments["lr_scheduler_kwargs"] = {"min_lr": least}
+    return settings
+
+
+_PARTS: tuple[Callable[[Mapping[str, Any]], dict[str, Any]], ...] = (
+    _model,
+    _stage,
+    _data,
+    _batch,
+    _loop,
+    _optimiser,
+)
+
+
+def _notes(dead: list[str], read: Mapping[str, Any]) -> tuple[str, ...]:
+    notes = []
+    if dead:
+        notes.append(f"not used here: {', '.join(dead)}")
+    widths = ("model.tensor_model_parallel_size", "model.pipeline_model_parallel_size")
+    if any(int(read.get(name, 1)) > 1 for name in widths):
+        notes.append("layers are not split over processes: use --fsdp where a model is too large")
+    if "trainer.val_check_interval" in read:
+        notes.append("NeVA evaluates on its training data; --eval-data-path measures on other data")
+    return tuple(notes)
