@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
+import psutil
 import pytest
+import ray
 
 from kinema.cli.app import run
 from support.clips import make_audio, make_clip
-
-psutil = pytest.importorskip("psutil")
-ray = pytest.importorskip("ray")
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # warnings are Ray's own
 
@@ -52,12 +49,13 @@ def cluster(monkeypatch):
 def kill_a_worker(name, killed, stop):
     """Kill the first process that runs a worker of this name, once it has begun."""
     while not stop.is_set() and not killed:
-        for process in psutil.process_iter(["cmdline"]):
-            if any(name in word for word in process.info["cmdline"] or ()):
-                time.sleep(0.3)
-                os.kill(process.pid, signal.SIGKILL)
-                killed.append(process.pid)
-                return
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                if any(name in word for word in process.cmdline()):
+                    time.sleep(0.3)
+                    process.kill()
+                    killed.append(process.pid)
+                    return
         time.sleep(0.02)
 
 
