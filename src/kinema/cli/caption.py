@@ -24,7 +24,7 @@ from kinema.engines.base import Attention, Device, DType, Quantization  # noqa: 
 from kinema.errors import KinemaError, PartialFailure, UsageError
 from kinema.models.lwm.prompt import FrameEnds, Layout  # noqa: F401
 from kinema.tasks.caption.inputs import VideoInput, find_inputs, parse_shard
-from kinema.tasks.caption.job import CaptionJob, Progress
+from kinema.tasks.caption.job import RUNNERS, CaptionJob, Progress, Runner
 from kinema.tasks.caption.options import CaptionOptions
 from kinema.tasks.caption.outputs import Outputs
 from kinema.tasks.imports import CheckpointParts
@@ -57,7 +57,9 @@ class CaptionRun:
     shard: str | None = None
     """Take one part of the videos: 0/8 to 7/8 are the parts of eight."""
     workers: int = 2
-    """Processes that decode."""
+    """Processes that decode; with --runner ray, workers that have an engine each."""
+    runner: Runner = "local"
+    """Where the work is done: this process, or a Ray cluster (RAY_ADDRESS, or a local one)."""
     answers: Path | None = None
     """Keep the model's answers in this file, which runs may share."""
     recaption: str | None = None
@@ -103,6 +105,8 @@ def caption(
         videos: Files, folders, globs, .tar archives, or lists: .txt, .csv, .jsonl.
     """
     formats = _formats(run)
+    if run.runner in RUNNERS:
+        RUNNERS.load(run.runner)
     inputs = _inputs(videos, run)
     job = CaptionJob(
         inputs=inputs,
@@ -120,6 +124,7 @@ def caption(
         answers=run.answers,
         tag=f"-{run.shard.replace('/', '-of-')}" if run.shard else "",
         workers=run.workers,
+        runner=run.runner,
         force=run.force,
         retry_failed=run.retry_failed,
         recaption=None if run.recaption is None else parse_worst(run.recaption),

@@ -7,6 +7,7 @@ send no objects, and one that dies leaves nothing behind.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
@@ -26,6 +27,7 @@ from kinema.errors import KinemaError, MediaError, UsageError
 from kinema.types import Frames
 from kinema.video.info import SamplingPlan, VideoInfo
 from kinema.video.shots import Shot
+from kinema.video.sound import Sound
 
 _LENGTH = struct.Struct("!Q")
 _LARGEST_REPLY_BYTES = 64 << 20
@@ -33,9 +35,9 @@ _CLOCKS = {"seconds": np.float64, "indices": np.int64}
 _PLAIN = ("source", "total_frames", "duration_seconds", "source_fps")
 
 
-Call = Literal["load_frames", "probe", "plan", "find_shots"]
+Call = Literal["load_frames", "load_sound", "probe", "plan", "find_shots"]
 Shots = tuple[Shot, ...]
-Reply = Frames | VideoInfo | SamplingPlan | Shots
+Reply = Frames | Sound | VideoInfo | SamplingPlan | Shots
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,9 @@ def receive_reply(channel: socket.socket, *, give_up_at: float) -> Reply | Kinem
         return _error(**reply["error"])
     if "frames" in reply:
         return _frames(reply["frames"], _pixels(channel, reply["frames"]["shape"], give_up_at))
+    if "sound" in reply:
+        samples = np.frombuffer(base64.b64decode(reply["sound"]["samples"]), "<i2")
+        return Sound(samples, float(reply["sound"]["start_seconds"]))
     if "shots" in reply:
         return tuple(Shot(**shot) for shot in reply["shots"])
     if "info" in reply:
@@ -109,10 +114,12 @@ def _described(result: Reply | KinemaError | None) -> dict[str, Any]:
             return {"error": {"code": result.code, "message": str(result), "hint": result.hint}}
         case tuple():
             return {"shots": [shot.to_dict() for shot in result]}
-        case VideoInfo():
-            return {"info": result.to_dict()}
-        case SamplingPlan():
-            return {"plan": result.to_dict()}
+        case Sound():
+            samples = base64.b64encode(result.samples.astype("<i2").tobytes()).decode()
+            return {"sound": {"samples": samples, "start_seconds": result.start_seconds}}
+        case VideoInfo() | SamplingPlan():
+            name = "info" if isinstance(result, VideoInfo) else "plan"
+            return {name: result.to_dict()}
         case Frames():
             return {"frames": _described_frames(result)}
 

@@ -24,6 +24,7 @@ from kinema.video.decoder import DecoderName, Size
 from kinema.video.info import SamplingPlan, VideoInfo
 from kinema.video.pictures import is_array
 from kinema.video.reading import load_frames
+from kinema.video.sound import Sound
 from kinema.video.source import open_media
 from kinema.video.url_gate import is_url
 from kinema.video.wire import Call, Job, Reply, Shots, receive_reply, send_job
@@ -117,6 +118,13 @@ class Workers:
         if isinstance(source, Frames) or is_array(source):
             return load_frames(source, **keywords)
         return self._ask(Frames, "load_frames", source, keywords)
+
+    def load_sound(
+        self, source: Source, *, start_seconds: float, end_seconds: float, access: Access = LOCAL
+    ) -> Sound:
+        """Decode sound in a process of its own; see :func:`kinema.video.sound.load_sound`."""
+        keywords = {"start_seconds": start_seconds, "end_seconds": end_seconds, "access": access}
+        return self._ask(Sound, "load_sound", source, keywords)
 
     def probe(self, source: Source, *, access: Access = LOCAL) -> VideoInfo:
         """Describe a file in a process of its own; see :func:`kinema.video.probe`."""

@@ -16,6 +16,7 @@ from kinema.errors import DecodeFailed, KinemaError, TooLarge
 from kinema.video.info import plan, probe
 from kinema.video.reading import load_frames
 from kinema.video.shots import find_shots
+from kinema.video.sound import load_sound
 from kinema.video.wire import Call, Job, Reply, receive_job, send_reply
 
 GRACE_SECONDS = 5.0
@@ -54,6 +55,7 @@ def _limit(memory_bytes: int) -> None:
 
 CALLS: dict[Call, Callable[..., Reply]] = {
     "load_frames": load_frames,
+    "load_sound": load_sound,
     "probe": probe,
     "plan": plan,
     "find_shots": find_shots,

@@ -40,7 +40,7 @@ def load(
     _check(folder, family, settings)
     if family.classes:
         importlib.import_module(family.classes)
-    with _quiet(), _load_errors(folder):
+    with quiet(), _load_errors(folder):
         processor = _load_processor(folder, settings)
         model = _load_model(folder, settings, device)
         if settings.adapter:
@@ -139,7 +139,7 @@ class _load_errors:
             ) from problem
 
 
-class _quiet:
+class quiet:
     """Loading notes and bars of transformers stay off the user's terminal.
 
     So does what torch says when transformers imports torchao because it is there.

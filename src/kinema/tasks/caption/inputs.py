@@ -95,12 +95,9 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def _expand(word: str) -> Iterator[str]:
+    _refuse_address(word)
     if SEPARATOR in word:
         yield word
-    elif is_url(word):
-        raise UsageError(
-            f"{word.partition('?')[0]} is an address.", hint="Download it and give the file."
-        )
     elif os.path.isdir(word):
         yield from _in_folder(Path(word))
     elif any(c in word for c in "*?[") and not os.path.exists(word):
@@ -114,11 +111,18 @@ def _expand(word: str) -> Iterator[str]:
         yield word
 
 
+def _refuse_address(word: str) -> None:
+    if is_url(word):
+        raise UsageError(
+            f"{word.partition('?')[0]} is an address.", hint="Download it and give the file."
+        )
+
+
 def _in_folder(folder: Path) -> Iterator[str]:
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(files):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+            if _is_video(name):
                 yield str(Path(root) / name)
 
 
@@ -131,8 +135,13 @@ def _in_tar(archive: str) -> Iterator[str]:
             f"{archive} is no readable tar: {problem}.", hint="Compressed tars must be unpacked."
         ) from problem
     for name in sorted(names):
-        if Path(name).suffix.lower() in SUFFIXES:
+        if _is_video(name.rpartition("/")[2]):
             yield f"{archive}{SEPARATOR}{name}"
+
+
+def _is_video(file_name: str) -> bool:
+    """By its ending; hidden files are other programs' notes."""
+    return Path(file_name).suffix.lower() in SUFFIXES and not file_name.startswith(".")
 
 
 def _in_manifest(path: Path) -> Iterator[str]:
@@ -144,6 +153,7 @@ def _in_manifest(path: Path) -> Iterator[str]:
             hint="A .txt has a path a line; a .csv, .json or .jsonl has a column `video`.",
         ) from problem
     for row in rows:
+        _refuse_address(row)
         local = row if SEPARATOR not in row else row.partition(SEPARATOR)[0]
         yield row if os.path.isabs(local) else str(path.parent / row)
 

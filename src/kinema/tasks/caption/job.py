@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kinema.captioning.quality import worst
 from kinema.captioning.records import Status, VideoRecord
@@ -16,6 +16,7 @@ from kinema.captioning.segments import SegmentOptions
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings
 from kinema.errors import DecodeDeadline, DecoderCrashed, KinemaError, MediaError, NoVideoStream
+from kinema.lazy import Row, Table
 from kinema.ledger import Ledger, Unit
 from kinema.messages import SamplingParams
 from kinema.tasks.caption.describe import Described
@@ -25,9 +26,23 @@ from kinema.tasks.caption.memo import Memo
 from kinema.tasks.caption.options import DEFAULT_FPS, CaptionOptions
 from kinema.tasks.caption.plan import Planner, VideoPlan
 from kinema.tasks.caption.session import Session
+from kinema.tasks.caption.work import Work
 from kinema.tasks.models import Model
 from kinema.types import FrameSampling
 from kinema.video import Workers
+
+Runner = Literal["local", "ray"]
+RUNNERS = Table(
+    "runner",
+    {
+        "ray": Row(
+            "kinema.tasks.caption.ray_runner:describe",
+            needs=("ray",),
+            install="pip install 'kinema[ray]'",
+            summary="Ray Data, on one machine or a cluster",
+        )
+    },
+)
 
 _MAX_ATTEMPTS = 25
 """A run may be killed this often while it works on one video before the video is given up."""
@@ -74,7 +89,9 @@ class CaptionJob:
     tag: str = ""
     """Part of the ledger's name, so that shards can share a folder."""
     workers: int = 2
-    """Processes that decode."""
+    """Processes that decode; with the runner ray, workers that have an engine each."""
+    runner: Runner = "local"
+    """This process, or a Ray cluster; the records are the same."""
     force: bool = False
     """Forget the records that another run with other settings left."""
     retry_failed: bool = False
@@ -99,7 +116,7 @@ class CaptionJob:
             session = self._session(memo, workers)
             try:
                 with self._ledger(session) as ledger:
-                    run = _Run(self, ledger, session, self._planner(memo, workers), pool)
+                    run = _Run(self, ledger, session, self.work.planner(memo, workers), pool)
                     run.describe(on_progress)
                     if self.recaption is not None:
                         run.describe_again(self.recaption)
@@ -136,20 +153,22 @@ class CaptionJob:
             ledger.skip(unit.id, "not asked for in this run")
         return ledger
 
-    def _planner(self, memo: Memo, workers: Workers) -> Planner:
-        sampling = self.sampling.or_default(FrameSampling(fps=DEFAULT_FPS))
-        return Planner(options=self.segments, sampling=sampling, memo=memo, workers=workers)
+    @property
+    def work(self) -> Work:
+        """What decides the records, in a form that travels to other processes."""
+        return Work(
+            model=self.model.name,
+            engine_name=self.model.engine,
+            parts=self.model.parts,
+            params=self.params,
+            engine=self.engine,
+            options=self.options,
+            segments=self.segments,
+            sampling=self.sampling.or_default(FrameSampling(fps=DEFAULT_FPS)),
+        )
 
     def _session(self, memo: Memo, workers: Workers) -> Session:
-        return Session(
-            model=self.model,
-            engine_settings=self.engine,
-            params=self.params,
-            options=self.options,
-            memo=memo,
-            plan=self._planner(memo, workers).fingerprint,
-            load=workers.load_frames,
-        )
+        return self.work.session(memo, load=workers.load_frames, model=self.model)
 
 
 class _Run:
@@ -174,7 +193,7 @@ class _Run:
         """Every video that is to do, those that failed for a passing reason twice."""
         meter = _Meter(self._ledger, self._wanted)
         while self._ledger.counts().get("todo"):
-            for unit, outcome in self._session.drain(self._feed(self._claimed())):
+            for unit, outcome in self._outcomes():
                 self._settle(unit, outcome)
                 on_progress(meter.tick(unit, outcome))
 
@@ -187,6 +206,16 @@ class _Run:
         for unit, outcome in self._session.drain(self._feed(videos)):
             if isinstance(outcome, Described):
                 self._ledger.finish(unit.id, dict(unit.result) | {"again": outcome.to_dict()})
+
+    def _outcomes(self) -> Iterator[tuple[Unit, Described | KinemaError]]:
+        if self._job.runner == "local":
+            return self._session.drain(self._feed(self._claimed()))
+        describe = RUNNERS.load(self._job.runner)
+        units = (unit for unit, _ in self._claimed())
+        ended: Iterator[tuple[Unit, Described | KinemaError]] = describe(
+            units, self._job.work, self._session, workers=self._job.workers
+        )
+        return ended
 
     def _claimed(self) -> Iterator[tuple[Unit, frozenset[int]]]:
         while units := self._ledger.claim():

@@ -34,6 +34,9 @@ class CaptionOptions:
     skip_similar: float | None = None
     """Leave out frames whose brightness differs by less than this (of 255) from the one before;
     first, middle and last stay."""
+    transcribe: str | None = None
+    """Speech model that hears what is said, for the model and the records: a folder of Whisper,
+    or a name on a model hub."""
     frame_size: int | None = None
     """Scale frames down to this many pixels on their shorter side."""
     summary_by: SummaryBy = "auto"

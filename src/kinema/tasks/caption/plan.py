@@ -12,6 +12,7 @@ from kinema.captioning.records import Segment, Word
 from kinema.captioning.segments import SegmentOptions, cut, read_ranges
 from kinema.config import fingerprint
 from kinema.tasks.caption.memo import Memo
+from kinema.tasks.caption.speech import Speech
 from kinema.types import FrameSampling
 from kinema.video import Workers, probe
 from kinema.video.cache import cached_index
@@ -66,12 +67,14 @@ class Planner:
     Args:
         workers: processes that may be killed; each file is opened in one of them first, so a file
             that crashes its decoder takes nothing else down.
+        speech: hears what is said.
     """
 
     options: SegmentOptions
     sampling: FrameSampling
     memo: Memo
     workers: Workers
+    speech: Speech | None = None
 
     def plan(self, source: str) -> VideoPlan:
         """Look at one video.
@@ -90,7 +93,7 @@ class Planner:
     @cached_property
     def fingerprint(self) -> str:
         """Of all that decides a plan."""
-        return plan_fingerprint(self.options, self.sampling)
+        return plan_fingerprint(self.options, self.sampling, self.speech)
 
     def _look(self, source: str, content: str) -> VideoPlan:
         first = self.workers.load_frames(source, single="first")
@@ -98,17 +101,28 @@ class Planner:
         segments, notes = cut(source, timeline, self.options, self.sampling)
         info = replace(probe(source), keyframe_seconds=()).to_dict()
         del info["source"], info["keyframe_seconds"]
+        words = self._words(source, timeline.duration_seconds) if info["has_audio"] else None
+        if self.speech is not None and words is None:
+            notes = (*notes, "There is no sound to transcribe.")
         return VideoPlan(
             source=source,
             content=content,
             duration_seconds=timeline.duration_seconds,
             segments=segments,
             info=info,
+            words=words,
             warnings=tuple(dict.fromkeys((*first.warnings, *info["warnings"], *notes))),
         )
 
+    def _words(self, source: str, duration_seconds: float) -> tuple[Word, ...] | None:
+        if self.speech is None:
+            return None
+        return self.speech.words(source, duration_seconds, self.workers)
 
-def plan_fingerprint(options: SegmentOptions, sampling: FrameSampling) -> str:
+
+def plan_fingerprint(
+    options: SegmentOptions, sampling: FrameSampling, speech: Speech | None = None
+) -> str:
     """Of all that decides how a video is cut; a list counts by what is in it."""
     listed = options.segment_list
     return fingerprint(
@@ -116,6 +130,7 @@ def plan_fingerprint(options: SegmentOptions, sampling: FrameSampling) -> str:
             "options": vars(options) | {"segment_list": None},
             "list": None if listed is None else read_ranges(listed),
             "sampling": sampling.to_dict(),
+            "speech": None if speech is None else speech.fingerprint,
         }
     )
 

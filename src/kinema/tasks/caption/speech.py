@@ -1,0 +1,66 @@
+"""Words of a video with their times, from a speech model that is loaded when it is first needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kinema.captioning.records import Word
+from kinema.families.checkpoint import read_checkpoint
+from kinema.lazy import load
+from kinema.tasks.models import revision_of
+from kinema.video import Workers
+
+_STRETCH_SECONDS = 600.0
+"""Listened to at a time, so that memory does not grow with the video."""
+
+
+@dataclass
+class Speech:
+    """A speech model by name: a folder, or a name on a model hub."""
+
+    name: str
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def words(self, source: str, duration_seconds: float, workers: Workers) -> tuple[Word, ...]:
+        """What is said in a video, in order.
+
+        Raises:
+            MediaError: the file cannot be read.
+            ModelError: the model cannot be used.
+        """
+        return tuple(self._heard(source, duration_seconds, workers))
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the model."""
+        return f"{self.name} {revision_of(read_checkpoint(self.name, self._folder))}"
+
+    def _heard(self, source: str, duration_seconds: float, workers: Workers) -> Iterator[Word]:
+        start = 0.0
+        while start < duration_seconds:
+            end = min(start + _STRETCH_SECONDS, duration_seconds)
+            sound = workers.load_sound(source, start_seconds=start, end_seconds=end)
+            with self._lock:
+                spoken = list(self._transcriber.words(sound.samples, rate=sound.rate))
+            for text, begins, ends in spoken:
+                yield Word(
+                    text=text,
+                    start_seconds=round(start + begins, 3),
+                    end_seconds=round(start + ends, 3),
+                )
+            start = end
+
+    @cached_property
+    def _folder(self) -> Path:
+        path = Path(self.name).expanduser()
+        folder: Path = path if path.is_dir() else load("kinema.families.hub:download")(self.name)
+        return folder
+
+    @cached_property
+    def _transcriber(self) -> Any:
+        return load("kinema.engines.speech:Transcriber")(self._folder)

@@ -1,0 +1,85 @@
+"""One process and a Ray cluster of two nodes write the same bytes, also when a worker is killed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import ExitStack, suppress
+
+import psutil
+import pytest
+import ray
+
+from kinema.cli.app import run
+from support.clips import make_audio, make_clip
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # warnings are Ray's own
+
+
+def agent_ports():
+    """Free ports, named in advance: a node gives up on agents that take long to choose theirs."""
+    names = (
+        "metrics_agent_port",
+        "metrics_export_port",
+        "dashboard_agent_listen_port",
+        "runtime_env_agent_port",
+    )
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in names]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        ports = [one.getsockname()[1] for one in sockets]
+    return dict(zip(names, ports, strict=True))
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **agent_ports()})
+    nodes.add_node(num_cpus=2, **agent_ports())
+    nodes.connect()
+    yield nodes
+    ray.shutdown()
+    nodes.shutdown()
+
+
+def kill_a_worker(name, killed, stop):
+    """Kill the first process that runs a worker of this name, once it has begun."""
+    while not stop.is_set() and not killed:
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                if any(name in word for word in process.cmdline()):
+                    time.sleep(0.3)
+                    process.kill()
+                    killed.append(process.pid)
+                    return
+        time.sleep(0.02)
+
+
+def test_ray_and_one_process_write_the_same_records(tmp_path, cluster):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for i in range(12):
+        make_clip(videos / f"{i:02d}.mp4", num_frames=30 + i, fps=5)
+    make_audio(videos / "sound.mp4")
+    (videos / "broken.mp4").write_bytes(b"\0" * 5000)
+    words = ["caption", str(videos), "-m", "echo", "--export", "srt,json", "--batch-size", "2"]
+    words += ["--chapter-seconds", "3", "--quiet"]
+    assert run([*words, "-o", str(tmp_path / "one")]) == 3
+    killed, stop = [], threading.Event()
+    killer = threading.Thread(target=kill_a_worker, args=("_Describe", killed, stop))
+    killer.start()
+    try:
+        status = run([*words, "-o", str(tmp_path / "ray"), "--runner", "ray"])
+    finally:
+        stop.set()
+        killer.join()
+    assert status == 3
+    assert killed
+    files = [p for p in sorted((tmp_path / "one").iterdir()) if p.is_file()]
+    assert len(files) == 3 + 2 * 12
+    for path in files:
+        assert (tmp_path / "ray" / path.name).read_bytes() == path.read_bytes(), path.name
