@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,12 @@ from kinema.engines import EngineSettings, Generates
 from kinema.engines.echo import EchoEngine
 from kinema.messages import Delta, Request
 from kinema.server.app import create_app
+from kinema.server.backend import Backend
 from kinema.server.limits import ServerSettings
 from kinema.server.service import Service
 from kinema.tasks.models import find_model
 
+_NAME = "served_model_name"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "four_things.mp4"
 
 
@@ -45,12 +47,17 @@ class Running:
 
 @contextmanager
 def serving(
-    model: str = "echo", engine: Generates | None = None, **settings: Any
+    model: str = "echo",
+    engine: Generates | None = None,
+    *,
+    more: Sequence[Backend] = (),
+    **settings: Any,
 ) -> Iterator[Running]:
     """Serve until the block ends; what is under way then is finished."""
     found = find_model(model)
     allowed = ServerSettings(port=0, **settings)
-    service = Service(found, engine or found.open(EngineSettings()), allowed)
+    opened = Backend(found, engine or found.open(EngineSettings()), name=settings.get(_NAME))
+    service = Service([opened, *more], allowed)
     config = uvicorn.Config(
         create_app(service), port=0, log_level="error", timeout_graceful_shutdown=20
     )

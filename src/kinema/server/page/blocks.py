@@ -121,7 +121,7 @@ class _Layout:
 
     def _choosing(self, service: Service) -> None:
         with gr.Accordion("Model and sampling", open=False, elem_id="settings"):
-            names = service.names
+            names = list(service.backends)
             model = gr.Dropdown(names, value=names[0], label="Model", interactive=True)
             with gr.Row():
                 frames = gr.Slider(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -41,6 +42,8 @@ def open_page(app: FastAPI, service: Service) -> None:
 
 
 async def _open_page(app: FastAPI, service: Service) -> None:
+    # Gradio wants a folder even where it gets no files, and would report home.
+    os.environ |= {"GRADIO_TEMP_DIR": str(service.folder), "GRADIO_ANALYTICS_ENABLED": "False"}
     api = app.router.default
     gr.mount_gradio_app(
         app,

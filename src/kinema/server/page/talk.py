@@ -130,11 +130,11 @@ async def answer(service: Service, talk: Talk, picks: Picks) -> AsyncGenerator[P
         KinemaError: what the API would answer with an error.
     """
     with service.admission.enter():
-        question = await read_question(talk.body(picks), service)
+        question, backend = await read_question(talk.body(picks), service)
         frames = tuple(question.frames)
         turn = replace(talk.turns[-1], answer="", seen=frames[-1].seen if frames else "")
         yield Piece(talk.with_last(turn), frames)
-        async with aclosing(service.answer(question)) as deltas:
+        async with aclosing(service.answer(question, backend)) as deltas:
             async for delta in deltas:
                 if delta.completion is not None:
                     turn = replace(turn, answer=checked(delta.completion).text)
