@@ -33,12 +33,8 @@ class Running:
 
     url: str
     service: Service
-
-    @property
-    def client(self) -> openai.OpenAI:
-        """OpenAI's own client, which does not try again by itself."""
-        key = self.service.settings.api_key or "none"
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+    client: openai.OpenAI
+    """OpenAI's own, which does not try again by itself."""
 
     def post(self, body: Any, **more: Any) -> httpx.Response:
         """A chat request as it stands."""
@@ -68,7 +64,10 @@ def serving(
         while not server.started:
             thread.join(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Running(f"http://127.0.0.1:{port}", service)
+        url = f"http://127.0.0.1:{port}"
+        key = allowed.api_key or "none"
+        with openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client:
+            yield Running(url, service, client)
     finally:
         server.should_exit = True
         thread.join()
