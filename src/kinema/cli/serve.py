@@ -43,6 +43,8 @@ def serve(
         found,
         settings,
         server,
-        on_ready=lambda address: say(f"Serving {said} at {address}/v1, Ctrl-C ends it."),
+        on_ready=lambda address: say(
+            f"Serving {said} at {address}/v1, for browsers at {address}. Ctrl-C ends it."
+        ),
     )
     return 0

@@ -169,7 +169,7 @@ def _picks(values: list[Any]) -> Picks:
         temperature=temperature,
         top_p=top_p,
         max_tokens=int(max_tokens),
-        seed=None if seed is None else int(seed),
+        seed=int(seed or 0) or None,
         num_frames=int(num_frames) or None,
     )
 
