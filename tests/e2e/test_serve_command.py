@@ -7,11 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from support.serving import asked
+import httpx
+
+from kinema.engines.echo import EchoEngine
+from kinema.server.backend import Backend
+from kinema.tasks.models import find_model
+from support.serving import EXAMPLE, asked, serving
 
 
 @contextmanager
@@ -74,3 +80,51 @@ def test_a_port_that_is_taken_is_said(tmp_path):
         done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert f"Nobody can listen on 127.0.0.1:{port}" in done.stderr
+
+
+def test_chat_web_opens_the_page_with_the_clip_in_it(tmp_path):
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kinema", "chat", "--web", str(EXAMPLE), "--model", "echo"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin", "BROWSER": f"{browser} %s"},
+    )
+    try:
+        line = next(line for line in process.stderr if line.startswith("The page is at"))
+        address = line.split()[4].rstrip(",")
+        page, _, file_id = address.partition("/?video=")
+        stored = httpx.get(f"{page}/v1/files/{file_id}").json()
+        assert stored["filename"] == EXAMPLE.name
+        while not (tmp_path / "opened").is_file():
+            time.sleep(0.02)
+        assert (tmp_path / "opened").read_text().strip() == address
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_chat_web_asks_on_the_page(tmp_path):
+    words = [sys.executable, "-m", "kinema", "chat", "--web", str(EXAMPLE), "What?"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Ask on the page" in done.stderr
+
+
+def test_two_models_are_served_beside_each_other():
+    with serving(more=[Backend(find_model("echo"), EchoEngine(), name="second")]) as server:
+        assert [model.id for model in server.client.models.list()] == ["echo", "second"]
+        for name in ("echo", "second"):
+            answer = server.client.chat.completions.create(**asked() | {"model": name})
+            assert answer.model == name
+
+
+def test_two_models_of_one_name_are_refused():
+    words = [sys.executable, "-m", "kinema", "serve", "echo", "echo", "--port", "0"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--served-model-name" in done.stderr

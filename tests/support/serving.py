@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,12 @@ from kinema.engines import EngineSettings, Generates
 from kinema.engines.echo import EchoEngine
 from kinema.messages import Delta, Request
 from kinema.server.app import create_app
+from kinema.server.backend import Backend
 from kinema.server.limits import ServerSettings
 from kinema.server.service import Service
 from kinema.tasks.models import find_model
 
+_NAME = "served_model_name"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "four_things.mp4"
 
 
@@ -31,12 +33,8 @@ class Running:
 
     url: str
     service: Service
-
-    @property
-    def client(self) -> openai.OpenAI:
-        """OpenAI's own client, which does not try again by itself."""
-        key = self.service.settings.api_key or "none"
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+    client: openai.OpenAI
+    """OpenAI's own, which does not try again by itself."""
 
     def post(self, body: Any, **more: Any) -> httpx.Response:
         """A chat request as it stands."""
@@ -45,12 +43,17 @@ class Running:
 
 @contextmanager
 def serving(
-    model: str = "echo", engine: Generates | None = None, **settings: Any
+    model: str = "echo",
+    engine: Generates | None = None,
+    *,
+    more: Sequence[Backend] = (),
+    **settings: Any,
 ) -> Iterator[Running]:
     """Serve until the block ends; what is under way then is finished."""
     found = find_model(model)
     allowed = ServerSettings(port=0, **settings)
-    service = Service(found, engine or found.open(EngineSettings()), allowed)
+    opened = Backend(found, engine or found.open(EngineSettings()), name=settings.get(_NAME))
+    service = Service([opened, *more], allowed)
     config = uvicorn.Config(
         create_app(service), port=0, log_level="error", timeout_graceful_shutdown=20
     )
@@ -61,7 +64,10 @@ def serving(
         while not server.started:
             thread.join(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Running(f"http://127.0.0.1:{port}", service)
+        url = f"http://127.0.0.1:{port}"
+        key = allowed.api_key or "none"
+        with openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client:
+            yield Running(url, service, client)
     finally:
         server.should_exit = True
         thread.join()

@@ -14,6 +14,7 @@ from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordChoice, 
 from kinema.cli.output import STDIN, Status, complain, put, put_record, read_stdin, say, source_of
 from kinema.engines import EngineSettings, rank
 from kinema.errors import KinemaError, UsageError
+from kinema.lazy import Row, Table
 from kinema.messages import ImagePart, Part, VideoPart
 from kinema.tasks.chat import Answer, Chat, as_part
 from kinema.tasks.imports import CheckpointParts
@@ -26,6 +27,16 @@ _STAGES = {
     "loading": "loading {model} …",
     "answering": "thinking …",
 }
+_PAGE = Table(
+    "extra",
+    {
+        "web": Row(
+            "kinema.cli.web:talk_on_page",
+            needs=("fastapi", "uvicorn", "multipart", "prometheus_client", "gradio"),
+            install="pip install 'kinema[serve,page]'",
+        )
+    },
+)
 _HELP = "/add FILE brings another video or image, /reset starts over, /quit or Ctrl-D ends."
 
 
@@ -49,6 +60,8 @@ class ChatOptions:
     """Refuse a damaged video instead of showing the frames that could be decoded."""
     json: bool = False
     """Print one JSON record per answer: text, usage, timings, frames seen."""
+    web: bool = False
+    """Talk on a page in the browser; the video is already there."""
     quiet: Annotated[bool, Parameter(alias="-q")] = False
     """Leave out the line about the frames that were seen."""
 
@@ -71,6 +84,7 @@ def chat(
     Examples:
       kinema chat clip.mp4 "What happens in this video?"
       kinema chat clip.mp4 "And then?" --start 1:20 --num-frames 16 --json
+      kinema chat --web clip.mp4
       echo "Is there a dog?" | kinema chat clip.mp4 -
 
     Args:
@@ -79,6 +93,8 @@ def chat(
     """
     if rank() > 0:
         return follow(find_model(options.model, engine=options.engine, parts=parts), settings)
+    if options.web:
+        return _talk_on_page(source, prompt, options, settings, parts)
     if source == STDIN and prompt in (None, STDIN):
         raise UsageError("stdin holds one thing: the video or what is said.", hint="Name a file.")
     media = _media(source, options, sampling)
@@ -104,6 +120,22 @@ def chat(
         finally:
             status.clear()
     return 0
+
+
+def _talk_on_page(
+    source: str | None,
+    prompt: str | None,
+    options: ChatOptions,
+    settings: EngineSettings,
+    parts: CheckpointParts,
+) -> int:
+    if prompt is not None or source == STDIN:
+        raise UsageError("--web takes a video's path or address.", hint="Ask on the page.")
+    talk = _PAGE.load("web")
+    status: int = talk(
+        find_model(options.model, engine=options.engine, parts=parts), source, settings
+    )
+    return status
 
 
 def _media(source: str | None, options: ChatOptions, sampling: FrameSampling) -> list[Part]:

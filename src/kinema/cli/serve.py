@@ -1,4 +1,4 @@
-"""``kinema serve``: the OpenAI chat API over one model."""
+"""``kinema serve``: the OpenAI chat API and a page, over one model or several."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from kinema.tasks.models import DEFAULT_MODEL, find_model
 
 
 def serve(
-    model: str = DEFAULT_MODEL,
-    /,
-    *,
+    *models: str,
     engine: str | None = None,
     server: Annotated[ServerSettings, Parameter(name="*")] = ServerSettings(),
     settings: Annotated[EngineSettings, Parameter(name="*")] = EngineSettings(),
     parts: Annotated[CheckpointParts, Parameter(name="*")] = CheckpointParts(),
 ) -> int:
-    """Serve one model with the API of OpenAI's chat completions.
+    """Serve models with the API of OpenAI's chat completions, and a page for browsers.
 
     Local files are not read and private addresses not fetched unless flags say so.
 
@@ -33,15 +31,20 @@ def serve(
       kinema serve tiny --allowed-local-media-path /data/videos --max-requests 32
 
     Args:
-        model: tiny, a checkpoint folder, family:FOLDER, or a name on a model hub.
+        models: tiny, checkpoint folders, family:FOLDER, or names on a model hub; the first is
+            the default.
         engine: The backend, instead of the family's first: see `kinema models`.
     """
-    found = find_model(model, engine=engine, parts=parts)
-    say(f"loading {model} …")
+    names = models or (DEFAULT_MODEL,)
+    found = [find_model(name, engine=engine, parts=parts) for name in names]
+    said = " and ".join(names)
+    say(f"loading {said} …")
     serve_model(
         found,
         settings,
         server,
-        on_ready=lambda address: say(f"Serving {model} at {address}/v1, Ctrl-C ends it."),
+        on_ready=lambda address: say(
+            f"Serving {said} at {address}/v1, for browsers at {address}. Ctrl-C ends it."
+        ),
     )
     return 0

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kinema.engines.base import EngineSettings
+from kinema.errors import MissingCapability
 from kinema.families import Family
 from kinema.messages import Completion, Delta, Prompt, Request, Usage
 
@@ -34,6 +35,10 @@ class EchoEngine:
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """One completion per request, in order."""
         for request in requests:
+            if request.params.json_schema is not None:
+                raise MissingCapability(
+                    "The echo follows no schema.", hint="Models on hf, vllm and openai do."
+                )
             words = _answer(request)
             kept = words[: request.params.max_new_tokens]
             yield Completion(

@@ -16,14 +16,15 @@ from kinema import __version__
 from kinema.lazy import Row, Table
 from kinema.messages import Completion, Delta
 from kinema.server import errors
-from kinema.server.asking import check_model, read_question
+from kinema.server.asking import read_question
 from kinema.server.auth import KeyCheck
+from kinema.server.backend import Question
 from kinema.server.caption_routes import add_captions
 from kinema.server.limits import Gate
 from kinema.server.metrics import Watch
 from kinema.server.replies import Reply, checked
 from kinema.server.schema import ChatRequest
-from kinema.server.service import Question, Service
+from kinema.server.service import Service
 
 T = TypeVar("T")
 PAGE = Table(
@@ -70,9 +71,10 @@ def _add_chat(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions", response_model=None)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Answer a conversation about videos and images."""
-        question = await _unless_hung_up(request, read_question(body, service))
+        reading = read_question(body, service)
+        question, backend = await _unless_hung_up(request, reading)
         reply = Reply(question.id, body.model, question.frames)
-        deltas = service.answer(question)
+        deltas = service.answer(question, backend)
         if not body.stream:
             completions = await _unless_hung_up(request, _gathered(question, deltas))
             return JSONResponse(reply.whole(completions))
@@ -122,18 +124,18 @@ def _add_files(app: FastAPI, service: Service) -> None:
 
 
 def _add_looks(app: FastAPI, service: Service) -> None:
-    card = {"id": service.name, "object": "model", "created": 0, "owned_by": "kinema"}
+    def card(name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": 0, "owned_by": "kinema"}
 
     @app.get("/v1/models")
     async def list_models() -> dict[str, Any]:
-        """The model that is served."""
-        return {"object": "list", "data": [card]}
+        """The models that are served, the default first."""
+        return {"object": "list", "data": [card(name) for name in service.backends]}
 
     @app.get("/v1/models/{model:path}")
     async def retrieve_model(model: str) -> dict[str, Any]:
-        """The model that is served."""
-        check_model(model, service)
-        return card
+        """One of the models that are served."""
+        return card(service.find(model).name)
 
     @app.get("/health")
     async def health() -> dict[str, str]:

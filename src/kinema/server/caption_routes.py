@@ -12,7 +12,7 @@ from kinema.captioning.segments import SegmentOptions
 from kinema.captioning.summary import SummaryBy
 from kinema.errors import UsageError
 from kinema.messages import SamplingParams
-from kinema.server.asking import check_model
+from kinema.server.backend import Backend
 from kinema.server.captions import Format, Job, Wanted
 from kinema.server.files import StoredFile
 from kinema.server.schema import Count, Strict
@@ -54,7 +54,7 @@ class CaptionRequest(Strict):
     temperature: float = Field(0.0, ge=0, le=2)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
 
-    def wanted(self, file: StoredFile, service: Service) -> Wanted:
+    def wanted(self, file: StoredFile, backend: Backend) -> Wanted:
         """The job that it asks for.
 
         Raises:
@@ -69,8 +69,9 @@ class CaptionRequest(Strict):
             summary_by=self.summary_by,
             chapter_seconds=self.chapter_seconds,
         )
-        options.prompts(service.model)  # refuses a style that there is none of
+        options.prompts(backend.model)  # refuses a style that there is none of
         return Wanted(
+            backend=backend,
             file=file,
             options=options,
             segments=SegmentOptions(batch_size=self.batch_size)
@@ -92,8 +93,8 @@ def add_captions(app: FastAPI, service: Service) -> None:
     @app.post("/v1/videos/captions")
     async def start_captions(body: CaptionRequest) -> dict[str, Any]:
         """Describe a whole video: captions, chapters, a summary and a title."""
-        check_model(body.model, service)
-        return jobs.start(body.wanted(await _file(body, service), service)).to_dict()
+        backend = service.find(body.model)
+        return jobs.start(body.wanted(await _file(body, service), backend)).to_dict()
 
     @app.get("/v1/videos/captions")
     async def list_captions() -> dict[str, Any]:

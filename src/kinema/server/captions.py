@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from kinema.captioning.records import VideoRecord
 from kinema.captioning.segments import SegmentOptions
 from kinema.errors import Busy, KinemaError, UsageError
 from kinema.messages import SamplingParams
+from kinema.server.backend import Backend
 from kinema.server.errors import NotFound, body_of
 from kinema.server.files import StoredFile
 from kinema.server.lending import Cancelled, LentEngine
@@ -26,13 +26,10 @@ from kinema.server.media import renamed
 from kinema.tasks.caption.inputs import VideoInput
 from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.caption.options import CaptionOptions
-from kinema.tasks.models import Model
 from kinema.types import FrameSampling
 
 Status = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
 Format = Literal["json", "srt", "vtt", "chapters", "ffmetadata"]
-Lend = Callable[[str, Callable[[], bool]], LentEngine]
-"""A lent engine for a job of this name, which asks whether it was cancelled."""
 
 _log = logging.getLogger(__name__)
 _MOST_WAITING = 16
@@ -44,6 +41,7 @@ _MOST_KEPT = 256
 class Wanted:
     """What one caption job is to do."""
 
+    backend: Backend
     file: StoredFile
     segments: SegmentOptions = field(default_factory=SegmentOptions)
     options: CaptionOptions = field(default_factory=CaptionOptions)
@@ -56,7 +54,6 @@ class Job:
     """One caption job and how far it is."""
 
     id: str
-    model: str
     wanted: Wanted
     created_at: int
     """Seconds since 1970."""
@@ -77,7 +74,7 @@ class Job:
             "id": self.id,
             "object": "video.captions",
             "created_at": self.created_at,
-            "model": self.model,
+            "model": self.wanted.backend.name,
             "file_id": self.wanted.file.id,
             "filename": self.wanted.file.name,
             "status": self.status,
@@ -104,18 +101,13 @@ class Job:
 
 
 class CaptionJobs:
-    """Runs jobs in a thread, one at a time, on an engine that is lent to them.
+    """Runs jobs in a thread, one at a time, on the engine of their model, which is lent to them.
 
     Args:
-        model: writes the captions.
-        lend: makes an engine for one job.
         folder: for what jobs keep while they run.
     """
 
-    def __init__(self, model: Model, *, name: str, lend: Lend, folder: Path) -> None:
-        self._model = model
-        self._name = name
-        self._lend = lend
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, "kinema-captions")
@@ -129,7 +121,7 @@ class CaptionJobs:
         waiting = sum(not job.has_ended for job in self._jobs.values())
         if waiting >= _MOST_WAITING:
             raise Busy(f"{waiting} caption jobs are waiting already.", retry_after_seconds=30)
-        job = Job(f"captions-{secrets.token_hex(12)}", self._name, wanted, int(time.time()))
+        job = Job(f"captions-{secrets.token_hex(12)}", wanted, int(time.time()))
         self._jobs[job.id] = job
         self._drop_oldest()
         self._thread.submit(self._run, job)
@@ -200,11 +192,12 @@ class CaptionJobs:
         return replace(described.record, source=file.name)
 
     def _task(self, job: Job, state: Path) -> CaptionJob:
-        job.engine = engine = self._lend(job.id, lambda: job.is_cancelled)
+        backend = job.wanted.backend
+        job.engine = engine = backend.lend(job.id, lambda: job.is_cancelled)
         return CaptionJob(
             inputs=[VideoInput(str(job.wanted.file.path), job.wanted.file.id)],
             state=state,
-            model=replace(self._model, open_with=lambda *_, **__: engine),
+            model=replace(backend.model, open_with=lambda *_, **__: engine),
             params=job.wanted.params,
             options=job.wanted.options,
             segments=job.wanted.segments,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
-from kinema.errors import MissingCapability, UsageError
+from kinema.errors import UsageError
 from kinema.messages import (
     Conversation,
     ImagePart,
@@ -22,18 +23,21 @@ from kinema.server.schema import (
     Content,
     FileContent,
     ImageContent,
+    ResponseFormat,
     SamplingFields,
     TextContent,
     Url,
     VideoContent,
     VideoUrl,
 )
+from kinema.structured import read_schema
 from kinema.types import FrameSampling
 
 FindFile = Callable[[str], Path]
 """The path of an uploaded file; raises ``NotFound``."""
 
 _MOST_MEDIA = 64
+_LONGEST_SCHEMA = 65_536
 _SAMPLING = [field.name for field in fields(FrameSampling)]
 
 
@@ -62,12 +66,7 @@ def params_of(request: ChatRequest) -> SamplingParams:
 
     Raises:
         UsageError: values that contradict each other.
-        MissingCapability: an output format that is not text.
     """
-    if (request.response_format or {}).get("type", "text") != "text":
-        raise MissingCapability(
-            "This server answers in text only.", hint="Leave response_format out."
-        )
     stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
     longest = request.max_completion_tokens or request.max_tokens
     return SamplingParams(
@@ -80,6 +79,24 @@ def params_of(request: ChatRequest) -> SamplingParams:
         stop=stop,
         seed=request.seed,
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        json_schema=_schema_of(request.response_format),
+    )
+
+
+def _schema_of(wanted: ResponseFormat | None) -> str | None:
+    """The schema that answers must follow, in one spelling."""
+    if wanted is None or wanted.type == "text":
+        return None
+    schema = {"type": "object"} if wanted.json_schema is None else wanted.json_schema.schema_
+    try:
+        text = json.dumps(schema)
+        if len(text) <= _LONGEST_SCHEMA:
+            return read_schema(text)
+    except RecursionError:
+        pass
+    raise UsageError(
+        f"The schema is longer than {_LONGEST_SCHEMA} characters, or too deep.",
+        hint="Ask for less at once.",
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -13,6 +15,7 @@ from fastapi import FastAPI
 from kinema.engines import EngineSettings
 from kinema.errors import UsageError
 from kinema.server.app import create_app
+from kinema.server.backend import Backend
 from kinema.server.limits import ServerSettings
 from kinema.server.service import Service
 from kinema.tasks.models import Model
@@ -21,28 +24,63 @@ _BACKLOG = 512
 
 
 def serve(
-    model: Model,
+    models: Sequence[Model],
     engine_settings: EngineSettings,
     settings: ServerSettings,
     *,
+    clip: Path | str | None = None,
     on_ready: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Load the model and answer until SIGTERM or Ctrl-C.
+    """Load the models and answer until SIGTERM or Ctrl-C.
 
     Args:
-        model: what to serve.
+        models: what to serve, the default first.
         engine_settings: how its weights are loaded.
         settings: what callers may do.
-        on_ready: told the address as soon as requests are taken.
+        clip: a video or its address, for the page to show when it opens.
+        on_ready: told the page's address as soon as requests are taken.
 
     Raises:
         UsageError: the address cannot be listened on.
     """
     # The port comes before the weights, which take long to load.
-    with _sigterm_ends_well(), _listening(settings) as listener:
-        service = Service(model, model.open(engine_settings), settings)
-        with closing(service):
-            run(create_app(service), listener, settings, on_ready=on_ready)
+    with (
+        _sigterm_ends_well(),
+        _listening(settings) as listener,
+        closing(_loaded(models, engine_settings, settings)) as service,
+    ):
+        page = _page_of(clip, service)
+        app = create_app(service)
+        run(app, listener, settings, on_ready=lambda address: on_ready(address + page))
+
+
+def _loaded(
+    models: Sequence[Model], engine_settings: EngineSettings, settings: ServerSettings
+) -> Service:
+    names = [settings.served_model_name or Path(models[0].name).name]
+    names += [Path(model.name).name for model in models[1:]]
+    if len(set(names)) < len(names):
+        raise UsageError(
+            f"Two models would both be called one of {', '.join(names)}.",
+            hint="Give the first another name: --served-model-name.",
+        )
+    backends: list[Backend] = []
+    try:
+        for model, name in zip(models, names, strict=True):
+            backends.append(Backend(model, model.open(engine_settings), name=name))
+    except BaseException:
+        for backend in backends:
+            backend.close()
+        raise
+    return Service(backends, settings)
+
+
+def _page_of(clip: Path | str | None, service: Service) -> str:
+    """The path of the page; with a clip it opens that."""
+    if clip is None:
+        return ""
+    keep = service.fetch(clip) if isinstance(clip, str) else service.keep(clip, name=clip.name)
+    return f"/?video={asyncio.run(keep).id}"
 
 
 def run(

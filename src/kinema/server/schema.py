@@ -128,6 +128,28 @@ class StreamOptions(Strict):
     include_obfuscation: bool = False
 
 
+class NamedSchema(Strict):
+    """A JSON Schema as OpenAI wraps it; every answer follows it, whatever ``strict`` says."""
+
+    name: str = Field("answer", max_length=64)
+    description: str | None = None
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(Strict):
+    """What an answer looks like: any text, any JSON object, or JSON of a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+
+    @model_validator(mode="after")
+    def _check_schema(self) -> ResponseFormat:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("json_schema goes with type: json_schema")
+        return self
+
+
 class MediaDefaults(Strict):
     """vLLM's ``media_io_kwargs``."""
 
@@ -155,7 +177,7 @@ class ChatRequest(BaseModel):
     top_logprobs: int | None = Field(None, ge=0, le=20)
     stream: bool = False
     stream_options: StreamOptions | None = None
-    response_format: dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
     media_io_kwargs: MediaDefaults | None = None
     mm_processor_kwargs: SamplingFields | None = None
     fit: bool = False

@@ -1,143 +1,107 @@
-"""What API and web page share: one model, its engine, the media gate and the uploads."""
+"""What API and web page share: models and their engines, the media gate, uploads and jobs."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import anyio.to_thread
 
 from kinema import prompt as prompts
-from kinema.engines import Generates
 from kinema.errors import KinemaError, TooLarge
-from kinema.messages import (
-    Conversation,
-    Delta,
-    ImagePart,
-    Message,
-    Part,
-    Request,
-    SamplingParams,
-    VideoPart,
-)
-from kinema.server.batcher import Batcher
+from kinema.messages import Conversation, Delta, ImagePart, Message, Part, SamplingParams, VideoPart
+from kinema.server.backend import Backend, Question
 from kinema.server.captions import CaptionJobs
+from kinema.server.errors import UnknownModel
 from kinema.server.files import FileStore, StoredFile
-from kinema.server.lending import LentEngine
 from kinema.server.limits import Admission, ServerSettings
 from kinema.server.media import MediaReader, renamed
 from kinema.server.metrics import Metrics
-from kinema.tasks.models import Model
 from kinema.types import Frames, FrameSampling, Source
 
-_LENT = 4
-"""Requests of a caption job that wait or run at once; the rest of a batch is for others."""
 EXAMPLE = Path(__file__).parent / "page" / "example.mp4"
 _FIRST = FrameSampling(single="first")
 
 
-@dataclass(frozen=True)
-class Question:
-    """One request of a caller: what is said, with its media read."""
-
-    id: str
-    conversation: Conversation
-    params: SamplingParams
-    n: int = 1
-    fit: bool = False
-
-    @property
-    def request_ids(self) -> list[str]:
-        """One for each answer that is asked for."""
-        return [f"{self.id}-{i}" for i in range(self.n)]
-
-    @property
-    def frames(self) -> list[Frames]:
-        """What the model is shown, in order."""
-        parts = (p for p in self.conversation.media if isinstance(p, ImagePart | VideoPart))
-        return [part.source for part in parts if isinstance(part.source, Frames)]
-
-
 class Service:
-    """Answers conversations with one model.
+    """Answers conversations.
 
     Args:
-        model: found, its weights not loaded by this.
-        engine: with the model's weights; the service closes it.
+        backends: the models, the default first; the service closes them.
         settings: how much it takes on.
     """
 
-    def __init__(self, model: Model, engine: Generates, settings: ServerSettings) -> None:
-        self.model = model
+    def __init__(self, backends: Sequence[Backend], settings: ServerSettings) -> None:
+        self.backends = {backend.name: backend for backend in backends}
         self.settings = settings
-        self.name = settings.served_model_name or Path(model.name).name
         self.admission = Admission(settings.max_requests)
         self.metrics = Metrics()
-        self._engine = engine
-        self._batcher = Batcher(engine)
-        self._folder = Path(tempfile.mkdtemp(prefix="kinema-serve-"))
-        self.files = FileStore(self._folder, settings)
-        self._media = MediaReader(settings, self._folder)
-        self.captions = CaptionJobs(model, name=self.name, lend=self._lend, folder=self._folder)
+        self.folder = Path(tempfile.mkdtemp(prefix="kinema-serve-"))
+        """For uploads and whatever else is there while the server runs."""
+        self.files = FileStore(self.folder, settings)
+        self.captions = CaptionJobs(self.folder)
+        self._media = MediaReader(settings, self.folder)
         self._example: StoredFile | None = None
         self.metrics.watch(
-            "requests_waiting", "Not begun yet.", lambda: float(self._batcher.num_waiting)
+            "requests_waiting",
+            "Not begun yet.",
+            lambda: float(sum(b.num_waiting for b in self.backends.values())),
         )
         self.metrics.watch(
-            "requests_running", "In the engine.", lambda: float(self._batcher.num_running)
+            "requests_running",
+            "In an engine.",
+            lambda: float(sum(b.num_running for b in self.backends.values())),
         )
 
-    @property
-    def names(self) -> list[str]:
-        """What callers may call the models that are served."""
-        return [self.name]
+    def find(self, name: str) -> Backend:
+        """The model that callers call ``name``.
+
+        Raises:
+            UnknownModel: there is none.
+        """
+        for backend in self.backends.values():
+            if name in (backend.name, backend.model.name):
+                return backend
+        raise UnknownModel(
+            "This server does not have the model that was asked for.",
+            hint=f"It serves {', '.join(self.backends)}.",
+        )
 
     async def read(
         self,
         conversation: Conversation,
         params: SamplingParams,
         *,
+        backend: Backend,
         n: int = 1,
         fit: bool = False,
     ) -> Question:
-        """The conversation with its media read, ready to be answered.
+        """The conversation with its media read, ready to be answered by ``backend``.
 
         Raises:
             MediaError: a source cannot be used.
             MissingCapability: the model does not take this kind of medium.
             TooLarge: more frames in all than one request may hold.
         """
-        with self._batcher.arriving():
-            messages = [await self._read_message(m) for m in conversation.messages]
-            read = prompts.decode(Conversation(tuple(messages)), self.model.family)
-            question = Question(secrets.token_hex(12), read, params, n, fit)
+        family = backend.model.family
+        with backend.arriving():
+            sampling = family.default_sampling
+            messages = [await self._read_message(m, sampling) for m in conversation.messages]
+            read = prompts.decode(Conversation(tuple(messages)), family)
+            question = Question(read, params, n, fit)
             self._check_frames(question)
         for frames in question.frames:
             self.metrics.count_frames(frames)
         return question
 
-    async def answer(self, question: Question) -> AsyncGenerator[Delta, None]:
-        """Pieces of the answers, mixed; each one's last delta carries its completion.
-
-        Closing the iterator stops the model.
-
-        Raises:
-            KinemaError: the request does not fit the model, or the server is shutting down.
-        """
-        prepared: dict[str, Request] = {}
-
-        def prepare(request_id: str) -> Request:
-            if not prepared:
-                prepared[""] = self._fitted(question)
-            return _copy(prepared[""], request_id, question.request_ids.index(request_id))
-
-        async with aclosing(self._batcher.answer(question.request_ids, prepare)) as deltas:
+    async def answer(self, question: Question, backend: Backend) -> AsyncGenerator[Delta, None]:
+        """Pieces of the answers, mixed, counted; see :meth:`Backend.answer`."""
+        async with aclosing(backend.answer(question)) as deltas:
             async for delta in deltas:
                 if delta.completion is not None:
                     self.metrics.count(delta.completion)
@@ -170,42 +134,18 @@ class Service:
     def close(self) -> None:
         """Finish what is under way, then give everything back."""
         self.captions.close()
-        self._batcher.close()
+        for backend in self.backends.values():
+            backend.close()
         self._media.close()
-        self._engine.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _lend(self, name: str, is_cancelled: Callable[[], bool]) -> LentEngine:
-        return LentEngine(
-            self._batcher, self._engine, name=name, most=_LENT, is_cancelled=is_cancelled
-        )
-
-    def _fitted(self, question: Question) -> Request:
-        def prepare(conversation: Conversation) -> Request:
-            return prompts.prepare(
-                conversation,
-                family=self.model.family,
-                checkpoint=self.model.checkpoint,
-                params=question.params,
-                request_id=question.request_ids[0],
-            )
-
-        request, _ = prompts.fit(
-            prepare(question.conversation),
-            count=self._engine.count_tokens,
-            context_length=self._engine.context_length,
-            reprepare=prepare,
-            reduce=question.fit,
-        )
-        return request
-
-    async def _read_message(self, message: Message) -> Message:
-        parts = await asyncio.gather(*map(self._read_part, message.parts))
+    async def _read_message(self, message: Message, default: FrameSampling) -> Message:
+        parts = await asyncio.gather(*(self._read_part(part, default) for part in message.parts))
         return replace(message, parts=tuple(parts))
 
-    async def _read_part(self, part: Part) -> Part:
+    async def _read_part(self, part: Part, default: FrameSampling) -> Part:
         if isinstance(part, VideoPart):
-            sampling = part.sampling.or_default(self.model.family.default_sampling)
+            sampling = part.sampling.or_default(default)
             return replace(part, source=await self._read_source(part.source, sampling))
         if isinstance(part, ImagePart):
             frames = await self._read_source(part.source, _FIRST)
@@ -229,12 +169,3 @@ class Service:
             raise TooLarge(
                 f"The request shows {count} frames.", hint=f"{allowed} are allowed in all."
             )
-
-
-def _copy(request: Request, request_id: str, number: int) -> Request:
-    """One of the answers to a request: the first is the request itself, the others differ."""
-    if request.id == request_id:
-        return request
-    seed = request.params.seed
-    params = replace(request.params, seed=None if seed is None else seed + number)
-    return replace(request, id=request_id, params=params)

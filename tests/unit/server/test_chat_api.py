@@ -132,6 +132,24 @@ REFUSED = {
     "unknown field": (asked(colour="red"), 400, "malformed"),
     "tools": (asked(tools=[{"type": "function"}]), 400, "malformed"),
     "JSON output": (asked(response_format={"type": "json_object"}), 400, "missing_capability"),
+    "no schema": (asked(response_format={"type": "json_schema"}), 400, "malformed"),
+    "broken schema": (
+        asked(
+            response_format={"type": "json_schema", "json_schema": {"schema": {"type": "thing"}}}
+        ),
+        400,
+        "usage",
+    ),
+    "endless schema": (
+        asked(
+            response_format={
+                "type": "json_schema",
+                "json_schema": {"schema": {"enum": ["x" * 70_000]}},
+            }
+        ),
+        400,
+        "usage",
+    ),
     "no source": (asked({"type": "video"}), 400, "usage"),
     "two sources": (asked({"type": "video", "video": "a", "url": "b"}), 400, "usage"),
     "unknown upload": (asked({"type": "file", "file": {"file_id": "file-1"}}), 404, "not_found"),

@@ -69,7 +69,7 @@ def test_a_body_that_is_no_json_is_refused(server):
         assert answer.status_code == 400
 
 
-def test_a_talk_shows_a_video_once_and_again_where_another_part_is_meant():
+def test_a_talk_shows_what_its_last_question_is_about_and_once():
     whole, part = Look("file-1"), Look("file-1", start="0:03")
     talk = Talk(
         (
@@ -80,13 +80,13 @@ def test_a_talk_shows_a_video_once_and_again_where_another_part_is_meant():
         )
     )
     kinds = [[part["type"] for part in content] for content in _as_lists(talk)]
-    assert kinds == [["video", "text"], ["text"], ["video", "text"], ["text"]]
+    assert kinds == [["text"], ["text"], ["video", "text"], ["text"]]
 
 
-def test_going_back_to_the_whole_video_shows_it_again():
+def test_going_back_to_the_whole_video_shows_it_where_it_was():
     whole, part = Look("file-1"), Look("file-1", start="0:03")
     talk = Talk((Turn("A?", whole), Turn("B?", part), Turn("C?", whole)))
-    assert [len(content) for content in _as_lists(talk)] == [2, 2, 2]
+    assert [len(content) for content in _as_lists(talk)] == [2, 1, 1]
 
 
 def _as_lists(talk: Talk) -> list:

@@ -77,6 +77,7 @@ class _Layout:
             )
             self.start = _time_box("start", "from 0:00")
             self.end = _time_box("end", "to the end")
+        self.trouble = gr.HTML(elem_id="trouble")
         self.strip = gr.HTML(elem_id="strip")
         with gr.Row(elem_classes="tight"):
             self.describe = gr.Button(
@@ -121,7 +122,7 @@ class _Layout:
 
     def _choosing(self, service: Service) -> None:
         with gr.Accordion("Model and sampling", open=False, elem_id="settings"):
-            names = service.names
+            names = list(service.backends)
             model = gr.Dropdown(names, value=names[0], label="Model", interactive=True)
             with gr.Row():
                 frames = gr.Slider(
@@ -131,13 +132,13 @@ class _Layout:
             with gr.Row():
                 heat = gr.Slider(0, 2, 0, step=0.05, label="Temperature", info="0 is greedy")
                 top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top p")
-            seed = gr.Number(None, label="Seed", precision=0, info="makes chance repeatable")
+            seed = gr.Number(0, label="Seed", precision=0, info="0 is another each time")
             gr.HTML(f'<p class="note">{_KEYS}</p>')
         self.picks = [model, heat, top_p, tokens, seed, frames]
 
     def _wire_watching(self) -> None:
         opened = [self.video, self.talk, self.chat, self.strip, self.outline, self.files]
-        opened += [self.note, self.transcript, self.playing]
+        opened += [self.trouble, self.transcript, self.playing]
         for trigger, handler, source in (
             (self.signal.change, self._handlers.open_file, self.signal),
             (self.link.submit, self._handlers.open_link, self.link),

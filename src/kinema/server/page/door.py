@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.route_utils import DEFAULT_TEMP_DIR
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kinema.errors import UsageError
@@ -41,6 +45,7 @@ def open_page(app: FastAPI, service: Service) -> None:
 
 
 async def _open_page(app: FastAPI, service: Service) -> None:
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     api = app.router.default
     gr.mount_gradio_app(
         app,
@@ -56,8 +61,17 @@ async def _open_page(app: FastAPI, service: Service) -> None:
         css=asset("page.css"),
         js=asset("page.js"),
     )
+    _remove_empty_folders()
     page = app.router.routes.pop().app  # type: ignore[attr-defined]  # the mount that was added last
     app.router.default = _Door(page, api)
+
+
+def _remove_empty_folders() -> None:
+    """Gradio makes a folder for a feature that we leave off."""
+    folder = Path(DEFAULT_TEMP_DIR)
+    with suppress(OSError):  # somebody else's Gradio keeps files there
+        (folder / "vibe_edit_history").rmdir()
+        folder.rmdir()
 
 
 class _Door:

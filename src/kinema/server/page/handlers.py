@@ -93,7 +93,7 @@ class Handlers:
     async def describe(self, file_id: str, model: str) -> AsyncGenerator[Shown, None]:
         """Captions and chapters of the whole video; ending this early ends the job."""
         try:
-            job = self._job(file_id)
+            job = self._job(file_id, model)
         except KinemaError as problem:
             yield views.error_card(problem), "", *_describing(running=False)
             return
@@ -109,10 +109,12 @@ class Handlers:
         """The job was cancelled; nothing is shown of it."""
         return "", "", *_describing(running=False)
 
-    def _job(self, file_id: str) -> Job:
+    def _job(self, file_id: str, model: str) -> Job:
         if not file_id:
             raise UsageError("There is no video yet.", hint="Open one first.")
-        return self._service.captions.start(Wanted(file=self._service.files.get(file_id)))
+        return self._service.captions.start(
+            Wanted(backend=self._service.find(model), file=self._service.files.get(file_id))
+        )
 
     def release(self, file_id: str) -> None:
         """A visitor has gone, or has opened another video."""
@@ -133,10 +135,11 @@ class Handlers:
 
     async def _look_at(self, file_id: str) -> Frames:
         """The frames that the model would be shown of it."""
+        backend = next(iter(self._service.backends.values()))
         with self._service.admission.enter():
             part = VideoPart(self._service.files.get(file_id).path)
             said = Conversation((Message("user", (part,)),))
-            return (await self._service.read(said, SamplingParams())).frames[0]
+            return (await self._service.read(said, SamplingParams(), backend=backend)).frames[0]
 
     async def _answered(
         self, talk: Talk, question: str, given: tuple[Any, ...]
@@ -166,7 +169,7 @@ def _picks(values: list[Any]) -> Picks:
         temperature=temperature,
         top_p=top_p,
         max_tokens=int(max_tokens),
-        seed=None if seed is None else int(seed),
+        seed=int(seed or 0) or None,
         num_frames=int(num_frames) or None,
     )
 

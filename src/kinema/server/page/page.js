@@ -193,5 +193,7 @@
     clearInterval(waiting);
     wire();
     show("drop");
+    const given = new URLSearchParams(location.search).get("video");
+    if (given) open(given);
   }, 50);
 }

@@ -75,19 +75,21 @@ class Talk:
     def body(self, picks: Picks) -> ChatRequest:
         """The request that asks the last turn's question after all before it.
 
-        A video is shown once, in the turn that first looked at it, or at another part of it;
-        so a follow-up begins with the words that the engine has already read.
+        The model is shown what the last question is about, in the turn that first looked at it;
+        so a follow-up begins with what the engine has already read. What was said about another
+        part stays as words.
 
         Raises:
             UsageError: a choice is outside what a request may say.
         """
         messages: list[dict[str, Any]] = []
-        shown = None
+        last = self.turns[-1]
+        waiting = None if last.look is None else last.look.part(last.num_frames)
         for turn in self.turns:
             content: list[dict[str, Any]] = [{"type": "text", "text": turn.question}]
-            if turn.look is not None and (turn.look, turn.num_frames) != shown:
-                content.insert(0, turn.look.part(turn.num_frames))
-                shown = (turn.look, turn.num_frames)
+            if waiting and (turn.look, turn.num_frames) == (last.look, last.num_frames):
+                content.insert(0, waiting)
+                waiting = None
             messages.append({"role": "user", "content": content})
             if turn.answer:
                 messages.append({"role": "assistant", "content": turn.answer})
@@ -130,11 +132,11 @@ async def answer(service: Service, talk: Talk, picks: Picks) -> AsyncGenerator[P
         KinemaError: what the API would answer with an error.
     """
     with service.admission.enter():
-        question = await read_question(talk.body(picks), service)
+        question, backend = await read_question(talk.body(picks), service)
         frames = tuple(question.frames)
         turn = replace(talk.turns[-1], answer="", seen=frames[-1].seen if frames else "")
         yield Piece(talk.with_last(turn), frames)
-        async with aclosing(service.answer(question)) as deltas:
+        async with aclosing(service.answer(question, backend)) as deltas:
             async for delta in deltas:
                 if delta.completion is not None:
                     turn = replace(turn, answer=checked(delta.completion).text)
