@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 NEW_TEMPLATE = "vicuna_v1_1"
 """What a new `VideoLM` is trained with, unless another is chosen."""
+_MARK = re.compile(r"<extra_id_\d>")
+"""Control tokens of NeVA's templates."""
 _FITS = {"square": "crop", "pad": "pad", "stretch": "stretch"}
 
 
@@ -143,9 +146,11 @@ def join_parts(settings: ModelSettings, *, seed: int, found: Mapping[str, Any]) 
 
 
 def _join(values: dict[str, Any], folder: Path) -> None:
-    joined = load("kinema.models.importers.fresh:join")(**values)
+    template = template_named(values["template"])
+    marks = _MARK.findall(template.jinja)
+    joined = load("kinema.models.importers.fresh:join")(**values, control_tokens=marks)
     tokenizer = joined.tokenizer
-    template = template_named(values["template"]).with_ends(
+    template = template.with_ends(
         bos=tokenizer.bos_token or "<s>", eos=tokenizer.eos_token or "</s>"
     )
     joined.save(folder, chat_template=template.jinja, stop=template.stop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from kinema.errors import ModelError
-from kinema.families.templates import template_named
 from kinema.models.importers.folder import Imported
 from kinema.models.importers.parts import read_tokenizer, read_tower, without_bars
 from kinema.models.importers.weights import grow_rows
@@ -21,7 +19,6 @@ TOKENS = ("<vid_patch>", "<vid_start>", "<vid_end>")
 """Patch, start and end, where the tokenizer has no own ones named in ``settings``."""
 _BEGUN = ("vicuna_v1_1", "video-chatgpt_v1")
 """Templates whose prompts get the tokenizer's begin mark; NeVA's write it where they want it."""
-_MARK = re.compile(r"<extra_id_\d>")
 _EMBEDDINGS = ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight")
 
 
@@ -32,6 +29,7 @@ def join(
     template: str,
     fit: str = "crop",
     media_tokens: Sequence[str] = TOKENS,
+    control_tokens: Sequence[str] = (),
     seed: int = 0,
     **settings: Any,
 ) -> Imported:
@@ -43,6 +41,7 @@ def join(
         template: conversation template it is going to be trained with.
         fit: what happens to frames that are not square: crop, pad or stretch.
         media_tokens: patch, start and end; added to the tokenizer where it lacks them.
+        control_tokens: those of the template, added where the tokenizer lacks them.
         seed: of the connector's random weights.
         settings: fields of :class:`VideoLMConfig`.
 
@@ -50,7 +49,7 @@ def join(
         ModelError: a part cannot be loaded, or is of another kind.
     """
     tokenizer = read_tokenizer(language_model)
-    _add_tokens(tokenizer, [*media_tokens, *_MARK.findall(template_named(template).jinja)])
+    _add_tokens(tokenizer, [*media_tokens, *control_tokens])
     names = ("media_token_id", "media_start_token_id", "media_end_token_id")
     ids = dict(zip(names, tokenizer.convert_tokens_to_ids(list(media_tokens)), strict=True))
     tower = read_tower(vision_tower, fit=fit)
