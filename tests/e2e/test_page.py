@@ -197,9 +197,11 @@ def test_the_webcam_is_watched(visit):
 def test_model_and_sampling_are_picked(visit):
     visit.open_example()
     visit.page.get_by_text("Model and sampling").click()
-    visit.page.get_by_label("number input for Frames").fill("3")
-    visit.page.get_by_label("number input for Longest answer").fill("6")
-    visit.page.get_by_label("number input for Longest answer").press("Tab")
+    for label, value in (("Frames", "3"), ("Longest answer", "6")):
+        box = visit.page.get_by_label(f"number input for {label}")
+        box.fill(value)
+        box.press("Tab")
+        expect(visit.page.get_by_label(f"range slider for {label}")).to_have_value(value)
     visit.ask("One two three four five?")
     expect(visit.answers.last).to_contain_text("[video 3 frames 1.00–5.00 s]")
     expect(visit.answers.last).not_to_contain_text("five")

@@ -189,7 +189,7 @@ def test_24_an_endless_body_is_cut_off_and_leaves_no_file(server):
     with web_server(endless) as web:
         address = f"http://media.test:{web.port}/clip.mp4"
         assert _refused(server, asked(video(address))) == (413, "too_large")
-    assert list(server.service._folder.glob("fetched-*")) == []
+    assert list(server.service.folder.glob("fetched-*")) == []
 
 
 def endless(connection, path):
@@ -255,7 +255,7 @@ def test_30_every_file_name_works_and_none_becomes_a_path(server, name):
     stored = httpx.post(f"{server.url}/v1/files", files=files).json()
     part = {"type": "video", "file_id": stored["id"], "num_frames": 1}
     assert server.post(asked(part)).status_code == 200
-    folder = Path(server.service._folder)
+    folder = Path(server.service.folder)
     assert (folder / stored["id"]).is_file()
 
 
@@ -274,7 +274,7 @@ def test_30_uploads_in_parallel_are_all_stored_or_refused():
             thread.join()
         assert set(statuses) <= {200, 429}
         assert statuses.count(200) == len(server.client.files.list().data) >= 1
-        folder = server.service._folder
+        folder = server.service.folder
     assert not folder.exists()
 
 
