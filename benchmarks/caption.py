@@ -170,6 +170,7 @@ def main() -> None:
             "videos": given.videos,
             "requests_together": given.requests,
             "torch_threads": torch.get_num_threads(),
+            "runs": given.runs,
             "same_captions": same,
             "kinema_seconds": round(seconds["kinema"], 2),
             "demo_loop_seconds": round(seconds["demo"], 2),
