@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import torch
+
 from common import machine, median, timed, write_result
 from kinema import prompt as prompts
 from kinema.captioning.prompts import Prompts
@@ -167,6 +169,8 @@ def main() -> None:
             "model": given.model,
             "videos": given.videos,
             "requests_together": given.requests,
+            "torch_threads": torch.get_num_threads(),
+            "runs": given.runs,
             "same_captions": same,
             "kinema_seconds": round(seconds["kinema"], 2),
             "demo_loop_seconds": round(seconds["demo"], 2),

@@ -182,7 +182,7 @@ class Summariser:
     def _title(self, summary: Sequence[Sentence], what: str) -> Steps[str]:
         text = " ".join(sentence.text for sentence in summary)
         if not self.by_model:
-            return " ".join(text.split()[:_TITLE_WORDS]).rstrip(".,;:")
+            return _shortened(text)
         call = self._call("entitle", self.prompts.entitle(text, what=what))
         answers = yield [call]
         said = _text_of(call, answers).strip().splitlines()
@@ -246,6 +246,13 @@ def extract(notes: Sequence[Note], overlap: Overlap, texts: dict[int, str]) -> t
         for s in said
         if s in kept
     )
+
+
+def _shortened(text: str) -> str:
+    """The first sentence, or its beginning with a mark that it goes on."""
+    said = next(iter(split_sentences(text)), "").split()
+    rest = "…" if len(said) > _TITLE_WORDS else ""
+    return " ".join(said[:_TITLE_WORDS]).rstrip(".,;:") + rest
 
 
 def _note_of(chapter: Chapter) -> Note:
