@@ -15,6 +15,8 @@ _HEADER = re.compile(r"\s*Format\s+\d+\s*:?\s*", re.IGNORECASE)
 _RANGE = re.compile(r"(\s*(?:[-*•]\s+)?)(\d+)(\s*-\s*)(\d+)(?!\d)(.*)")
 _SEGMENTS = "List down all the segments. action is {activity}"
 """Word for word: released checkpoints were trained on it."""
+_SEGMENTS_ALONE = "What are the segments in the video and their frames ?"
+"""The fork's other question, which gives no activity away."""
 
 Move = Callable[[int], int]
 """A frame number, counted from one, to that of another time base."""
@@ -29,9 +31,11 @@ class Exchange:
     asks_segments: bool = False
 
 
-def segments_exchange(recording: Recording, segments: tuple[Segment, ...]) -> Exchange:
+def segments_exchange(
+    recording: Recording, segments: tuple[Segment, ...], *, hide_activity: bool = False
+) -> Exchange:
     """The question for all segments; one line ``start-end words`` each."""
-    question = _SEGMENTS.format(activity=recording.activity)
+    question = _SEGMENTS_ALONE if hide_activity else _SEGMENTS.format(activity=recording.activity)
     return Exchange(question, as_lines(segments), asks_segments=True)
 
 

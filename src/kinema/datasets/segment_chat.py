@@ -34,6 +34,8 @@ class SegmentChat:
     """How often its other questions are."""
     mode: Mode = "replicate"
     """Repeats show the same video, or one augmented copy after the other."""
+    hide_activity: bool = False
+    """Ask for the segments without naming the activity."""
     grid: int | None = None
     """Write frame numbers on a grid of so many steps, instead of frames of the video."""
     labels: Mapping[str, str] | None = None
@@ -85,7 +87,7 @@ class SegmentChat:
             num_frames = count(recording)
             segments = rescaled(segments, num_frames=num_frames, grid=self.grid)
             move = _mover(num_frames, self.grid)
-        yield segments_exchange(recording, segments)
+        yield segments_exchange(recording, segments, hide_activity=self.hide_activity)
         if self.questions is not None:
             path = self.questions / f"{recording.video.relative_to(root)}.labels"
             yield from read_exchanges(path, move=move) if path.is_file() else ()

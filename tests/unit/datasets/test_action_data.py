@@ -44,6 +44,15 @@ def test_the_answer_is_the_label_file_with_words(root: Path, tmp_path: Path) -> 
     assert tea.conversation.media[0].source.resolve() == (root / "P03/cam01/P03_tea.avi").resolve()
 
 
+def test_the_activity_can_be_kept_from_the_model(root: Path, tmp_path: Path) -> None:
+    samples = converted(
+        "breakfast", root, tmp_path / "a.jsonl", repeat_segments=1, hide_activity=True
+    )
+
+    questions = {sample.conversation.messages[0].text for sample in samples}
+    assert questions == {"What are the segments in the video and their frames ?"}
+
+
 def test_labels_outside_of_the_classes_are_mapped_and_merged(root: Path, tmp_path: Path) -> None:
     mapped = converted("breakfast", root, tmp_path / "m.jsonl", repeat_segments=1)
     raw = converted("breakfast", root, tmp_path / "r.jsonl", repeat_segments=1, raw_labels=True)

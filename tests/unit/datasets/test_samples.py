@@ -153,6 +153,29 @@ def test_placeholders_of_folders_and_another_media_folder_are_understood(tmp_pat
     assert sample.conversation.media[0].source == tmp_path / "media/clips/a.mp4"
 
 
+def test_turns_of_sharegpt_and_neva_keep_their_roles_and_their_order(tmp_path: Path) -> None:
+    turns = [
+        {"from": "human", "value": "Compare <video> \nwith <image>, please."},
+        {"from": "gpt", "value": "Both fall."},
+        {"from": "user", "value": "Sure?"},
+        {"from": "assistant", "value": "Yes, see <video>."},
+    ]
+    row = {"system": "Be brief.", "video": "a.mp4", "image": ["b.png"], "conversations": turns}
+
+    (sample,) = read_samples(write_rows(tmp_path / "data.jsonl", row))
+
+    messages = sample.conversation.messages
+    assert [m.role for m in messages] == ["system", "user", "assistant", "user", "assistant"]
+    kinds = [type(part) for part in messages[1].parts]
+    assert kinds == [TextPart, VideoPart, TextPart, ImagePart, TextPart]
+    assert [p.text for p in messages[1].parts if isinstance(p, TextPart)] == [
+        "Compare",
+        "with",
+        ", please.",
+    ]
+    assert messages[4].text == "Yes, see <video>."
+
+
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [

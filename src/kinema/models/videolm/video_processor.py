@@ -51,7 +51,8 @@ class VideoLMVideoProcessor(BaseVideoProcessor):  # type: ignore[misc]
         fitted = [self._fit(video, fit, kwargs["crop_size"]) for video in videos]
         done = super()._preprocess(fitted, return_tensors=None, **kwargs)["pixel_values_videos"]
         counts = torch.tensor([len(video) for video in done])
-        return BatchFeature(data={"pixel_values": torch.cat(list(done)), "num_frames": counts})
+        pixels = torch.cat(list(done)) if len(done) > 1 else done[0]
+        return BatchFeature(data={"pixel_values": pixels, "num_frames": counts})
 
     def _fit(self, video: Tensor, fit: str, crop: Any) -> Tensor:
         if fit == "pad":

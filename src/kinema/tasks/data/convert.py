@@ -25,10 +25,9 @@ from kinema.datasets.video_chatgpt import video_instruct
 from kinema.errors import MediaError, MediaNotFound, UnknownName, UsageError
 from kinema.ledger import whole_file
 from kinema.messages import Conversation, FeaturesPart, Part, VideoPart
+from kinema.tasks.features.job import INDEX
 from kinema.video import plan
 from kinema.video.archive import VIDEO_SUFFIXES
-
-INDEX = "features.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +52,8 @@ class ConvertOptions:
     """How often other questions are (breakfast: 2, 50salads: 90)."""
     questions: Path | None = None
     """Folder of files with further questions (Q: and A: lines), laid out as the videos are."""
+    hide_activity: bool = False
+    """Ask for all segments without naming the activity, which the fork gives away."""
     grid: int | None = None
     """Write frame numbers on a grid of so many steps, as 1000; frames of the video otherwise."""
     labels: tuple[str, ...] = ()
@@ -176,6 +177,7 @@ def _chat(actions: _Actions, options: ConvertOptions) -> SegmentChat:
         repeat_others=others if options.repeat_others is None else options.repeat_others,
         mode=options.mode,
         grid=options.grid,
+        hide_activity=options.hide_activity,
         labels=labels | read_labels(options.labels),
         questions=options.questions,
         features=options.features,

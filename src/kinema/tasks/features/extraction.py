@@ -66,7 +66,7 @@ def open_extraction(options: FeatureOptions, sampling: FrameSampling) -> Extract
         kind=kind,
         layers=options.layers,
         num_frames=sampling.num_frames or sampling.max_frames or KINDS[kind].num_frames,
-        fit=options.fit,
+        fit=options.fit or "stretch",
     )
     return Extraction(_exactly(opened, options), sampling)
 
@@ -81,8 +81,8 @@ def _videolm_folder(name: str) -> Path | None:
 
 
 def _check_left_out(options: FeatureOptions) -> None:
-    if options.kind is not None or options.layers:
-        given = "--kind" if options.kind is not None else "--layers"
+    chosen = {"--kind": options.kind, "--layers": options.layers, "--fit": options.fit}
+    for given in (flag for flag, value in chosen.items() if value):
         raise UsageError(
             f"{given} was given, and {options.tower} has its own.",
             hint="A whole model says which features it reads. Leave the flag away.",

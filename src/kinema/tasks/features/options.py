@@ -24,8 +24,8 @@ class FeatureOptions:
     """spatio_temporal (default), layers, cls or patches; a VideoLM has its own."""
     layers: tuple[int, ...] = ()
     """Hidden states of the tower to take, -1 the last; the kind's own when left out."""
-    fit: Fit = "stretch"
-    """What happens to a frame that is not square: stretch (Video-ChatGPT), crop, pad (NeVA)."""
+    fit: Fit | None = None
+    """What happens to frames that are not square: stretch (default; Video-ChatGPT), crop or pad."""
     exact_frames: int | None = None
     """Repeat frames of a short video up to this count (the Breakfast fork: 1000)."""
     augment: tuple[str, ...] = ()
