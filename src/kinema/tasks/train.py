@@ -214,6 +214,23 @@ def _with_features(sample: Sample, folder: Path | None) -> Conversation:
 def _features(parts: tuple[Part, ...], folder: Path, variant: str) -> Iterator[Part]:
     for part in parts:
         if isinstance(part, VideoPart) and isinstance(part.source, str | Path):
-            yield FeaturesPart(find_features(Path(part.source), folder, variant=variant))
+            path = find_features(Path(part.source), folder, variant=variant)
+            _check_range(part, path)
+            yield FeaturesPart(path)
         else:
             yield part
+
+
+def _check_range(part: VideoPart, features: Path) -> None:
+    """Refuse features of another range of the video than the sample shows."""
+    wanted = (part.sampling.start_seconds, part.sampling.end_seconds)
+    if wanted == (0.0, None):
+        return
+    made = load("kinema.models.videolm.features:read_header")(features)
+    seen = FrameSampling(**{k: (made.sampling or {}).get(k) for k in ("start", "end")})
+    if wanted != (seen.start_seconds, seen.end_seconds):
+        raise UsageError(
+            f"A sample shows {wanted[0]:g} to {wanted[1] or 'the end'} s of {features.stem}, and "
+            "its features are of another range.",
+            hint="Leave --features-folder out, or extract features of the clips.",
+        )

@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from kinema.datasets.samples import features_name
+from kinema.errors import UsageError
 from kinema.models.importers.parts import without_bars
-from kinema.models.videolm.features import FeaturesHeader, save_features
-from kinema.training.loading import load_base, load_processor
+from kinema.models.videolm.features import FeaturesHeader, read_header, save_features
+from kinema.tasks.train import find_base
+from kinema.training.loading import load_base, load_config, load_processor
 from kinema.training.results import merge
+from kinema.training.settings import from_flat
 from kinema.video import load_frames
 from support.clips import make_clip
 from support.training import losses, run_training
@@ -44,6 +47,37 @@ def test_features_and_videos_have_the_same_losses(base, videos, tmp_path):
     run_training(tmp_path / "videos", **given)
     run_training(tmp_path / "features", **given, features_folder=videos / "features")
     assert losses(tmp_path / "videos") == pytest.approx(losses(tmp_path / "features"), abs=1e-5)
+
+
+def test_features_of_the_whole_video_do_not_stand_for_a_part_of_it(base, videos, tmp_path):
+    sample = json.loads((videos / "train.jsonl").read_text().splitlines()[0])
+    sample["messages"][0]["content"][0] |= {"start": 0.2, "end": 0.4}
+    data = videos / "ranges.jsonl"
+    data.write_text(json.dumps(sample))
+    with pytest.raises(UsageError, match="another range"):
+        run_training(
+            tmp_path / "run",
+            model_name_or_path=str(base),
+            data_path=data,
+            features_folder=videos / "features",
+        )
+
+
+def test_a_new_model_has_the_tower_settings_of_its_features(parts, videos):
+    given = {name: parts[name] for name in ("model_name_or_path", "vision_tower")}
+    given |= {"data_path": videos / "train.jsonl", "features_folder": videos / "features"}
+    config = load_config(find_base(from_flat(given)).folder)
+    header = read_header(videos / "features" / "a.mp4.safetensors")
+    header.check(config)
+    assert config.pooling == "cls"
+
+
+def test_tensorboard_gets_the_losses(base, data, tmp_path):
+    pytest.importorskip("tensorboard")
+    given = {"model_name_or_path": str(base), "data_path": data, "max_steps": 1}
+    run_training(tmp_path / "run", **given, report_to=["tensorboard"])
+    written = b"".join(f.read_bytes() for f in (tmp_path / "run").rglob("events.out.*"))
+    assert b"train/loss" in written
 
 
 @pytest.mark.parametrize(
