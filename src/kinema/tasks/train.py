@@ -227,7 +227,8 @@ def _check_range(part: VideoPart, features: Path) -> None:
     if wanted == (0.0, None):
         return
     made = load("kinema.models.videolm.features:read_header")(features)
-    seen = FrameSampling(**{k: (made.sampling or {}).get(k) for k in ("start", "end")})
+    shown = made.sampling or {}
+    seen = FrameSampling(start=shown.get("start"), end=shown.get("end"))
     if wanted != (seen.start_seconds, seen.end_seconds):
         raise UsageError(
             f"A sample shows {wanted[0]:g} to {wanted[1] or 'the end'} s of {features.stem}, and "
