@@ -170,6 +170,15 @@ def fault_table() -> str:
     return table()
 
 
+def server_transcript() -> str:
+    """A question and two follow-ups through OpenAI's client, and the waits for a first token."""
+    lines = ["| question | answer | first token, s |", "|---|---|---|"]
+    for turn in _result("serve")["follow-ups"]["result"]:
+        seconds = turn["first_token_seconds"]
+        lines.append(f"| {turn['question']} | {turn['answer']} | {seconds:.2f} |")
+    return "\n".join(lines)
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "tree": file_tree,
     "first answer": first_answer,
@@ -180,6 +189,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "faults": fault_table,
     "video speed": video_speed_table,
     "api": api_page,
+    "server transcript": server_transcript,
     "capabilities": capability_table,
     "help": lambda: help_page("--help"),
     "benchmarks": benchmark_table,

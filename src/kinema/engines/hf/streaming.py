@@ -92,12 +92,15 @@ class stream_rows:
             raise self._problem
 
     def _hear(self, tokens: torch.Tensor) -> Iterator[tuple[int, str]]:
-        """``int64[B]`` of one step, or ``int64[1, K]`` of one that took several tokens."""
+        """``int64[B]`` of one step, or ``int64[B, K]`` of one that took several tokens.
+
+        A row that takes fewer than the others has -1 in their place.
+        """
         for number, (row, new) in enumerate(
             zip(self._rows, tokens.reshape(len(self._rows), -1).tolist(), strict=True)
         ):
             if not row.ended and not self._is_cancelled(number):
-                yield number, row.add(new)
+                yield number, row.add([token for token in new if token >= 0])
 
     def _stops(self) -> list[bool]:
         closed = self._closed.is_set()
@@ -132,6 +135,9 @@ class _Steps(BaseStreamer):  # type: ignore[misc]  # transformers is untyped
 
 
 class _Stop(StoppingCriteria):  # type: ignore[misc]
+    reads_tokens = False
+    """It hears from elsewhere who has ended."""
+
     def __init__(self, stops: Callable[[], list[bool]]) -> None:
         self._stops = stops
 

@@ -31,6 +31,7 @@ from kinema.errors import ModelError, UsageError
 from kinema.models.tiny.answers import answer
 from kinema.models.tiny.config import TinyConfig
 from kinema.models.tiny.constraint import ForcedTokens, OnlySentencesOf
+from kinema.models.tiny.memory import FrameMemory
 from kinema.models.tiny.processor import UNKNOWN_TIME
 from kinema.models.tiny.sightings import Clip
 from kinema.models.tiny.together import decode_together, likeliest_only
@@ -71,6 +72,7 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             self.vision.num_classes, text.hidden_size, config.tokens_per_frame
         )
         self.language_model = AutoModelForCausalLM.from_config(text)
+        self._memory = FrameMemory()
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -151,7 +153,7 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         # What was seen stays with the keys and values of the prompt that showed it.
         clips = list(getattr(kwargs.get("past_key_values"), "clips", []))
         if pixel_values is not None:
-            probabilities = classify(self.vision, pixel_values.float())
+            probabilities = self._memory.classify(self.vision, pixel_values.float())
             kwargs["inputs_embeds"] = self.splice(input_ids, probabilities)
             clips = _clips(probabilities, frame_counts, frame_milliseconds)
         constraint = self._constrain(input_ids, self._split(input_ids, clips))
@@ -174,9 +176,28 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         constraint: OnlySentencesOf,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        streamer: Any = None,
+        stopping_criteria: Any = None,
         **_: Any,
     ) -> Any:
-        """What ``GenerationMixin.generate`` would say to several prompts, in fewer passes."""
+        """What ``GenerationMixin.generate`` would say to several prompts, in fewer passes.
+
+        A streamer gets int64[B, K] after each, -1 where a row says less than the others.
+        """
+
+        def tell(runs: list[list[int]]) -> list[bool]:
+            if streamer is not None:
+                new = [torch.tensor(run, dtype=torch.long) for run in runs]
+                streamer.put(pad_sequence(new, batch_first=True, padding_value=-1))
+            done: list[bool] = (
+                [False] * len(runs)
+                if not stopping_criteria
+                else stopping_criteria(input_ids, None).tolist()
+            )
+            return done
+
+        if streamer is not None:
+            streamer.put(input_ids)
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         answers = decode_together(
@@ -185,7 +206,10 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             torch.ones_like(input_ids) if attention_mask is None else attention_mask,
             constraint=constraint,
             max_new_tokens=config.max_new_tokens,
+            tell=tell,
         )
+        if streamer is not None:
+            streamer.end()
         filler = constraint.eos_token_id if config.pad_token_id is None else config.pad_token_id
         rows = [input_ids.new_tensor(answer) for answer in answers]
         said = pad_sequence(rows, batch_first=True, padding_value=filler)

@@ -6,7 +6,7 @@ later piece: the holes are masked, so a row's keys and values are those it has a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import takewhile
@@ -26,6 +26,7 @@ def decode_together(
     *,
     constraint: OnlySentencesOf,
     max_new_tokens: int,
+    tell: Callable[[list[list[int]]], list[bool]],
 ) -> list[list[int]]:
     """The likeliest sentences that the constraint allows, a list of token ids a row.
 
@@ -35,6 +36,7 @@ def decode_together(
         attention_mask: int64[B, L].
         constraint: made for these rows.
         max_new_tokens: of each row.
+        tell: given what each row says next, nothing where it has ended; says who may stop.
     """
     reader = _Reader(language_model)
     scores = reader.read_prompts(inputs_embeds, attention_mask)
@@ -44,8 +46,14 @@ def decode_together(
         runs = {}
         for row, likely in zip(active, scores, strict=True):
             runs[row] = constraint.next_run(row, answers[row], likely)
-            answers[row] = (answers[row] + runs[row])[:max_new_tokens]
-        going = [r for r in active if not _ended(answers[r], constraint, max_new_tokens)]
+            runs[row] = runs[row][: max_new_tokens - len(answers[row])]
+            answers[row] = answers[row] + runs[row]
+        unwanted = tell([runs.get(row, []) for row in range(len(answers))])
+        going = [
+            row
+            for row in active
+            if not unwanted[row] and not _ended(answers[row], constraint, max_new_tokens)
+        ]
         reader.keep([active.index(row) for row in going])
         active = going
         if active:
@@ -64,7 +72,9 @@ def likeliest_only(own: GenerationConfig, options: Mapping[str, Any]) -> Generat
     unused = config.update(**given)
     changed = config.to_diff_dict()
     plain = all(changed[name] in _PLAIN.get(name, (None, False)) for name in changed.keys() - _FREE)
-    return config if plain and config.max_new_tokens and unused.keys() <= _TENSORS else None
+    criteria = options.get("stopping_criteria") or ()
+    plain = plain and all(not getattr(one, "reads_tokens", True) for one in criteria)
+    return config if plain and config.max_new_tokens and unused.keys() <= _KNOWN else None
 
 
 _FREE = {
@@ -74,7 +84,7 @@ _FREE = {
 """Settings that change no word, or that are honoured."""
 _PLAIN = {"do_sample": (None, False), "repetition_penalty": (None, 1.0), "num_beams": (None, 1)}
 """Settings that change words, and the values with which they do not."""
-_TENSORS = {"attention_mask", "inputs_embeds"}
+_KNOWN = {"attention_mask", "inputs_embeds", "streamer", "stopping_criteria"}
 
 
 @dataclass
