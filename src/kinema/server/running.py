@@ -100,8 +100,21 @@ def run(
     )
     host, port = listener.getsockname()[:2]
     listener.listen(_BACKLOG)
-    on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    uvicorn.Server(config).run(sockets=[listener])
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    _Announced(config, lambda: on_ready(address)).run(sockets=[listener])
+
+
+class _Announced(uvicorn.Server):
+    """Says that it is there once it minds signals: whoever reads that may stop it at once."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
 
 
 @contextmanager
