@@ -101,7 +101,9 @@ def _encode(clip: Clip, path: Path) -> None:
 def _repeat(shot: Path, path: Path, clip: Clip) -> None:
     with av.open(str(shot)) as source, av.open(str(path), "w") as output:
         stream = source.streams.video[0]
-        target = output.add_stream_from_template(stream)
+        target = output.add_stream_from_template(
+            stream, opaque=True
+        )  # AV1 has no encoder of this name
         packets = [(p, bytes(p), p.pts, p.dts) for p in source.demux(stream) if p.size]
         span = int(GROUP * clip.num_groups / FPS / stream.time_base)
         for turn in range(clip.num_repeats):
