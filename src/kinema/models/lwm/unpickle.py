@@ -6,12 +6,11 @@ dicts are made of and refuses everything else by name; the reader of configurati
 
 from __future__ import annotations
 
-import codecs
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from kinema.errors import ModelError, UnsafeModel
 from kinema.models.lwm.stored import InMemory
+from kinema.models.pickled_arrays import ARRAYS, ArraysOnly
 
 
 def _jax_array(make: Callable[..., Any], arguments: Any, state: Any, *_: Any) -> Any:
@@ -32,40 +32,17 @@ def _frozen_dict(*values: Any) -> dict[str, Any]:
     return dict(*values)
 
 
-def _encode(text: str, encoding: str) -> bytes:
-    """Bytes, as old pickle protocols write them."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in {encoding}")
-    return codecs.encode(text, "latin1")
-
-
-_RECONSTRUCT = np.empty(0).__reduce__()[0]
-_SAFE: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): _encode,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy.core.numeric", "_frombuffer"): np.empty(0).__reduce_ex__(5)[0],
-    ("numpy._core.numeric", "_frombuffer"): np.empty(0).__reduce_ex__(5)[0],
-    ("ml_dtypes", "bfloat16"): ml_dtypes.bfloat16,
-    ("jax._src.array", "_reconstruct_array"): _jax_array,
-    ("jax._src.device_array", "reconstruct_device_array"): _jax_array,
-    ("jaxlib.xla_extension", "_reconstruct_array"): _jax_array,
-    ("flax.core.frozen_dict", "FrozenDict"): _frozen_dict,
-}
-
-
-class _Restricted(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _SAFE[module, name]
-        except KeyError:
-            raise UnsafeModel(
-                f"The pickle asks for {module}.{name}, which is no array.",
-                hint="Do not load it. A VQGAN file holds a dict of arrays and nothing else.",
-            ) from None
+class _Restricted(ArraysOnly):
+    known: ClassVar[Mapping[tuple[str, str], Any]] = {
+        **ARRAYS,
+        ("collections", "OrderedDict"): OrderedDict,
+        ("ml_dtypes", "bfloat16"): ml_dtypes.bfloat16,
+        ("jax._src.array", "_reconstruct_array"): _jax_array,
+        ("jax._src.device_array", "reconstruct_device_array"): _jax_array,
+        ("jaxlib.xla_extension", "_reconstruct_array"): _jax_array,
+        ("flax.core.frozen_dict", "FrozenDict"): _frozen_dict,
+    }
+    holds = "a dict of arrays"
 
 
 class _Inert:

@@ -6,7 +6,6 @@ tokens, or float16[T, L, D] of class tokens of every layer (file names ending in
 
 from __future__ import annotations
 
-import codecs
 import json
 import pickle
 import re
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from kinema.datasets.samples import FEATURES_SUFFIX
 from kinema.errors import NotMedia, UnsafeModel, UsageError
 from kinema.ledger import whole_file
+from kinema.models.pickled_arrays import ArraysOnly
 from kinema.models.videolm.features import FeaturesHeader, load_features, save_features
 from kinema.models.videolm.kinds import KINDS
 from kinema.tasks.features.job import INDEX
@@ -33,38 +33,6 @@ _PICKLE_PROTOCOL = 4
 _TOWER = re.compile(r"\S+ (\d+) (\d+)x(\d+)")
 
 
-def _encode(text: str, encoding: str) -> bytes:
-    """Bytes, as old pickle protocols write them."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in {encoding}")
-    return codecs.encode(text, "latin1")
-
-
-_RECONSTRUCT = np.empty(0).__reduce__()[0]
-_FROM_BUFFER = np.empty(0).__reduce_ex__(5)[0]
-_SAFE: Mapping[tuple[str, str], Any] = {
-    ("_codecs", "encode"): _encode,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy.core.numeric", "_frombuffer"): _FROM_BUFFER,
-    ("numpy._core.numeric", "_frombuffer"): _FROM_BUFFER,
-}
-"""All that a pickled array is made of."""
-
-
-class _ArraysOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _SAFE[module, name]
-        except KeyError:
-            raise UnsafeModel(
-                f"The pickle asks for {module}.{name}, which is no array.",
-                hint="Do not load it. A features file of Video-ChatGPT holds one array.",
-            ) from None
-
-
 def read_pickle(path: Path) -> NDArray[Any]:
     """The array of one pickle: float[N, D] or float[N, L, D].
 
@@ -74,7 +42,7 @@ def read_pickle(path: Path) -> NDArray[Any]:
     """
     try:
         with path.open("rb") as file:
-            found = _ArraysOnly(file).load()
+            found = ArraysOnly(file).load()
     except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, TypeError, ValueError,
             KeyError, OSError) as problem:  # fmt: skip
         raise NotMedia(
