@@ -38,6 +38,7 @@ def cluster(monkeypatch):
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **agent_ports()})
     nodes.add_node(num_cpus=2, **agent_ports())
     nodes.connect()
@@ -79,6 +80,7 @@ def test_ray_and_one_process_write_the_same_records(tmp_path, cluster):
         killer.join()
     assert status == 3
     assert killed
+    assert not any("usage" in thread.name for thread in threading.enumerate())
     files = [p for p in sorted((tmp_path / "one").iterdir()) if p.is_file()]
     assert len(files) == 3 + 2 * 12
     for path in files:

@@ -51,6 +51,8 @@ def describe(
     Raises:
         ModelError: the cluster failed.
     """
+    # Otherwise Ray collects figures for its makers, in a thread that outlives the job.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not ray.is_initialized():
         ray.init(
             address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, include_dashboard=False
