@@ -30,6 +30,8 @@ from kinema.video.runs import Run, earlier, join_neighbours, plan_runs
 _SHARES_A_THREAD = 4
 _MOST_THREADS = 16
 """Each holds a decoder's own pictures, so memory grows with them."""
+_THREADS_A_CORE_ALONE = 2
+"""A picture's thread waits for the pictures it refers to; measured on clips of one group."""
 _BEFORE_EVERYTHING = -(1 << 40)
 
 
@@ -50,7 +52,7 @@ def decode(
     for run in runs:
         work.put(run)
     crew = [
-        Crew(media, index, canvas, size=size, num_threads=num_threads // workers)
+        Crew(media, index, canvas, size=size, num_threads=_threads_each(num_threads, workers))
         for _ in range(workers)
     ]
     if workers == 1:
@@ -97,6 +99,12 @@ def _shares(runs: list[Run], num_threads: int) -> list[Run]:
     total = sum(len(run) for run in runs)
     joined = join_neighbours(runs, most_packets=total // (_SHARES_A_THREAD * num_threads))
     return sorted(joined, key=len, reverse=True)
+
+
+def _threads_each(num_threads: int, workers: int) -> int:
+    """Of each decoder; when one is alone its threads wait for each other, so it gets more."""
+    lone = workers == 1 and num_threads > 1
+    return num_threads * _THREADS_A_CORE_ALONE if lone else num_threads // workers
 
 
 def usable_cores() -> int:
