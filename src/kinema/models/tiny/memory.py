@@ -1,35 +1,60 @@
-"""What was in frames that were seen before: callers ask about the same video again and again."""
+"""What was made of frames that were seen before, as callers ask about a video again and again."""
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from hashlib import blake2b
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from kinema.models.tiny.vision import classify
-
-_MOST_FRAMES = 2048
-"""Four kilobytes each."""
-
 
 class FrameMemory:
-    """Class probabilities by the bytes of a frame; the frames of a batch are looked at once."""
+    """What a function makes of frames, by the frames' bytes. A copy of it remembers nothing.
 
-    def __init__(self) -> None:
+    Args:
+        most_frames: kept; those that were asked for last.
+    """
+
+    def __init__(self, most_frames: int) -> None:
+        self._most_frames = most_frames
         self._known: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def classify(self, tower: torch.nn.Module, views: Tensor) -> Tensor:
-        """See :func:`kinema.models.tiny.vision.classify`; what is known is not looked at again."""
-        names = [blake2b(frame.numpy(), digest_size=16).digest() for frame in views.cpu()]
-        new = {name: i for i, name in enumerate(names) if name not in self._known}
+    def __reduce__(self) -> tuple[type[FrameMemory], tuple[int]]:
+        return FrameMemory, (self._most_frames,)
+
+    def recall(self, frames: Any, make: Callable[[Any], Tensor]) -> Tensor:
+        """What ``make`` gives for the frames, called once with those that are not known.
+
+        Args:
+            frames: an array or a CPU tensor, [T, ...].
+            make: [N, ...] of the same kind to a tensor [N, ...].
+        """
+        names = [_name(frame) for frame in np.asarray(frames)]
+        with self._lock:
+            found = {name: self._known[name] for name in names if name in self._known}
+        new = {name: place for place, name in enumerate(names) if name not in found}
         if new:
-            found = classify(tower, views[list(new.values())])
-            self._known.update(zip(new, found, strict=True))
-        for name in names:
-            self._known.move_to_end(name)
-        seen = torch.stack([self._known[name] for name in names])
-        while len(self._known) > _MOST_FRAMES:
-            self._known.popitem(last=False)
-        return seen
+            # Copies, as a row of what was made would hold on to all of it.
+            made = (row.clone() for row in make(frames[list(new.values())]))
+            found |= zip(new, made, strict=True)
+        self._keep(found)
+        return torch.stack([found[name] for name in names])
+
+    def _keep(self, found: dict[bytes, Tensor]) -> None:
+        with self._lock:
+            for name, made in found.items():
+                self._known[name] = made
+                self._known.move_to_end(name)
+            while len(self._known) > self._most_frames:
+                self._known.popitem(last=False)
+
+
+def _name(frame: np.ndarray[Any, Any]) -> bytes:
+    kind = f"{frame.dtype}{frame.shape}".encode()
+    return kind + blake2b(np.ascontiguousarray(frame).data, digest_size=16).digest()

@@ -37,6 +37,9 @@ from kinema.models.tiny.sightings import Clip
 from kinema.models.tiny.together import decode_together, likeliest_only
 from kinema.models.tiny.vision import classify
 
+_REMEMBERED_FRAMES = 2048
+"""Their class probabilities; four kilobytes each."""
+
 
 class LabelConnector(nn.Module):
     """Each frame's likeliest labels as embeddings of their names, scaled by their probability."""
@@ -72,7 +75,7 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             self.vision.num_classes, text.hidden_size, config.tokens_per_frame
         )
         self.language_model = AutoModelForCausalLM.from_config(text)
-        self._memory = FrameMemory()
+        self._memory = FrameMemory(_REMEMBERED_FRAMES)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -129,6 +132,13 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             )
         return embeds.masked_scatter(places.unsqueeze(-1), visual.to(embeds.dtype))
 
+    def _look(self, pixel_values: Tensor) -> Tensor:
+        """Class probabilities float32[sum T, 1000]; known frames are not looked at again."""
+        views = pixel_values.float().cpu()
+        device = pixel_values.device
+        found = self._memory.recall(views, lambda new: classify(self.vision, new.to(device)))
+        return found.to(device)
+
     def _places(self, input_ids: Tensor) -> Tensor:
         placeholders = (self.config.image_token_id, self.config.video_token_id)
         return torch.isin(input_ids, torch.tensor(placeholders, device=input_ids.device))
@@ -153,7 +163,7 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         # What was seen stays with the keys and values of the prompt that showed it.
         clips = list(getattr(kwargs.get("past_key_values"), "clips", []))
         if pixel_values is not None:
-            probabilities = self._memory.classify(self.vision, pixel_values.float())
+            probabilities = self._look(pixel_values)
             kwargs["inputs_embeds"] = self.splice(input_ids, probabilities)
             clips = _clips(probabilities, frame_counts, frame_milliseconds)
         constraint = self._constrain(input_ids, self._split(input_ids, clips))

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from transformers import BatchFeature, ProcessorMixin
 
 from kinema.errors import UsageError
+from kinema.models.tiny.memory import FrameMemory
 from kinema.models.tiny.vision import to_views
 
 IMAGE, VIDEO = "<image>", "<video>"
 UNKNOWN_TIME = -1
+_REMEMBERED_FRAMES = 64
+"""What the model sees of them; 1.2 megabytes each."""
 
 
 def num_visual_tokens(num_frames: int, *, tokens_per_frame: int = 4) -> int:
@@ -36,6 +39,7 @@ class TinyProcessor(ProcessorMixin):  # type: ignore[misc]
         self, tokenizer: Any = None, chat_template: str | None = None, tokens_per_frame: int = 4
     ) -> None:
         self.tokens_per_frame = tokens_per_frame
+        self._memory = FrameMemory(_REMEMBERED_FRAMES)
         super().__init__(tokenizer, chat_template=chat_template)
 
     @property
@@ -84,7 +88,7 @@ class TinyProcessor(ProcessorMixin):  # type: ignore[misc]
         options.pop("do_sample_frames", None)
         options = {"padding": True, "padding_side": "left", "return_tensors": "pt"} | options
         tokens = self.tokenizer(expanded, add_special_tokens=False, **options)
-        return BatchFeature(dict(tokens) | _clip_tensors(clips))
+        return BatchFeature(dict(tokens) | self._clip_tensors(clips))
 
     def _expand(self, text: str, queues: Mapping[str, Iterator[Any]], clips: list[Any]) -> str:
         def places(match: re.Match[str]) -> str:
@@ -100,6 +104,17 @@ class TinyProcessor(ProcessorMixin):  # type: ignore[misc]
             )
 
         return re.sub(f"{IMAGE}|{VIDEO}", places, text)
+
+    def _clip_tensors(self, clips: list[tuple[NDArray[np.uint8], Any]]) -> dict[str, torch.Tensor]:
+        if not clips:
+            return {}
+        times = [t for pixels, metadata in clips for t in _milliseconds(len(pixels), metadata)]
+        views = [self._memory.recall(pixels, to_views) for pixels, _ in clips]
+        return {
+            "pixel_values": views[0] if len(views) == 1 else torch.cat(views),
+            "frame_counts": torch.tensor([len(pixels) for pixels, _ in clips]),
+            "frame_milliseconds": torch.tensor(times),
+        }
 
 
 def _flat(media: Any, *, rank: int) -> list[Any]:
@@ -148,14 +163,3 @@ def _milliseconds(num_frames: int, metadata: Any) -> list[int]:
             hint="Give the index of each frame.",
         )
     return milliseconds
-
-
-def _clip_tensors(clips: list[tuple[NDArray[np.uint8], Any]]) -> dict[str, torch.Tensor]:
-    if not clips:
-        return {}
-    times = [t for pixels, metadata in clips for t in _milliseconds(len(pixels), metadata)]
-    return {
-        "pixel_values": torch.cat([to_views(pixels) for pixels, _ in clips]),
-        "frame_counts": torch.tensor([len(pixels) for pixels, _ in clips]),
-        "frame_milliseconds": torch.tensor(times),
-    }
