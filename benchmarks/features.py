@@ -4,9 +4,10 @@
     python benchmarks/features.py --device cuda --videos 40 --frames 100
 
 The loop is Video-ChatGPT's script in its simplest form: PyAV, one video at a time, PIL pictures,
-the image processor, the tower in float32. The bare tower gets tensors that are ready. All weights
-are random: what is measured does not depend on them. The rate is that behind the first video, so
-that starting up counts for nobody.
+the image processor, the tower in float32. The bare tower gets tensors that are ready. kinema and
+the bare tower run with the device's own numbers and with ``--dtype bfloat16``. All weights are
+random: what is measured does not depend on them. The rate is that behind the first video, so that
+starting up counts for nobody.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pickle
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +92,12 @@ def in_a_loop(
 
 
 def by_kinema(
-    videos: list[Path], tower: Path, output: Path, *, frames: int, device: str
+    videos: list[Path], tower: Path, output: Path, *, frames: int, device: str, dtype: Any = "auto"
 ) -> Iterator[float]:
     FeaturesJob(
         media=find_media([videos[0].parent]),
         output=output,
-        options=FeatureOptions(tower=str(tower)),
+        options=FeatureOptions(tower=str(tower), dtype=dtype),
         sampling=FrameSampling(num_frames=frames, formula="segments"),
         devices=(device,),
         batch_size=BATCH,
@@ -106,9 +108,10 @@ def by_kinema(
 
 
 def by_the_bare_tower(
-    videos: list[Path], tower: Path, output: Path, *, frames: int, device: str
+    videos: list[Path], tower: Path, output: Path, *, frames: int, device: str, dtype: Any = "auto"
 ) -> Iterator[None]:
-    number = torch.float16 if device.startswith("cuda") else torch.float32
+    auto = torch.float16 if device.startswith("cuda") else torch.float32
+    number = auto if dtype == "auto" else getattr(torch, dtype)
     model = CLIPVisionModel.from_pretrained(tower).eval().to(device, number)
     ready = torch.randn(frames, 3, 224, 224, device=device, dtype=number)
     for _ in videos:
@@ -136,6 +139,8 @@ WAYS: dict[str, Callable[..., Iterator[Any]]] = {
     "loop": in_a_loop,
     "kinema": by_kinema,
     "bare_tower": by_the_bare_tower,
+    "kinema_bfloat16": partial(by_kinema, dtype="bfloat16"),
+    "bare_tower_bfloat16": partial(by_the_bare_tower, dtype="bfloat16"),
 }
 
 
@@ -152,8 +157,17 @@ def measure(
     middle = {way: median(found) for way, found in rates.items()}
     return {
         "frames_per_second": {way: round(rate, 2) for way, rate in middle.items()},
-        "times_the_loop": round(middle["kinema"] / middle["loop"], 2),
-        "of_the_bare_tower": round(middle["kinema"] / middle["bare_tower"], 3),
+        **ratios(middle, ""),
+        "bfloat16": ratios(middle, "_bfloat16"),
+    }
+
+
+def ratios(rates: dict[str, float], kind: str) -> dict[str, float]:
+    """Against the loop, which is in float32, and against a tower with the same numbers."""
+    own = rates[f"kinema{kind}"]
+    return {
+        "times_the_loop": round(own / rates["loop"], 2),
+        "of_the_bare_tower": round(own / rates[f"bare_tower{kind}"], 3),
     }
 
 

@@ -179,6 +179,27 @@ def server_transcript() -> str:
     return "\n".join(lines)
 
 
+def server_load() -> str:
+    """What the server adds to an answer, what company gains, and minutes of many clients."""
+    results = _result("serve")
+    overhead, company, load = (results[n]["result"] for n in ("overhead", "company", "load"))
+    looks = load["watched"]
+    statuses = ", ".join(f"{count:,} × {code}" for code, count in sorted(load["statuses"].items()))
+    rows = [
+        ("added to an answer of the engine", f"{overhead['median_ms']:.1f} ms"),
+        ("answers a second, one client", f"{company['one_per_second']:.2f}"),
+        ("answers a second, 16 clients", f"{company['sixteen_per_second']:.2f}"),
+        ("16 clients against one", f"{company['ratio']:.2f} ×"),
+        (f"answers to {load['clients']} clients in {load['seconds'] / 60:g} minutes", statuses),
+    ]
+    names = {"rss_mib": "memory, MiB", "descriptors": "descriptors", "temporary_files": "files"}
+    rows += [
+        (f"{title}, before and after each minute", ", ".join(str(look[name]) for look in looks))
+        for name, title in names.items()
+    ]
+    return "\n".join(["| | |", "|---|---|", *(f"| {left} | {right} |" for left, right in rows)])
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "tree": file_tree,
     "first answer": first_answer,
@@ -190,6 +211,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "video speed": video_speed_table,
     "api": api_page,
     "server transcript": server_transcript,
+    "server load": server_load,
     "capabilities": capability_table,
     "help": lambda: help_page("--help"),
     "benchmarks": benchmark_table,
