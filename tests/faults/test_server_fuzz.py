@@ -71,7 +71,7 @@ def test_no_request_makes_the_server_fail(server, upload, method, path):
             case.body["model"] = "echo"
             if "captions" in path and "video_url" not in case.body:
                 case.body["file_id"] = upload
-        answer = case.call(base_url=server.url)
+        answer = case.call(base_url=server.url, timeout=60)
         assert answer.status_code < 500, answer.text
         if answer.status_code >= 400 and path not in NOT_OPENAI:
             assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
