@@ -61,6 +61,22 @@ def test_captions_say_when_and_what_was_seen(clip, tmp_path):
     assert "[video 4 frames 4.00–7.00 s]" in captions[1]["text"]
 
 
+@pytest.mark.parametrize("by", ["frames", "shots"])
+def test_no_video_is_opened_outside_the_processes_that_can_be_killed(
+    clip, tmp_path, monkeypatch, by
+):
+    def refuse(*_, **__):
+        raise AssertionError("opened by the program itself")
+
+    monkeypatch.setattr("av.open", refuse)
+    monkeypatch.setattr("kinema.video.cache.index_video", refuse)
+    out = tmp_path / "out"
+    export = ("--export", "html,markdown,webdataset")
+    assert caption(clip, "-o", out, "--fps", 1, "--segment-by", by, *export) == 0
+    assert "data:image/jpeg" in (out / "clip.html").read_text()
+    assert (out / "captions.tar").stat().st_size > 10_000
+
+
 def test_many_videos_go_to_a_folder_and_bad_ones_are_named(clip, tmp_path):
     videos, out = tmp_path / "videos", tmp_path / "out"
     videos.mkdir()

@@ -28,6 +28,7 @@ from kinema.errors import (
 )
 from kinema.types import Frames, FrameSampling
 from kinema.video import Access, Budget, Workers, find_shots, load_frames, plan, probe
+from kinema.video.info import timeline
 from kinema.video.wire import Job, send_job
 from support.clips import board, make_clip, read_boards
 
@@ -89,6 +90,10 @@ def test_a_worker_describes_plans_and_cuts_as_the_program_itself_would(clip: Pat
         sampling = FrameSampling(fps=2)
         assert workers.plan(clip, sampling).to_dict() == plan(clip, sampling).to_dict()
         assert workers.find_shots(clip, max_seconds=1.2) == find_shots(clip, max_seconds=1.2)
+        there, here = workers.timeline(clip), timeline(clip)
+        assert there.seconds.tolist() == here.seconds.tolist()
+        assert there.keyframes.tolist() == here.keyframes.tolist()
+        assert there.duration_seconds == here.duration_seconds
         assert len(workers.load_frames(clip, num_frames=2)) == 2
         with pytest.raises(MediaNotFound):
             workers.probe(clip.with_name("none.mp4"))

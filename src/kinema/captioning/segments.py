@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,9 +17,9 @@ import numpy as np
 
 from kinema.captioning.records import Segment
 from kinema.errors import EmptyRange, UsageError
-from kinema.lazy import load
-from kinema.types import FrameSampling, Source, parse_seconds
+from kinema.types import FrameSampling, parse_seconds
 from kinema.video.sampling import select
+from kinema.video.shots import Shot
 from kinema.video.timeline import Timeline
 
 Cut = Literal["frames", "seconds", "shots", "list"]
@@ -75,13 +75,18 @@ class _Range:
 
 
 def cut(
-    source: Source, timeline: Timeline, options: SegmentOptions, sampling: FrameSampling
+    timeline: Timeline,
+    options: SegmentOptions,
+    sampling: FrameSampling,
+    *,
+    find_shots: Callable[..., Sequence[Shot]],
 ) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
     """Segments with the frames that each will show, and what the user should know.
 
     Args:
-        source: read only to find shots.
         sampling: of each segment; its ``start`` and ``end`` bound all of them.
+        find_shots: of this video, with the limits of :func:`kinema.video.find_shots`; called where
+            shots are asked for.
 
     Raises:
         EmptyRange: no frame lies in the asked range.
@@ -89,7 +94,7 @@ def cut(
     """
     if options.segment_by == "frames":
         return _every_frames(timeline, options, sampling), ()
-    ranges, notes = _ranges(source, timeline, options, sampling)
+    ranges, notes = _ranges(timeline, options, sampling, find_shots)
     ranges = joined(ranges, options.min_segment)
     ranges = [part for one in ranges for part in split(one, options.max_segment)]
     found, empty = _with_frames(timeline, ranges, sampling)
@@ -112,7 +117,10 @@ def _every_frames(
 
 
 def _ranges(
-    source: Source, timeline: Timeline, options: SegmentOptions, sampling: FrameSampling
+    timeline: Timeline,
+    options: SegmentOptions,
+    sampling: FrameSampling,
+    find_shots: Callable[..., Sequence[Shot]],
 ) -> tuple[list[_Range], list[str]]:
     begin, end = sampling.start_seconds, _end(timeline, sampling)
     if options.segment_by == "seconds":
@@ -122,9 +130,7 @@ def _ranges(
     if options.segment_by == "list":
         assert options.segment_list is not None
         return _listed(read_ranges(options.segment_list), begin, end)
-    shots = load("kinema.video.shots:find_shots")(
-        source, threshold=options.shot_threshold, min_seconds=options.min_segment or 0.6
-    )
+    shots = find_shots(threshold=options.shot_threshold, min_seconds=options.min_segment or 0.6)
     clipped = (
         _Range(max(begin, s.start_seconds), min(end, s.end_seconds), s.opens_with) for s in shots
     )

@@ -16,6 +16,7 @@ from kinema.captioning.prompts import Prompts
 from kinema.captioning.records import Caption, Chapter, Sentence
 from kinema.captioning.steps import Answers, Call, Steps, call_id, together
 from kinema.captioning.text import Overlap, cited_sentences, short_clock, split_sentences, words
+from kinema.captioning.titles import title_of
 from kinema.errors import ModelError, UsageError
 
 SummaryBy = Literal["auto", "model", "extract"]
@@ -23,7 +24,6 @@ SummaryBy = Literal["auto", "model", "extract"]
 _MOST_SOURCES = 5
 _NEAR_BEST = 0.6
 _EXTRACTED = 5
-_TITLE_WORDS = 8
 _LINE_TOKENS = 24
 """Number, times and line end of one note, at most."""
 
@@ -180,13 +180,15 @@ class Summariser:
             notes = [_note(part, said) for part, said in zip(groups, found, strict=True)]
 
     def _title(self, summary: Sequence[Sentence], what: str) -> Steps[str]:
-        text = " ".join(sentence.text for sentence in summary)
+        sentences = [sentence.text for sentence in summary]
         if not self.by_model:
-            return _shortened(text)
-        call = self._call("entitle", self.prompts.entitle(text, what=what))
+            return title_of(sentences)
+        call = self._call("entitle", self.prompts.entitle(" ".join(sentences), what=what))
         answers = yield [call]
-        said = _text_of(call, answers).strip().splitlines()
-        return said[0].strip().strip('"“”*# ') if said else ""
+        first, *more = _text_of(call, answers).strip().splitlines() or [""]
+        was_cut = answers[call.id].finish_reason == "length" and not more
+        title = first.strip().strip('"“”*# ')
+        return title_of(sentences) if was_cut or not title else title
 
     def _ask(self, notes: Sequence[Note], what: str) -> str:
         lines = (
@@ -246,13 +248,6 @@ def extract(notes: Sequence[Note], overlap: Overlap, texts: dict[int, str]) -> t
         for s in said
         if s in kept
     )
-
-
-def _shortened(text: str) -> str:
-    """The first sentence, or its beginning with a mark that it goes on."""
-    said = next(iter(split_sentences(text)), "").split()
-    rest = "…" if len(said) > _TITLE_WORDS else ""
-    return " ".join(said[:_TITLE_WORDS]).rstrip(".,;:") + rest
 
 
 def _note_of(chapter: Chapter) -> Note:

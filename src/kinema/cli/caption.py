@@ -30,6 +30,7 @@ from kinema.tasks.caption.outputs import Outputs
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
 from kinema.types import FrameSampling
+from kinema.video import Workers
 
 _RESULT = Path("result.json")
 
@@ -130,10 +131,11 @@ def caption(
         recaption=None if run.recaption is None else parse_worst(run.recaption),
     )
     wanted, language = language_check(options.language)
-    outputs = Outputs(job, run.output, formats, wanted, language)
-    _work(job, outputs)
-    statuses = outputs.write_all()
-    _show(job, outputs, run)
+    with Workers(1) as reader:
+        outputs = Outputs(job, run.output, reader.load_frames, formats, wanted, language)
+        _work(job, outputs)
+        statuses = outputs.write_all()
+        _show(job, outputs, run)
     return _end(statuses, run)
 
 

@@ -10,6 +10,8 @@ from kinema.video.index import VideoIndex, index_video
 from kinema.video.media import Media
 
 _MOST_INDEXES = 64
+_MOST_PACKETS = 1 << 20
+"""Of all indexes together, fifty bytes each; a longer film is kept until the next file."""
 _SAMPLE_BYTES = 1 << 16
 _SAMPLES = 16
 
@@ -31,9 +33,14 @@ def cached_index(media: Media) -> VideoIndex:
     index = index_video(media)
     with _lock:
         _indexes[key] = index
-        while len(_indexes) > _MOST_INDEXES:
+        while len(_indexes) > 1 and _are_too_many():
             _indexes.popitem(last=False)
     return index
+
+
+def _are_too_many() -> bool:
+    packets = sum(len(index.packets) for index in _indexes.values())
+    return len(_indexes) > _MOST_INDEXES or packets > _MOST_PACKETS
 
 
 def fingerprint(media: Media) -> str:

@@ -20,6 +20,7 @@ from kinema.video.reading import DEFAULT_SAMPLING
 from kinema.video.sampling import select
 from kinema.video.source import open_media
 from kinema.video.stills import is_image, read_image
+from kinema.video.timeline import Timeline
 
 Hdr = Literal["pq", "hlg", "none"]
 # ITU-T H.273 code points.
@@ -108,6 +109,19 @@ def probe(source: Source, *, access: Access = LOCAL) -> VideoInfo:
     )
 
 
+def timeline(source: Source, *, access: Access = LOCAL) -> Timeline:
+    """When each frame is shown; a still picture is one frame without length.
+
+    Raises:
+        MediaError: the source cannot be used.
+    """
+    media = open_media(source, access)
+    if not is_image(media):
+        return cached_index(media).timeline
+    frames = read_image(media)
+    return Timeline(frames.seconds, frames.indices >= 0, frames.duration_seconds or 0.0)
+
+
 def plan(
     source: Source, sampling: FrameSampling = DEFAULT_SAMPLING, *, access: Access = LOCAL
 ) -> SamplingPlan:
@@ -119,24 +133,24 @@ def plan(
     media = open_media(source, access)
     if is_image(media):
         return SamplingPlan(indices=(0,), seconds=(0.0,), total_frames=1)
-    timeline = cached_index(media).timeline
-    selection = select(timeline, sampling.or_default(DEFAULT_SAMPLING))
+    clock = cached_index(media).timeline
+    selection = select(clock, sampling.or_default(DEFAULT_SAMPLING))
     return SamplingPlan(
         indices=tuple(selection.indices.tolist()),
-        seconds=tuple(np.round(timeline.seconds[selection.indices], 6).tolist()),
-        total_frames=len(timeline),
+        seconds=tuple(np.round(clock.seconds[selection.indices], 6).tolist()),
+        total_frames=len(clock),
         warnings=selection.warnings,
     )
 
 
 def _clock_facts(index: VideoIndex) -> dict[str, Any]:
-    timeline = index.timeline
-    keyframe_seconds = np.round(timeline.seconds[timeline.keyframes], 6)
+    clock = index.timeline
+    keyframe_seconds = np.round(clock.seconds[clock.keyframes], 6)
     return {
-        "fps_mode": "constant" if timeline.is_constant else "variable",
-        "fps": None if timeline.fps is None else round(timeline.fps, 6),
-        "duration_seconds": round(timeline.duration_seconds, 6),
-        "num_frames": len(timeline),
+        "fps_mode": "constant" if clock.is_constant else "variable",
+        "fps": None if clock.fps is None else round(clock.fps, 6),
+        "duration_seconds": round(clock.duration_seconds, 6),
+        "num_frames": len(clock),
         "num_keyframes": len(keyframe_seconds),
         "keyframe_seconds": tuple(keyframe_seconds.tolist()),
     }

@@ -1,8 +1,8 @@
 """What goes between a program and the process that decodes for it.
 
 A job goes out pickled, from the trusting side to the trusted. What comes back is JSON and, for
-pixels, the descriptor of a file without a name: a decoder that a hostile video has taken over can
-send no objects, and one that dies leaves nothing behind.
+pixels and clocks, the descriptor of a file without a name: a decoder that a hostile video has taken
+over can send no objects, and one that dies leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -28,16 +28,19 @@ from kinema.types import Frames
 from kinema.video.info import SamplingPlan, VideoInfo
 from kinema.video.shots import Shot
 from kinema.video.sound import Sound
+from kinema.video.timeline import Timeline
 
 _LENGTH = struct.Struct("!Q")
 _LARGEST_REPLY_BYTES = 64 << 20
 _CLOCKS = {"seconds": np.float64, "indices": np.int64}
+_BYTES_A_TICK = 9
+"""A frame's time and whether it is a key frame."""
 _PLAIN = ("source", "total_frames", "duration_seconds", "source_fps")
 
 
-Call = Literal["load_frames", "load_sound", "probe", "plan", "find_shots"]
+Call = Literal["load_frames", "load_sound", "probe", "plan", "timeline", "find_shots"]
 Shots = tuple[Shot, ...]
-Reply = Frames | Sound | VideoInfo | SamplingPlan | Shots
+Reply = Frames | Sound | VideoInfo | SamplingPlan | Timeline | Shots
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,9 @@ def send_reply(channel: socket.socket, result: Reply | KinemaError | None) -> No
     body = json.dumps(_described(result)).encode()
     channel.sendall(_LENGTH.pack(len(body)) + body)
     if isinstance(result, Frames):
-        descriptor = _written(result.pixels)
-        try:
-            socket.send_fds(channel, [b"\0"], [descriptor])
-        finally:
-            os.close(descriptor)
+        _send_bytes(channel, result.pixels)
+    elif isinstance(result, Timeline):
+        _send_bytes(channel, _clock_bytes(result))
 
 
 def receive_reply(channel: socket.socket, *, give_up_at: float) -> Reply | KinemaError | None:
@@ -94,8 +95,9 @@ def receive_reply(channel: socket.socket, *, give_up_at: float) -> Reply | Kinem
     reply = json.loads(_exactly(channel, length, give_up_at))
     if "error" in reply:
         return _error(**reply["error"])
-    if "frames" in reply:
-        return _frames(reply["frames"], _pixels(channel, reply["frames"]["shape"], give_up_at))
+    if "shape" in reply:
+        array = _array(channel, reply["shape"], give_up_at)
+        return _frames(reply["frames"], array) if "frames" in reply else _timeline(reply, array)
     if "sound" in reply:
         samples = np.frombuffer(base64.b64decode(reply["sound"]["samples"]), "<i2")
         return Sound(samples, float(reply["sound"]["start_seconds"]))
@@ -120,14 +122,18 @@ def _described(result: Reply | KinemaError | None) -> dict[str, Any]:
         case VideoInfo() | SamplingPlan():
             name = "info" if isinstance(result, VideoInfo) else "plan"
             return {name: result.to_dict()}
-        case Frames():
-            return {"frames": _described_frames(result)}
+        case Timeline() | Frames():
+            return _described_array(result)
 
 
-def _described_frames(result: Frames) -> dict[str, Any]:
+def _described_array(result: Timeline | Frames) -> dict[str, Any]:
+    """What stands beside the array that is sent after it."""
+    if isinstance(result, Timeline):
+        length, duration_seconds = len(result), result.duration_seconds
+        return {"shape": (_BYTES_A_TICK * length,), "duration_seconds": duration_seconds}
     frames: dict[str, Any] = {name: getattr(result, name) for name in _PLAIN}
     frames |= {name: getattr(result, name).tolist() for name in _CLOCKS}
-    return frames | {"warnings": result.warnings, "shape": result.pixels.shape}
+    return {"frames": frames | {"warnings": result.warnings}, "shape": result.pixels.shape}
 
 
 def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
@@ -155,33 +161,55 @@ def _frames(values: dict[str, Any], pixels: NDArray[np.uint8]) -> Frames:
     )
 
 
-def _written(pixels: NDArray[np.uint8]) -> int:
-    """Descriptor of a file without a name that holds the pixels."""
+def _clock_bytes(timeline: Timeline) -> NDArray[np.uint8]:
+    """uint8[9 * N]: the float64 times of a clock, then a byte a frame for key frames."""
+    return np.concatenate([timeline.seconds.view(np.uint8), timeline.keyframes.view(np.uint8)])
+
+
+def _timeline(values: dict[str, Any], clock: NDArray[np.uint8]) -> Timeline:
+    num_frames = clock.size // _BYTES_A_TICK
+    seconds = clock[: 8 * num_frames].view(np.float64)
+    # NaN is no time, and no comparison with it is true.
+    if not num_frames or seconds[0] != 0 or not (np.diff(seconds) > 0).all():
+        raise ValueError("the times of a clock increase from 0")
+    return Timeline(seconds, clock[8 * num_frames :] != 0, float(values["duration_seconds"]))
+
+
+def _send_bytes(channel: socket.socket, array: NDArray[np.uint8]) -> None:
+    descriptor = _written(array)
+    try:
+        socket.send_fds(channel, [b"\0"], [descriptor])
+    finally:
+        os.close(descriptor)
+
+
+def _written(array: NDArray[np.uint8]) -> int:
+    """Descriptor of a file without a name that holds the array."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("kinema-frames")
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
-    left = np.ascontiguousarray(pixels).data.cast("B")
+    left = np.ascontiguousarray(array).data.cast("B")
     while left:
         left = left[os.write(descriptor, left) :]
     return descriptor
 
 
-def _pixels(channel: socket.socket, shape: list[int], give_up_at: float) -> NDArray[np.uint8]:
-    """uint8[T, H, W, 3], copied: a mapping could be pulled away under the reader's feet."""
+def _array(channel: socket.socket, shape: list[int], give_up_at: float) -> NDArray[np.uint8]:
+    """uint8 of this shape, copied: a mapping could be pulled away under the reader's feet."""
     channel.settimeout(max(0.001, give_up_at - time.monotonic()))
     _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
     if len(descriptors) != 1:
         raise EOFError
     try:
         if math.prod(shape) != os.fstat(descriptors[0]).st_size:
-            raise ValueError("the pixels have another shape")
-        pixels = np.empty(shape, dtype=np.uint8)
-        _fill(pixels.data.cast("B"), descriptors[0])
+            raise ValueError("the array has another shape")
+        array = np.empty(shape, dtype=np.uint8)
+        _fill(array.data.cast("B"), descriptors[0])
     finally:
         os.close(descriptors[0])
-    return pixels
+    return array
 
 
 def _fill(target: memoryview, descriptor: int) -> None:

@@ -26,6 +26,7 @@ from kinema.video.pictures import is_array
 from kinema.video.reading import load_frames
 from kinema.video.sound import Sound
 from kinema.video.source import open_media
+from kinema.video.timeline import Timeline
 from kinema.video.url_gate import is_url
 from kinema.video.wire import Call, Job, Reply, Shots, receive_reply, send_job
 
@@ -45,9 +46,9 @@ Answer = TypeVar("Answer", bound=Reply)
 class Workers:
     """A few processes that decode, each with a deadline and a memory limit.
 
-    ``load_frames``, ``probe``, ``plan`` and ``find_shots`` of this object do what those of
-    :mod:`kinema.video` do. Processes are started when they are first needed, may be shared by
-    threads, and end with the object.
+    ``load_frames``, ``probe``, ``plan``, ``timeline`` and ``find_shots`` of this object do what
+    those of :mod:`kinema.video` do. Processes are started when they are first needed, may be shared
+    by threads, and end with the object.
 
     Args:
         count: processes; a call waits while all of them are busy.
@@ -136,18 +137,41 @@ class Workers:
         """Find which frames a sampling takes; see :func:`kinema.video.plan`."""
         return self._ask(SamplingPlan, "plan", source, {"sampling": sampling, "access": access})
 
-    def find_shots(self, source: Source, *, access: Access = LOCAL, **limits: Any) -> Shots:
-        """Cut a video into shots; see :func:`kinema.video.find_shots`."""
-        return self._ask(tuple, "find_shots", source, {"access": access, **limits})
+    def timeline(self, source: Source, *, access: Access = LOCAL) -> Timeline:
+        """When each frame is shown; see :func:`kinema.video.info.timeline`."""
+        return self._ask(Timeline, "timeline", source, {"access": access})
+
+    def find_shots(
+        self,
+        source: Source,
+        *,
+        access: Access = LOCAL,
+        deadline_seconds: float | None = None,
+        **limits: Any,
+    ) -> Shots:
+        """Cut a video into shots; see :func:`kinema.video.find_shots`.
+
+        Args:
+            deadline_seconds: instead of the object's own: every frame is decoded, and a long
+                video has many.
+        """
+        keywords = {"access": access, **limits}
+        return self._ask(tuple, "find_shots", source, keywords, deadline_seconds)
 
     def _ask(
-        self, kind: type[Answer], call: Call, source: Source, keywords: dict[str, Any]
+        self,
+        kind: type[Answer],
+        call: Call,
+        source: Source,
+        keywords: dict[str, Any],
+        deadline_seconds: float | None = None,
     ) -> Answer:
         access: Access = keywords["access"]
         if not isinstance(source, str | Path | bytes) and hasattr(source, "read"):
             source = source.read()
         self._quarantine.check(source, access)
-        seconds = min(self.deadline_seconds, access.budget.seconds or self.deadline_seconds)
+        most = deadline_seconds or self.deadline_seconds
+        seconds = min(most, access.budget.seconds or most)
         return self._run(kind, Job(source, keywords, seconds, call), access)
 
     def _run(self, kind: type[Answer], job: Job, access: Access) -> Answer:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from kinema.errors import DecodeFailed, KinemaError, TooLarge
-from kinema.video.info import plan, probe
+from kinema.video.info import plan, probe, timeline
 from kinema.video.reading import load_frames
 from kinema.video.shots import find_shots
 from kinema.video.sound import load_sound
@@ -58,6 +58,7 @@ CALLS: dict[Call, Callable[..., Reply]] = {
     "load_sound": load_sound,
     "probe": probe,
     "plan": plan,
+    "timeline": timeline,
     "find_shots": find_shots,
 }
 

@@ -13,6 +13,7 @@ from pyarrow import parquet
 from kinema.captioning.exports import RUN_EXPORTS, VIDEO_EXPORTS, write_run, write_video
 from kinema.captioning.exports.edl import timecode
 from kinema.captioning.records import Caption, Chapter, Sentence, VideoRecord
+from kinema.video import load_frames
 from support.clips import make_clip
 
 ODD = 'a <b>tag</b> & "quotes";\n\n00:00 --> 00:01 = #1'
@@ -58,9 +59,9 @@ def record(tmp_path):
 def written(record, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    write_video(record, VIDEO_EXPORTS, out, "clip")
+    write_video(record, VIDEO_EXPORTS, out, "clip", load=load_frames)
     failed = replace(record, status="failed", captions=(), summary=(), chapters=(), error="gone")
-    write_run(lambda: iter([record, failed]), RUN_EXPORTS, out)
+    write_run(lambda: iter([record, failed]), RUN_EXPORTS, out, load=load_frames)
     return out
 
 

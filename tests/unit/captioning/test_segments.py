@@ -1,6 +1,7 @@
 """Segments: windows, shots and lists, with nothing dropped in silence."""
 
 import json
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ from kinema.captioning.segments import SegmentOptions, cut, read_ranges
 from kinema.captioning.similar import distinct
 from kinema.errors import EmptyRange, UsageError
 from kinema.types import Frames, FrameSampling
+from kinema.video import find_shots
 from kinema.video.cache import cached_index
 from kinema.video.source import open_media
 from kinema.video.timeline import Timeline
@@ -23,7 +25,8 @@ def clock(count, *, fps=10.0):
 
 def segments(timeline, source="", *, fps=1.0, start=None, end=None, **options):
     sampling = FrameSampling(fps=fps, start=start, end=end)
-    return cut(source, timeline, SegmentOptions(**options), sampling)
+    find = partial(find_shots, source)
+    return cut(timeline, SegmentOptions(**options), sampling, find_shots=find)
 
 
 def spans(found):

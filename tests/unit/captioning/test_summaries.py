@@ -10,6 +10,7 @@ from kinema.captioning.records import Caption
 from kinema.captioning.steps import Answer
 from kinema.captioning.summary import Budget, Summariser
 from kinema.captioning.text import cited_sentences
+from kinema.captioning.titles import title_of
 from kinema.errors import ModelError, UnknownName, UsageError
 
 
@@ -43,14 +44,16 @@ def summariser(*, context=None, by_model=True, chapter_seconds=40.0, max_new_tok
     )
 
 
-def run(steps, reply):
+def run(steps, reply, *, finish_reason="stop"):
     """Answer the steps' calls; returns the outline and every call that was made."""
     asked = []
     try:
         calls = next(steps)
         while True:
             asked += calls
-            calls = steps.send({call.id: Answer(text=reply(call)) for call in calls})
+            calls = steps.send(
+                {call.id: Answer(text=reply(call), finish_reason=finish_reason) for call in calls}
+            )
     except StopIteration as end:
         return end.value, asked
 
@@ -137,6 +140,45 @@ def test_extracts_are_sentences_of_captions_with_all_who_hold_them():
     for sentence in made.summary:
         assert sentence.sources
         assert all(sentence.text in texts[i] for i in sentence.sources)
+
+
+TINY = (
+    "The video shows an umbrella from 0.0 to 2.0 s, then a daisy at 4.0 s and from 6.0 to 7.0 s.",
+    "There may also be a slug at 4.0 s.",
+    "The video shows an umbrella at 8.0 s, followed by a traffic light from 9.0 to 11.0 s.",
+)
+
+
+@pytest.mark.parametrize(
+    ("sentences", "title"),
+    [
+        (TINY, "An umbrella, a daisy and a traffic light"),
+        (TINY[:1], "An umbrella and a daisy"),
+        (("A dog barks.",), "A dog barks"),
+        (
+            ("A man opens the door, which creaks, and steps into a long dark hall of mirrors.",),
+            "A man opens the door",
+        ),
+        (("The video shows a lighthouse on a rock.", "The camera pans"), "A lighthouse on a rock"),
+        (
+            ("In the end everybody who came leaves the house by the same door as before.",),
+            "In the end everybody who came leaves the house by the same door as before",
+        ),
+        ((), ""),
+    ],
+)
+def test_a_title_without_a_model_is_a_whole_phrase_of_what_was_said(sentences, title):
+    assert title_of(sentences) == title
+
+
+def test_a_title_that_the_model_could_not_end_is_not_shown():
+    def reply(call):
+        return "The story of a thing that" if call.kind == "entitle" else "Thing2 moves. [2]"
+
+    cut, _ = run(summariser().outline(captions(5)), reply, finish_reason="length")
+    assert cut.title == cut.chapters[0].title == "Thing2 moves"
+    whole, _ = run(summariser().outline(captions(5)), reply)
+    assert whole.title == "The story of a thing that"
 
 
 def test_marks_are_read_wherever_models_put_them():

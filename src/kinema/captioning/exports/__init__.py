@@ -9,6 +9,10 @@ from pathlib import Path
 from kinema.captioning.records import VideoRecord
 from kinema.errors import KinemaError, UsageError
 from kinema.lazy import Row, Table
+from kinema.types import Frames
+
+Load = Callable[..., Frames]
+"""``load_frames`` of :mod:`kinema.video` or of worker processes."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,9 @@ class VideoExport:
 
     suffix: str
     """What follows the video's name."""
-    write: Callable[[VideoRecord, Path], None]
+    write: Callable[..., None]
+    """Takes the record and the path; a file that shows frames also ``load``."""
+    shows_frames: bool = False
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,9 @@ class RunExport:
 
     name: str
     """Of the file."""
-    write: Callable[[Iterable[VideoRecord], Path], None]
+    write: Callable[..., None]
+    """Takes the records and the path; a file that shows frames also ``load``."""
+    shows_frames: bool = False
 
 
 _HERE = "kinema.captioning.exports"
@@ -82,8 +90,18 @@ def check_formats(names: Iterable[str]) -> None:
         every.load(name)
 
 
-def write_video(record: VideoRecord, names: Iterable[str], folder: Path, stem: str) -> list[Path]:
+def write_video(
+    record: VideoRecord,
+    names: Iterable[str],
+    folder: Path,
+    stem: str,
+    *,
+    load: Load | None = None,
+) -> list[Path]:
     """Write a video's files; a format that is written once for a run is left out.
+
+    Args:
+        load: reads the frames that pages show; without it they show none.
 
     Raises:
         KinemaError: the disk is full or the folder cannot be written.
@@ -93,7 +111,7 @@ def write_video(record: VideoRecord, names: Iterable[str], folder: Path, stem: s
         if name in VIDEO_EXPORTS:
             export: VideoExport = VIDEO_EXPORTS.load(name)
             path = folder / f"{stem}{export.suffix}"
-            _guarded(lambda: export.write(record, path), path)  # noqa: B023  called at once
+            _write(export, record, path, load)
             written.append(path)
     return written
 
@@ -104,12 +122,14 @@ def write_run(
     folder: Path,
     *,
     tag: str = "",
+    load: Load | None = None,
 ) -> list[Path]:
     """Write the files that hold all videos.
 
     Args:
         records: makes a fresh iterator each time.
         tag: stands before a file's suffix, to tell shards apart.
+        load: reads the frames that some files hold; without it they hold none.
 
     Raises:
         KinemaError: the disk is full or the folder cannot be written.
@@ -120,7 +140,7 @@ def write_run(
             export: RunExport = RUN_EXPORTS.load(name)
             stem, dot, suffix = export.name.partition(".")
             path = folder / f"{stem}{tag}{dot}{suffix}"
-            _guarded(lambda: export.write(records(), path), path)  # noqa: B023  called at once
+            _write(export, records(), path, load)
             written.append(path)
     return written
 
@@ -142,9 +162,9 @@ def check_folder(folder: Path) -> None:
         ) from problem
 
 
-def _guarded(write: Callable[[], None], path: Path) -> None:
+def _write(export: VideoExport | RunExport, what: object, path: Path, load: Load | None) -> None:
     try:
-        write()
+        export.write(what, path, *((load,) if export.shows_frames else ()))
     except OSError as problem:
         raise KinemaError(
             f"{path} cannot be written: {problem.strerror}.",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from kinema.captioning.exports import VideoExport
+from kinema.captioning.exports import Load, VideoExport
 from kinema.captioning.exports.pictures import data_address, middles
 from kinema.captioning.exports.subtitles import one_line
 from kinema.captioning.records import Chapter, VideoRecord
@@ -14,18 +14,18 @@ from kinema.captioning.text import short_clock
 from kinema.ledger import write_atomically
 
 
-def write_markdown(record: VideoRecord, path: Path) -> None:
+def write_markdown(record: VideoRecord, path: Path, load: Load | None) -> None:
     """One file with its pictures inside."""
-    write_atomically(path, "\n".join(_lines(record)) + "\n")
+    write_atomically(path, "\n".join(_lines(record, load)) + "\n")
 
 
-def _lines(record: VideoRecord) -> Iterator[str]:
+def _lines(record: VideoRecord, load: Load | None) -> Iterator[str]:
     yield f"# {_escaped(record.title or record.source)}\n"
     yield f"`{record.source}`, {short_clock(record.duration_seconds)}\n"
     for sentence in record.summary:
         links = ", ".join(f"[{i + 1}](#caption-{i + 1})" for i in sentence.sources)
         yield f"{_escaped(sentence.text)} ({links})"
-    pictures = [data_address(picture) for picture in middles(record)]
+    pictures = [data_address(picture) for picture in middles(record, load)]
     for chapter in record.chapters:
         yield from _chapter(record, chapter, pictures)
     left = [c for c in record.captions if c.error]
@@ -50,4 +50,4 @@ def _escaped(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", one_line(text))
 
 
-MARKDOWN = VideoExport(".md", write_markdown)
+MARKDOWN = VideoExport(".md", write_markdown, shows_frames=True)

@@ -8,29 +8,32 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
+from kinema.captioning.exports import Load
 from kinema.captioning.records import Chapter, VideoRecord
 from kinema.errors import MediaError
 from kinema.types import Frames, FrameSampling
-from kinema.video import contact_sheet, load_frames
+from kinema.video import contact_sheet
 
 WIDTH = 240
 
 
-def middles(record: VideoRecord) -> Iterator[Image.Image | None]:
-    """The middle frame of each caption; None where it cannot be read again."""
+def middles(record: VideoRecord, load: Load | None) -> Iterator[Image.Image | None]:
+    """The middle frame of each caption; None where it cannot be read again, or nothing may be."""
     for caption in record.captions:
         seconds = caption.frame_seconds
-        frames = _frames(record.source, seconds[len(seconds) // 2 :][:1])
+        frames = _frames(load, record.source, seconds[len(seconds) // 2 :][:1])
         yield None if frames is None else Image.fromarray(frames.pixels[0])
 
 
-def sheet(record: VideoRecord, chapter: Chapter, *, most: int) -> Image.Image | None:
+def sheet(
+    record: VideoRecord, chapter: Chapter, load: Load | None, *, most: int
+) -> Image.Image | None:
     """A contact sheet of at most ``most`` frames of a chapter, evenly spread."""
     seen = (c.frame_seconds for c in record.captions if c.index in chapter.captions)
     seconds = [s for part in seen for s in part]
     count = min(most, len(seconds))
     chosen = [seconds[(2 * i + 1) * len(seconds) // (2 * count)] for i in range(count)]
-    frames = _frames(record.source, chosen)
+    frames = _frames(load, record.source, chosen)
     return None if frames is None else contact_sheet(frames, columns=6, width=140)
 
 
@@ -48,10 +51,10 @@ def data_address(picture: Image.Image | None) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg(picture)).decode()
 
 
-def _frames(source: str, seconds: Sequence[float]) -> Frames | None:
-    if not seconds:
+def _frames(load: Load | None, source: str, seconds: Sequence[float]) -> Frames | None:
+    if load is None or not seconds:
         return None
     try:
-        return load_frames(source, sampling=FrameSampling(at=tuple(seconds)), size=WIDTH)
+        return load(source, sampling=FrameSampling(at=tuple(seconds)), size=WIDTH)
     except MediaError:
         return None

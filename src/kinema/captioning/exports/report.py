@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from kinema.captioning.exports import VideoExport
+from kinema.captioning.exports import Load, VideoExport
 from kinema.captioning.exports.pictures import data_address, middles, sheet
 from kinema.captioning.records import Caption, Chapter, VideoRecord
 from kinema.captioning.text import short_clock
@@ -55,12 +55,12 @@ video?.addEventListener("timeupdate", () => {
 """
 
 
-def write_html(record: VideoRecord, path: Path) -> None:
+def write_html(record: VideoRecord, path: Path, load: Load | None) -> None:
     """One file; pictures are inside, the video is the one that was described."""
-    write_atomically(path, "\n".join(_page(record, path)) + "\n")
+    write_atomically(path, "\n".join(_page(record, path, load)) + "\n")
 
 
-def _page(record: VideoRecord, path: Path) -> Iterator[str]:
+def _page(record: VideoRecord, path: Path, load: Load | None) -> Iterator[str]:
     title = escape(record.title or Path(record.source).name)
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -70,9 +70,9 @@ def _page(record: VideoRecord, path: Path) -> Iterator[str]:
     yield from _summary(record)
     yield from _chapter_list(record)
     yield "</aside>\n<section>"
-    thumbnails = _thumbnails(record)
+    thumbnails = _thumbnails(record, load)
     for chapter in record.chapters:
-        yield from _chapter(record, chapter, thumbnails)
+        yield from _chapter(record, chapter, thumbnails, load)
     yield from _left_out(record)
     yield f"</section>\n</main>\n<script>{_SCRIPT}</script>\n</body>\n</html>"
 
@@ -110,11 +110,14 @@ def _chapter_list(record: VideoRecord) -> Iterator[str]:
 
 
 def _chapter(
-    record: VideoRecord, chapter: Chapter, thumbnails: dict[int, str | None]
+    record: VideoRecord,
+    chapter: Chapter,
+    thumbnails: dict[int, str | None],
+    load: Load | None,
 ) -> Iterator[str]:
     begin, end = short_clock(chapter.start_seconds), short_clock(chapter.end_seconds)
     yield f'<h2>{escape(chapter.title)} <span class="at">{begin}–{end}</span></h2>'
-    if pictures := data_address(sheet(record, chapter, most=_SHEET_FRAMES)):
+    if pictures := data_address(sheet(record, chapter, load, most=_SHEET_FRAMES)):
         yield "<details><summary>Contact sheet</summary>"
         yield f'<img alt="frames of this chapter" src="{pictures}"></details>'
     for caption in record.captions:
@@ -141,11 +144,11 @@ def _left_out(record: VideoRecord) -> Iterator[str]:
             yield f'<p class="error">{at} no caption: {escape(caption.error)}</p>'
 
 
-def _thumbnails(record: VideoRecord) -> dict[int, str | None]:
+def _thumbnails(record: VideoRecord, load: Load | None) -> dict[int, str | None]:
     if len(record.captions) > _MOST_THUMBNAILS:
         return {}
-    pairs = zip(record.captions, middles(record), strict=True)
+    pairs = zip(record.captions, middles(record, load), strict=True)
     return {caption.index: data_address(picture) for caption, picture in pairs}
 
 
-HTML = VideoExport(".html", write_html)
+HTML = VideoExport(".html", write_html, shows_frames=True)

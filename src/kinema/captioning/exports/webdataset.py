@@ -10,24 +10,24 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from kinema.captioning.exports import RunExport
+from kinema.captioning.exports import Load, RunExport
 from kinema.captioning.exports.pictures import jpeg, middles
 from kinema.captioning.records import VideoRecord
 from kinema.ledger import whole_file
 
 
-def write_webdataset(records: Iterable[VideoRecord], path: Path) -> None:
+def write_webdataset(records: Iterable[VideoRecord], path: Path, load: Load | None) -> None:
     """Samples ``KEY.jpg``, ``KEY.txt`` and ``KEY.json``; the same records give the same bytes."""
     with whole_file(path) as draft, tarfile.open(draft, "w") as tar:
         for record in records:
-            _add_video(tar, record)
+            _add_video(tar, record, load)
 
 
-def _add_video(tar: tarfile.TarFile, record: VideoRecord) -> None:
+def _add_video(tar: tarfile.TarFile, record: VideoRecord, load: Load | None) -> None:
     mark = hashlib.sha256(record.source.encode()).hexdigest()[:8]
     stem = re.sub(r"\W+", "-", Path(record.source).stem)
     common = {"source": record.source, "title": record.title, "fingerprint": record.fingerprint}
-    for caption, picture in zip(record.captions, middles(record), strict=True):
+    for caption, picture in zip(record.captions, middles(record, load), strict=True):
         if not caption.text or picture is None:
             continue
         key = f"{stem}-{mark}-{caption.index:06d}"
@@ -43,4 +43,4 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
-WEBDATASET = RunExport("captions.tar", write_webdataset)
+WEBDATASET = RunExport("captions.tar", write_webdataset, shows_frames=True)

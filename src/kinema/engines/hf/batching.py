@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,24 +16,61 @@ from kinema.messages import Request, SamplingParams
 
 _PER_TOKEN = {"input_ids", "attention_mask", "mm_token_type_ids"}
 _WAITING = 4
-"""Batches' worth of requests that may wait for company."""
+"""Batches' worth of requests that may come while one waits for company of its length."""
+_NEAR_CHARACTERS = 16
+"""A few tokens."""
 
 
 def batches(requests: Iterable[Request], *, size: int, family: Family) -> Iterator[list[Request]]:
     """Groups of up to ``size`` requests that one call of ``generate`` can answer.
 
-    Requests wait until their group is full or too many wait; nothing waits for ever.
+    Requests of about one length go as soon as they fill a group. Others wait while more come, and
+    then go with those that are nearest in length: padding is small, and nothing waits for ever.
     """
-    waiting: dict[object, list[Request]] = {}
-    for request in requests:
-        group = waiting.setdefault(company(request, family), [])
-        group.append(request)
-        if len(group) == size or not _may_share(request.params):
-            yield waiting.pop(company(request, family))
-        elif sum(map(len, waiting.values())) >= _WAITING * size:
-            largest = max(waiting, key=lambda key: len(waiting[key]))
-            yield waiting.pop(largest)
-    yield from waiting.values()
+    waiting: dict[int, Request] = {}
+    for number, request in enumerate(requests):
+        waiting[number] = request
+        near = [n for n in _alike(number, waiting, family) if _is_near(waiting[n], request)]
+        oldest = next(iter(waiting))
+        if len(near) == size or not _may_share(request.params):
+            yield [waiting.pop(n) for n in near]
+        elif number - oldest >= _WAITING * size - 1:
+            yield [waiting.pop(n) for n in _nearest(oldest, waiting, size, family)]
+    while waiting:
+        oldest = next(iter(waiting))
+        yield [waiting.pop(n) for n in _nearest(oldest, waiting, size, family)]
+
+
+def length_of(request: Request) -> tuple[int, int]:
+    """Rises with the tokens of a prompt; found without the processor, which takes a while."""
+    shown = sum(medium.frames.pixels.size for medium in request.media)
+    shown += sum(math.prod(features.values.shape) for features in request.features)
+    return shown, len(request.prompt.text)
+
+
+def _is_near(one: Request, other: Request) -> bool:
+    """Whether padding the shorter one to the longer costs a few tokens at most."""
+    (shown, characters), (also_shown, others) = length_of(one), length_of(other)
+    return shown == also_shown and abs(characters - others) <= _NEAR_CHARACTERS
+
+
+def _alike(number: int, waiting: Mapping[int, Request], family: Family) -> list[int]:
+    wanted = company(waiting[number], family)
+    return [n for n, other in waiting.items() if company(other, family) == wanted]
+
+
+def _nearest(number: int, waiting: Mapping[int, Request], size: int, family: Family) -> list[int]:
+    """Up to ``size`` neighbours by length, this request among them: the run of least spread."""
+
+    def spread(run: list[int]) -> tuple[int, int]:
+        shortest, longest = length_of(waiting[run[0]]), length_of(waiting[run[-1]])
+        return longest[0] - shortest[0], longest[1] - shortest[1]
+
+    ordered = sorted(_alike(number, waiting, family), key=lambda n: length_of(waiting[n]))
+    last = max(0, len(ordered) - size)
+    place = ordered.index(number)
+    starts = range(min(last, max(0, place - size + 1)), min(last, place) + 1)
+    return min((ordered[start : start + size] for start in starts), key=spread)
 
 
 def _may_share(params: SamplingParams) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from kinema import prompt as prompts
+from kinema.captioning.exports import Load
 from kinema.captioning.similar import distinct
 from kinema.captioning.steps import Answer, Call
 from kinema.engines import Generates
@@ -23,9 +23,6 @@ from kinema.messages import (
 from kinema.structured import follow_schema
 from kinema.tasks.models import Model
 from kinema.types import Frames, FrameSampling
-
-Load = Callable[..., Frames]
-"""``load_frames`` of a module or of worker processes."""
 
 _AGAIN_TEMPERATURE = 0.7
 _SLACK_CHARACTERS = 16

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kinema.captioning.exports import VIDEO_EXPORTS, write_run, write_video
+from kinema.captioning.exports import VIDEO_EXPORTS, Load, write_run, write_video
 from kinema.captioning.quality import Language, common_sentences, flagged
 from kinema.captioning.records import VideoRecord
 from kinema.captioning.result import demo_result
@@ -28,6 +28,7 @@ class Outputs:
 
     Args:
         folder: None writes no exports.
+        load: reads the frames that some exports show.
         formats: names of exports beside those that are always written.
         wanted: ISO 639-1 code of the language that was asked for.
         language: tells a text's language.
@@ -35,6 +36,7 @@ class Outputs:
 
     job: CaptionJob
     folder: Path | None
+    load: Load | None = None
     formats: Sequence[str] = ()
     wanted: str | None = None
     language: Language | None = None
@@ -43,7 +45,7 @@ class Outputs:
         """The files of one video, as soon as it ended."""
         if self.folder is not None:
             record = flagged(described.record, wanted=self.wanted, language=self.language)
-            write_video(record, self.formats, self.folder, one.name)
+            write_video(record, self.formats, self.folder, one.name, load=self.load)
 
     def write_all(self) -> Counter[str]:
         """Everything that is not there yet, or says more now; returns how many of each status."""
@@ -53,10 +55,16 @@ class Outputs:
             statuses[record.status] += 1
             if self._is_stale(one, record, common):
                 assert self.folder is not None
-                write_video(record, self.formats, self.folder, one.name)
+                write_video(record, self.formats, self.folder, one.name, load=self.load)
         if self.folder is not None:
             formats = dict.fromkeys((*ALWAYS, *self.formats))
-            write_run(lambda: self._flagged(common), formats, self.folder, tag=self.job.tag)
+            write_run(
+                lambda: self._flagged(common),
+                formats,
+                self.folder,
+                tag=self.job.tag,
+                load=self.load,
+            )
         return statuses
 
     def write_result(self, path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from kinema.captioning.records import Segment, Word
@@ -14,11 +14,11 @@ from kinema.config import fingerprint
 from kinema.tasks.caption.memo import Memo
 from kinema.tasks.caption.speech import Speech
 from kinema.types import FrameSampling
-from kinema.video import Workers, probe
-from kinema.video.cache import cached_index
+from kinema.video import Workers
 from kinema.video.source import open_media
-from kinema.video.stills import is_image, read_image
-from kinema.video.timeline import Timeline
+
+_SHOTS_PATIENCE = 4.0
+"""Times a video's length that finding its shots may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +65,8 @@ class Planner:
     """Plans videos; a plan that was made for the same bytes is taken from the memo.
 
     Args:
-        workers: processes that may be killed; each file is opened in one of them first, so a file
-            that crashes its decoder takes nothing else down.
+        workers: processes that may be killed; files are opened in them alone, so one that crashes
+            its decoder takes nothing else down.
         speech: hears what is said.
     """
 
@@ -97,9 +97,16 @@ class Planner:
 
     def _look(self, source: str, content: str) -> VideoPlan:
         first = self.workers.load_frames(source, single="first")
-        timeline = timeline_of(source)
-        segments, notes = cut(source, timeline, self.options, self.sampling)
-        info = replace(probe(source), keyframe_seconds=()).to_dict()
+        timeline = self.workers.timeline(source)
+        find_shots = partial(
+            self.workers.find_shots,
+            source,
+            deadline_seconds=max(
+                self.workers.deadline_seconds, _SHOTS_PATIENCE * timeline.duration_seconds
+            ),
+        )
+        segments, notes = cut(timeline, self.options, self.sampling, find_shots=find_shots)
+        info = replace(self.workers.probe(source), keyframe_seconds=()).to_dict()
         del info["source"], info["keyframe_seconds"]
         words = self._words(source, timeline.duration_seconds) if info["has_audio"] else None
         if self.speech is not None and words is None:
@@ -146,17 +153,3 @@ def content_of(source: str) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def timeline_of(source: str) -> Timeline:
-    """When each frame is shown; a still picture is one frame without length.
-
-    Raises:
-        MediaError: it cannot be read.
-    """
-    media = open_media(source)
-    if not is_image(media):
-        return cached_index(media).timeline
-    frames = read_image(media)
-    keyframes = frames.indices >= 0
-    return Timeline(frames.seconds, keyframes, frames.duration_seconds or 0.0)

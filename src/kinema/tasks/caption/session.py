@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from kinema.captioning.exports import Load
 from kinema.captioning.prompts import Prompts
 from kinema.captioning.summary import Budget, Summariser
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings, Generates
 from kinema.errors import KinemaError, UsageError
 from kinema.messages import SamplingParams
-from kinema.tasks.caption.asking import Asker, Load
+from kinema.tasks.caption.asking import Asker
 from kinema.tasks.caption.describe import Describer
 from kinema.tasks.caption.feed import Feed
 from kinema.tasks.caption.memo import Memo

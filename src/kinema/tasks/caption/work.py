@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kinema.captioning.exports import Load
 from kinema.captioning.segments import SegmentOptions
 from kinema.engines import EngineSettings
 from kinema.messages import SamplingParams
-from kinema.tasks.caption.asking import Load
 from kinema.tasks.caption.memo import Memo
 from kinema.tasks.caption.options import CaptionOptions
 from kinema.tasks.caption.plan import Planner, plan_fingerprint
