@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import socket
 import subprocess
@@ -12,21 +10,17 @@ import time
 from dataclasses import replace
 
 import httpx
-import numpy as np
 import pytest
 
 pytest.importorskip("vllm")
 
-from PIL import Image
-
 from kinema.engines import EngineSettings
-from kinema.engines.openai import _image
 from kinema.errors import MissingCapability
 from kinema.messages import Conversation, ImagePart, Message, SamplingParams, TextPart, VideoPart
 from kinema.prompt import decode, prepare
 from kinema.tasks.chat import Chat
 from kinema.tasks.models import find_model
-from support.by_hand import NEW_TOKENS, clip
+from support.by_hand import NEW_TOKENS, clip, through_jpeg
 from support.tiny_families import make_checkpoint
 
 PARAMS = SamplingParams(max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS)
@@ -81,14 +75,6 @@ def _wait(process, port, folder):
     raise AssertionError((folder / "server.log").read_text()[-3000:])
 
 
-def _sent(frames):
-    """The frames as the server gets them: as JPEG."""
-    urls = (_image(pixels)["image_url"]["url"] for pixels in frames.pixels)
-    raws = (base64.b64decode(url.partition(",")[2]) for url in urls)
-    pixels = np.stack([np.asarray(Image.open(io.BytesIO(raw))) for raw in raws])
-    return replace(frames, pixels=pixels)
-
-
 CASES = {
     "video": (VideoPart(clip(1, 3)), TextPart("what do you see?")),
     "image": (ImagePart(clip(2, 1)), TextPart("what do you see?")),
@@ -123,7 +109,7 @@ def _by_hf(folder):
     requests = []
     for name, parts in CASES.items():
         as_sent = tuple(
-            part if isinstance(part, TextPart) else replace(part, source=_sent(part.source))
+            part if isinstance(part, TextPart) else replace(part, source=through_jpeg(part.source))
             for part in parts
         )
         once, twice = _asked(as_sent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 
 import pytest
@@ -10,7 +11,7 @@ from transformers import CompileConfig
 
 from kinema.engines import EngineSettings
 from kinema.engines.hf import generation
-from kinema.errors import OutOfMemory
+from kinema.errors import ModelError, OutOfMemory
 from kinema.messages import Conversation, Message, SamplingParams, TextPart, VideoPart
 from kinema.prompt import decode, prepare
 from kinema.tasks.chat import Chat
@@ -80,16 +81,48 @@ def test_after_one_smaller_try_comes_advice(small):
         assert limit["failures"] == 2
 
 
+def _talk(folder, *, compiled, questions=("why?", "who?")):
+    """Token ids of the answers; the video is given with the first question."""
+    settings = EngineSettings(device="cpu", dtype="float32", compile=compiled)
+    with Chat(str(folder), params=PARAMS, settings=settings) as session:
+        first, *others = questions
+        answers = [session.ask(first, VideoPart(clip(1))), *map(session.ask, others)]
+        return [answer.completion.token_ids for answer in answers]
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_compiled_step_on_a_static_cache_gives_the_same_tokens(video_llava_folder, monkeypatch):
-    # The graph is captured and run as it is; the compiler behind it would take half a minute.
+def test_a_captured_step_on_a_static_cache_gives_the_same_tokens(video_llava_folder, monkeypatch):
+    # The graph runs as it was captured: two turns without the compiler's half a minute each.
     eager = partial(CompileConfig, backend="eager")
     monkeypatch.setattr(generation, "CompileConfig", eager)
-    found = []
-    for compiled in (False, True):
-        settings = EngineSettings(device="cpu", dtype="float32", compile=compiled)
-        with Chat(str(video_llava_folder), params=PARAMS, settings=settings) as session:
-            first = session.ask("why?", VideoPart(clip(1)))
-            found.append([first.completion.token_ids, session.ask("who?").completion.token_ids])
+    compiled = _talk(video_llava_folder, compiled=True)
     torch.compiler.reset()
-    assert found[0] == found[1]
+    assert compiled == _talk(video_llava_folder, compiled=False)
+
+
+@pytest.fixture
+def inductor():
+    """The compiler's settings; what it makes is thrown away, and it starts no workers."""
+    from torch._inductor import config
+    from torch._inductor.utils import fresh_cache
+
+    with fresh_cache(), config.patch(compile_threads=1):
+        yield config
+    torch.compiler.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_step_gives_the_same_tokens(video_llava_folder, inductor):
+    compiled = _talk(video_llava_folder, compiled=True, questions=["why?"])
+    assert compiled == _talk(video_llava_folder, compiled=False, questions=["why?"])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiler_that_is_missing_is_named(video_llava_folder, inductor):
+    with (
+        inductor.patch({"cpp.cxx": (None, "no-such-compiler")}),
+        pytest.raises(ModelError, match=r"--compile did not work here: .*C\+\+ compiler.*g\+\+"),
+    ):
+        _talk(video_llava_folder, compiled=True)

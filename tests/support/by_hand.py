@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from kinema.engines.hf.mrope import follow_training_positions
@@ -28,6 +31,17 @@ def clip(seed: int, num_frames: int = 8, fps: float = 10.0) -> Frames:
         duration_seconds=5 * num_frames / fps,
         source_fps=fps,
     )
+
+
+def through_jpeg(frames: Frames) -> Frames:
+    """The frames as a server gets them from the engine openai."""
+    return replace(frames, pixels=np.stack([_through_jpeg(one) for one in frames.pixels]))
+
+
+def _through_jpeg(pixels: np.ndarray) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    return np.asarray(Image.open(buffer))
 
 
 def metadata(frames: Frames) -> dict[str, Any]:

@@ -220,7 +220,7 @@ class Chat:
     def _end(self, turn: _Turn, completion: Completion) -> Answer:
         turn.clock.lap("generate")
         if completion.error is not None:
-            raise ModelError(completion.error, hint="`kinema models` says what the family takes.")
+            raise ModelError(completion.error)
         if completion.first_token_seconds is not None:
             turn.clock.laps["first_token"] = completion.first_token_seconds
         said = _without_family_system(turn.request.conversation, self.conversation)

@@ -8,6 +8,8 @@ import torch
 
 from kinema.errors import ModelError, OutOfMemory
 
+_COMPILER = ("torch._dynamo", "torch._inductor")
+
 
 class translated:
     """A context in which torch's and transformers' errors come out as :class:`KinemaError`."""
@@ -21,11 +23,21 @@ class translated:
                 "The device ran out of memory, also after one try with less.",
                 hint="Use fewer frames, --quantization bnb-4bit, a smaller model or --device cpu.",
             ) from problem
+        if kind is not None and _is_of_compiler(kind):
+            raise ModelError(
+                f"--compile did not work here: {first_line(problem)}",
+                hint="It needs a C++ compiler (apt install g++). Or leave --compile out.",
+            ) from problem
         if isinstance(problem, ValueError | TypeError | RuntimeError | IndexError):
             raise ModelError(
                 f"The model refused the request: {first_line(problem)}",
                 hint="`kinema models` says what the family takes.",
             ) from problem
+
+
+def _is_of_compiler(kind: type[BaseException]) -> bool:
+    # By name: importing the compiler takes seconds, and whoever raised its error has done so.
+    return any(base.__module__.startswith(_COMPILER) for base in kind.__mro__)
 
 
 def first_line(problem: BaseException) -> str:
