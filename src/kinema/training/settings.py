@@ -21,7 +21,7 @@ class ModelSettings:
     model_name_or_path: str | None = None
     """A model folder; with --vision-tower, a language model that a connector is put before."""
     vision_tower: str | None = None
-    """CLIP or SigLIP folder: makes a new VideoLM of it and the language model."""
+    """CLIP, SigLIP or timm folder, or efficientnet_lite0: makes a new VideoLM of it and --model."""
     conv_mode: str | None = None
     """Conversation template, instead of the model's own; vicuna_v1_1 for a new VideoLM."""
     pretrain_mm_mlp_adapter: Path | None = None

@@ -11,7 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from kinema.errors import ModelError
 from kinema.models.importers.folder import Imported
-from kinema.models.importers.parts import read_tokenizer, read_tower, without_bars
+from kinema.models.importers.parts import read_tokenizer, without_bars
+from kinema.models.importers.towers import read_any_tower
 from kinema.models.importers.weights import grow_rows
 from kinema.models.videolm import VideoLMConfig, VideoLMForConditionalGeneration
 
@@ -37,7 +38,7 @@ def join(
 
     Args:
         language_model: a Hugging Face folder of any causal language model.
-        vision_tower: a CLIP or SigLIP folder.
+        vision_tower: CLIP, SigLIP or timm: a folder, or ``efficientnet_lite0``.
         template: conversation template it is going to be trained with.
         fit: what happens to frames that are not square: crop, pad or stretch.
         media_tokens: patch, start and end; added to the tokenizer where it lacks them.
@@ -52,13 +53,13 @@ def join(
     _add_tokens(tokenizer, [*media_tokens, *control_tokens])
     names = ("media_token_id", "media_start_token_id", "media_end_token_id")
     ids = dict(zip(names, tokenizer.convert_tokens_to_ids(list(media_tokens)), strict=True))
-    tower = read_tower(vision_tower, fit=fit)
+    tower, shape = read_any_tower(vision_tower, fit=fit)
     words, text_config = _language(language_model)
     text_config.vocab_size = max(text_config.vocab_size, len(tokenizer))
     config = VideoLMConfig(
         vision_config=tower.config,
         text_config=text_config,
-        **ids | {"pooling": "frames"} | settings,
+        **ids | {"pooling": "frames"} | shape | settings,
     )
     weights = words | tower.weights | _connector(config, seed, words)
     for name in _EMBEDDINGS:

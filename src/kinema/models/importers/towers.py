@@ -78,15 +78,26 @@ def open_tower(
         ModelError: it is another kind of model.
         UsageError: the tower does not give this kind, or has no such layer.
     """
-    if name == EFFICIENTNET_LITE0:
-        tower, shape = _built_in(fit)
-    elif _is_timm(name):
-        tower, shape = _timm(Path(name), fit)
-    else:
-        tower, shape = read_tower(name, fit=fit), {}
+    tower, shape = read_any_tower(name, fit=fit)
     fields = kind_config(kind, tower.config, layers=layers, num_frames=num_frames)
     _check_layers(fields["select_layer"], tower.config)
-    return FeatureTower(tower, VideoLMConfig(vision_config=tower.config, **shape, **fields))
+    return FeatureTower(tower, VideoLMConfig(vision_config=tower.config, **shape | fields))
+
+
+def read_any_tower(name: str | Path, *, fit: str) -> tuple[Tower, dict[str, Any]]:
+    """A tower, and the fields of a ``VideoLMConfig`` that do not follow from its own configuration.
+
+    Args:
+        name: CLIP, SigLIP or timm: a folder, a name in the hub's cache, or ``efficientnet_lite0``.
+        fit: what happens to a frame that is not square; see :class:`VideoLMVideoProcessor`.
+
+    Raises:
+        ModelNotFound: it is not there.
+        ModelError: it is another kind of model.
+    """
+    if name == EFFICIENTNET_LITE0:
+        return _built_in(fit)
+    return _timm(Path(name), fit) if _is_timm(name) else (read_tower(name, fit=fit), {})
 
 
 def _check_layers(layers: int | list[int], tower: Any) -> None:
@@ -144,4 +155,5 @@ def _described(model: Any, fit: str, *, side: int, **pixels: Any) -> tuple[Tower
     )
     weights = {f"{_PREFIX}{key}": tensor for key, tensor in model.state_dict().items()}
     shape = {"vision_hidden_size": seen.shape[1], "vision_grid": list(seen.shape[2:])}
+    shape |= {"select_layer": -1}  # it gives its last map only
     return Tower(model.config, weights, processor), shape

@@ -124,6 +124,23 @@ def convert(vision: Path, language: Path, folder: Path) -> None:
     TinyProcessor(tokenizer, chat_template=_CHAT_TEMPLATE).save_pretrained(folder)
 
 
+def write_language_model(folder: Path) -> Path:
+    """SmolLM2-135M-Instruct as a Hugging Face folder of its own, float32.
+
+    Raises:
+        MissingPackage: the package that carries it is not installed.
+    """
+    source = SmolLM2File(_source(*_LANGUAGE))
+    tokenizer = source.tokenizer(extra=())
+    config = source.config(vocab_size=len(tokenizer))
+    config.architectures, config.dtype = ["LlamaForCausalLM"], "float32"
+    config.save_pretrained(folder)
+    weights = source.weights(vocab_size=len(tokenizer))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def vision_weights() -> dict[str, Tensor]:
     """EfficientNet-Lite0 under timm's names.
 
