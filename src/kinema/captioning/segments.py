@@ -61,6 +61,11 @@ class SegmentOptions:
                 "cannot both hold.",
                 hint="The one must be at least twice the other.",
             )
+        if self.segment_by == "frames" and (self.min_segment or self.max_segment is not None):
+            raise UsageError(
+                "--min-segment and --max-segment bound seconds, and --batch-size counts frames.",
+                hint="Add --segment-by seconds, shots or list.",
+            )
         if (self.segment_by == "list") != (self.segment_list is not None):
             raise UsageError(
                 "--segment-by list and --segment-list go together.", hint="Give both or none."

@@ -111,7 +111,8 @@ def test_shots_are_segments(tmp_path):
         {"batch_size": 0},
         {"window": 0.0},
         {"window": float("nan")},
-        {"min_segment": 5.0, "max_segment": 6.0},
+        {"segment_by": "shots", "min_segment": 5.0, "max_segment": 6.0},
+        {"max_segment": 2.0},
         {"segment_by": "list"},
     ],
 )

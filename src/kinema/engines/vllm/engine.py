@@ -28,6 +28,8 @@ _IN_FLIGHT = 256
 """Requests handed to vLLM's scheduler before the first is finished, at most."""
 _ANY = 999
 """Media of a kind in one prompt: as many as its context holds."""
+_STRUCTURED = {"backend": "guidance", "disable_any_whitespace": True}
+"""The grammars of the engine hf: white space between fields could fill a whole answer."""
 _REFUSALS = (VLLMError, ValueError, AssertionError, TypeError, RuntimeError)
 
 
@@ -56,12 +58,12 @@ class VLLMEngine:
         self._family = family
         self._maker = PromptMaker(folder, family)
         self._names = map(str, itertools.count())
-        self._rendered: tuple[Request, Any] | None = None
         self.context_length: int | None = int(self._llm.model_config.max_model_len)
 
     def count_tokens(self, request: Request) -> int:
         """Length of the prompt as vLLM's own processor expands it."""
-        return len(self._render(request)["prompt_token_ids"])
+        # What is counted may never run. vLLM's cache would believe its media with the engine.
+        return len(self._render(request, skip_mm_cache=True)["prompt_token_ids"])
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions as they get ready. A request that vLLM refuses does not end the others."""
@@ -105,7 +107,6 @@ class VLLMEngine:
 
     def close(self) -> None:
         """Stop vLLM and give the memory back."""
-        self._rendered = None
         if self._llm is not None:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
@@ -139,21 +140,19 @@ class VLLMEngine:
     def _start(self, request: Request, *, streamed: bool) -> dict[str, _Running]:
         began = time.perf_counter()
         rendered = self._render(request)
-        self._rendered = None
         name = next(self._names)
         params = sampling_params(request.params, streamed=streamed)
         name = self._llm.llm_engine.add_request(name, rendered, params) or name
         # vLLM may add a suffix of its own; outputs carry the name that was given.
         return {name.split("-")[0]: _Running(request, _visual_tokens(rendered), began)}
 
-    def _render(self, request: Request) -> Any:
-        """The request processed by vLLM; kept for the last one, which is counted and then run."""
-        if self._rendered is None or self._rendered[0] is not request:
-            renderer = self._llm.llm_engine.renderer
-            prompt = parse_model_prompt(self._llm.model_config, self._maker.make(request))
-            (rendered,) = renderer.render_cmpl([prompt], renderer.default_cmpl_tok_params)
-            self._rendered = (request, rendered)
-        return self._rendered[1]
+    def _render(self, request: Request, *, skip_mm_cache: bool = False) -> Any:
+        """The request processed by vLLM."""
+        renderer = self._llm.llm_engine.renderer
+        prompt = parse_model_prompt(self._llm.model_config, self._maker.make(request))
+        params = renderer.default_cmpl_tok_params
+        (rendered,) = renderer.render_cmpl([prompt], params, skip_mm_cache=skip_mm_cache)
+        return rendered
 
     def _step(self) -> list[Any]:
         try:
@@ -180,6 +179,7 @@ def _arguments(folder: Path, family: Family, settings: EngineSettings) -> dict[s
         "trust_remote_code": settings.trust_remote_code,
         "limit_mm_per_prompt": {kind: _ANY for kind, taken in takes.items() if taken},
         "enable_prefix_caching": True,
+        "structured_outputs_config": _STRUCTURED,
         "skip_mm_profiling": settings.device == "cpu",
         "enforce_eager": not settings.compile,
     }

@@ -8,6 +8,7 @@ be read is a row with an error; it never ends a job. Ray starts a worker that di
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,8 +36,14 @@ Row = dict[str, Any]
 
 _VIDEOS = 2048
 """In one round of the three jobs; bounds what the driver holds."""
-_ROWS = 16
-"""Captions that a worker gets at a time."""
+_CAPTIONS = 128
+"""That a worker gets at a time, where there are many: so many fill an engine, and so many are asked
+again where it dies."""
+_WHOLE_VIDEOS = 4
+_SHARES = 4
+"""Of a worker at least, so that none waits long for the last one."""
+_AHEAD = 16
+"""Captions whose frames a worker reads before its engine asks for them."""
 
 
 def describe(
@@ -88,12 +95,13 @@ class _Round:
             else:
                 plans[key] = plan
         self._caption(plans)
-        for row in self._mapped(_Summarise, [self._whole(k, p) for k, p in plans.items()], 4):
+        wholes = [self._whole(key, plan) for key, plan in plans.items()]
+        for row in self._mapped(_Summarise, wholes, most=_WHOLE_VIDEOS):
             yield self._units[row["key"]], _outcome(row)
 
     def _plans(self) -> Iterator[tuple[str, VideoPlan | KinemaError]]:
         rows = [{"key": u.id, "source": u.payload["source"]} for u in self._units.values()]
-        for row in self._mapped(_Segment, rows, 4, engine=False):
+        for row in self._mapped(_Segment, rows, most=_WHOLE_VIDEOS, engine=False):
             error = _error(row)
             source = self._units[row["key"]].payload["source"]
             plan = error or VideoPlan.from_dict(source, json.loads(row["plan"]))
@@ -108,7 +116,7 @@ class _Round:
             if self._memo.get(call.id) is None
         }
         rows = [{"source": source, "call": _packed(call)} for source, call in calls.values()]
-        for row in self._mapped(_Describe, rows, _ROWS):
+        for row in self._mapped(_Describe, rows, most=_CAPTIONS):
             answer = json.loads(row["answer"])
             if answer["error"] is None:
                 self._memo.put(row["id"], answer)
@@ -123,12 +131,13 @@ class _Round:
         return row | {"answers": json.dumps(answers)}
 
     def _mapped(
-        self, worker: type, rows: list[Row], size: int, *, engine: bool = True
+        self, worker: type, rows: list[Row], *, most: int, engine: bool = True
     ) -> Iterable[Row]:
+        """Rows through a pool of workers; each gets a block, at most so many rows, at a time."""
         if not rows:
             return ()
-        blocks = max(1, min(4 * self._workers, -(-len(rows) // size)))
-        data = ray.data.from_items(rows, override_num_blocks=blocks)
+        size = min(most, math.ceil(len(rows) / (_SHARES * self._workers)))
+        data = ray.data.from_items(rows, override_num_blocks=math.ceil(len(rows) / size))
         gpus = self._work.engine.tensor_parallel if engine and _has_gpus() else 0
         mapped: Iterable[Row] = data.map_batches(
             worker,
@@ -176,7 +185,7 @@ class _Asking:
                 memo=self._memo,
                 engine=self._session.engine,
                 pool=pool,
-                ahead=_ROWS,
+                ahead=_AHEAD,
             )
             return dict(self._session.drain(feed))
 

@@ -1,0 +1,105 @@
+"""Captions from real vLLM: as JSON of a schema, and as words that are summarised."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("vllm")
+
+from kinema.captioning.segments import SegmentOptions
+from kinema.engines import EngineSettings
+from kinema.messages import SamplingParams
+from kinema.structured import follow_schema, read_schema
+from kinema.tasks.caption.inputs import find_inputs
+from kinema.tasks.caption.job import CaptionJob
+from kinema.tasks.models import find_model
+from kinema.types import FrameSampling
+from support.clips import make_clip
+from support.tiny_families import make_checkpoint
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "people": {"type": "integer", "minimum": 0, "maximum": 9},
+        "mood": {"enum": ["calm", "tense"]},
+        "objects": {"type": "array", "items": {"enum": ["dog", "cat"]}, "maxItems": 2},
+    },
+    "required": ["people", "mood", "objects"],
+    "additionalProperties": False,
+}
+
+
+class Open:
+    """A model whose engine stays open from job to job."""
+
+    def __init__(self, model, settings):
+        self.__dict__.update(vars(model))
+        self.checkpoint = model.checkpoint
+        self._engine = model.open(settings)
+        self.end = self._engine.close
+        self._engine.close = lambda: None
+
+    def open(self, settings):
+        return self._engine
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = make_checkpoint("qwen2-vl", tmp_path_factory.mktemp("qwen2-vl"), width=128)
+    settings = EngineSettings(device="cpu", dtype="float32", max_context=2048)
+    opened = Open(find_model(str(folder), engine="vllm"), settings)
+    yield opened
+    opened.end()
+
+
+@pytest.fixture
+def videos(tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for i in range(2):
+        make_clip(folder / f"{i}.mp4", num_frames=50 + 10 * i, fps=10)
+    return folder
+
+
+def records(model, videos, state, **params):
+    job = CaptionJob(
+        inputs=find_inputs([videos]),
+        state=state,
+        model=model,
+        params=SamplingParams(**params),
+        segments=SegmentOptions(batch_size=2),
+        sampling=FrameSampling(fps=1.0),
+    )
+    job.run()
+    return [described.record for described in job.results()]
+
+
+def test_every_caption_is_json_of_the_schema_and_summaries_stay_words(model, videos, tmp_path):
+    schema = read_schema(json.dumps(SCHEMA))
+    made = records(model, videos, tmp_path / "json", json_schema=schema, max_new_tokens=100)
+    assert [(r.status, r.error, len(r.captions)) for r in made] == [("ok", None, 3)] * 2
+    for record in made:
+        assert record.summary
+        for caption in record.captions:
+            assert caption.finish_reason == "stop"
+            assert follow_schema(caption.text, schema) == caption.fields
+
+
+def test_an_answer_that_was_cut_is_an_error_of_its_segment_and_no_caption(model, videos, tmp_path):
+    schema = read_schema(json.dumps(SCHEMA))
+    record, _ = records(model, videos, tmp_path / "cut", json_schema=schema, max_new_tokens=4)
+    assert record.status == "failed"
+    assert "no whole JSON" in record.error
+    assert not record.captions
+
+
+def test_captions_in_words_are_summarised_and_entitled(model, videos, tmp_path):
+    made = records(model, videos, tmp_path / "words", max_new_tokens=12, min_new_tokens=12)
+    assert [r.status for r in made] == ["ok", "ok"]
+    for record in made:
+        assert all(caption.text for caption in record.captions)
+        assert record.summary
+        assert record.title
+        assert all(set(s.sources) <= {0, 1, 2} for s in record.summary)
