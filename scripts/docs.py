@@ -36,6 +36,8 @@ from kinema.tasks.models import model_table
 
 ROOT = Path(__file__).parents[1]
 CAPABILITIES = ("video", "image", "mixed", "batched", "quantised", "streamed", "follow-up")
+BESIDE = tuple(ROOT / name for name in ("examples", "scripts", "recipes"))
+"""Folders that snippets find where they run."""
 GENERATED = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 SNIPPET = re.compile(r"^```(sh|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -115,6 +117,17 @@ def eval_tiny_table() -> str:
                 metric = METRICS[name].title
                 rows.append(f"| {title} | {found['items']} | {metric} | {said} | {row['p']:.4f} |")
     return "\n".join(rows)
+
+
+def recipe_commands() -> str:
+    """The chain that recipes/tiny/run.py runs, as one would type it."""
+    sys.path.insert(0, str(ROOT / "recipes" / "tiny"))
+    from run import SIZES, steps  # noqa: PLC0415  recipes are no installed package
+
+    commands = [words for _, words in steps(SIZES["small"], use_cpu=True)]
+    lines = [shlex.join(words[1:]).removeprefix("-m ") for words in commands]
+    typed = [line.replace(f"{ROOT}/", "python ") for line in lines]
+    return "```text\n" + "\n".join(typed) + "\n```"
 
 
 def video_speed_table() -> str:
@@ -217,6 +230,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "benchmarks": benchmark_table,
     "metric parity": metric_parity_table,
     "eval tiny": eval_tiny_table,
+    "recipe commands": recipe_commands,
     **{f"help {name}": (lambda name=name: help_page(f"{name} --help")) for name in COMMANDS},
 }
 
@@ -270,7 +284,7 @@ def run_all() -> int:
         make_stand_in(Path(shared) / "LanguageBind" / "Video-LLaVA-7B-hf")
         for _, of_page in groupby(snippets(), key=lambda snippet: snippet[0]):
             with tempfile.TemporaryDirectory() as scratch:
-                for target in (ROOT / "examples", ROOT / "scripts", Path(shared) / "LanguageBind"):
+                for target in (*BESIDE, Path(shared) / "LanguageBind"):
                     (Path(scratch) / target.name).symlink_to(target)
                 failed += sum(not run(*snippet, scratch) for snippet in of_page)
     return int(failed > 0)
