@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import av
+import numpy as np
 import torch
 
 from common import machine, median, timed, write_result
@@ -33,6 +35,7 @@ from kinema.tasks.models import Model, find_model
 from kinema.types import FrameSampling
 from kinema.video import load_frames
 
+EXAMPLE = Path(__file__).parents[1] / "examples" / "four_things.mp4"
 BATCH = 4
 PARAMS = SamplingParams(max_new_tokens=48)
 SAMPLING = FrameSampling(fps=1.0)
@@ -143,7 +146,7 @@ def main() -> None:
     meter = Meter(found.open(EngineSettings(batch_size=given.requests, keep_conversations=0)))
     model = Loaded(found, meter)
     with tempfile.TemporaryDirectory() as folder:
-        videos = copies(Path(folder), given.videos)
+        videos = different(Path(folder), given.videos)
         same = ours(model, videos) == demo_loop(model, videos)
         busy = []
 
@@ -182,13 +185,18 @@ def main() -> None:
     )
 
 
-def copies(folder: Path, count: int) -> list[Path]:
-    """Videos with different bytes, so that none is answered from the memo."""
-    example = Path(__file__).parents[1] / "examples" / "four_things.mp4"
+def different(folder: Path, count: int) -> list[Path]:
+    """The example clip, its pictures shifted by more pixels each time: no frame comes twice."""
+    frames = load_frames(EXAMPLE, sampling=FrameSampling(fps=24.0))
+    height, width = frames.pixels.shape[1:3]
     paths = [folder / f"{i:02d}.mp4" for i in range(count)]
     for i, path in enumerate(paths):
-        # An empty box at the end: another content hash, the same pictures.
-        path.write_bytes(example.read_bytes() + (9).to_bytes(4) + b"free" + bytes([i]))
+        with av.open(str(path), "w") as output:
+            stream = output.add_stream("libx264", rate=24)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for picture in np.roll(frames.pixels, 2 * i, axis=2):
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            output.mux(stream.encode(None))
     return paths
 
 

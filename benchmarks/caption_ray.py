@@ -17,7 +17,7 @@ from pathlib import Path
 
 import ray
 
-from caption import BATCH, PARAMS, SAMPLING, copies
+from caption import BATCH, PARAMS, SAMPLING, different
 from common import machine, median, write_result
 from kinema.captioning.segments import SegmentOptions
 from kinema.tasks.caption.inputs import find_inputs
@@ -62,7 +62,7 @@ def main() -> None:
     seconds: dict[tuple[int, int], list[float]] = {}
     said = []
     with tempfile.TemporaryDirectory() as folder:
-        videos = copies(Path(folder), 2 * given.videos)
+        videos = different(Path(folder), 2 * given.videos)
         for _ in range(given.runs):
             for workers in (1, 2):
                 for count in (given.videos, 2 * given.videos):

@@ -197,7 +197,8 @@ def server_load() -> str:
     results = _result("serve")
     overhead, company, load = (results[n]["result"] for n in ("overhead", "company", "load"))
     looks = load["watched"]
-    statuses = ", ".join(f"{count:,} with status {code}" for code, count in sorted(load["statuses"].items()))
+    counts = sorted(load["statuses"].items())
+    statuses = ", ".join(f"{count:,} with status {status}" for status, count in counts)
     rows = [
         ("added to an answer of the engine", f"{overhead['median_ms']:.1f} ms"),
         ("answers a second, one client", f"{company['one_per_second']:.2f}"),
