@@ -40,3 +40,16 @@ def test_two_processes_on_one_folder_are_kept_apart_and_ctrl_c_is_resumed(tmp_pa
     subprocess.run(command(videos, output), check=True, capture_output=True)
     assert answered(output) > before
     assert len((output / "captions.jsonl").read_text().splitlines()) == 60
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(tmp_path):
+    videos, output = tmp_path / "videos", tmp_path / "out"
+    make_videos(videos, 4)
+    # No file may grow beyond 60 KiB: the ledger meets that as it meets a full disk.
+    limited = ["bash", "-c", 'ulimit -f 60; exec "$@"', "bash", *command(videos, output)]
+    full = subprocess.run(limited, check=False, capture_output=True, text=True)
+    assert full.returncode == 1
+    assert "Free some disk space" in full.stderr
+    assert not (output / "captions.jsonl").exists()
+    subprocess.run(command(videos, output), check=True, capture_output=True)
+    assert len((output / "captions.jsonl").read_text().splitlines()) == 4
