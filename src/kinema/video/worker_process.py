@@ -19,6 +19,8 @@ from kinema.video.shots import find_shots
 from kinema.video.sound import load_sound
 from kinema.video.wire import Call, Job, Reply, receive_job, send_reply
 
+_M_MMAP_THRESHOLD = -3  # malloc.h
+_LARGE_BYTES = 128 << 10
 GRACE_SECONDS = 5.0
 """Time after the deadline that the parent has for killing; then the process ends itself."""
 
@@ -27,6 +29,7 @@ def main(words: list[str]) -> None:
     """Serve the channel with the given descriptor under the given memory limit."""
     channel = socket.socket(fileno=int(words[0]))
     _limit(int(words[1]))
+    _keep_large_pieces_apart()
     send_reply(channel, None)
     with open(os.devnull, "w") as nowhere:
         while (job := receive_job(channel)) is not None:
@@ -39,6 +42,16 @@ def main(words: list[str]) -> None:
             send_reply(channel, result)
             del result
             _give_back()
+
+
+def _keep_large_pieces_apart() -> None:
+    """Have tables and pictures mapped and unmapped whole, so that they leave no holes behind.
+
+    glibc stops doing so for sizes that were freed once; the index of a long film and the pictures
+    of each job then lie between each other, and memory grows by more than both.
+    """
+    with suppress(OSError, AttributeError):  # only glibc can be asked to
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _give_back() -> None:
