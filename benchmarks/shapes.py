@@ -7,14 +7,15 @@ from typing import Any
 
 import transformers as T
 
-from support import tiny_families as tiny
+from support import tiny_parts as tiny
 from support.checkpoints import make_tokenizer, save_checkpoint
+from support.tiny_families import llava_onevision
 
 
 def onevision_shape(folder: Path, layers: int) -> Path:
     """LLaVA-OneVision-0.5B: SigLIP so400m at 384 px, Qwen2 0.5B; ``layers`` of each tower."""
 
-    _, processor, tokenizer = tiny.llava_onevision(64, side=384)
+    _, processor, tokenizer = llava_onevision(64, side=384)
     text = tiny.qwen2(tokenizer, 896) | {
         "intermediate_size": 4864,
         "num_hidden_layers": layers,

@@ -248,5 +248,6 @@ def _device(gpu: bool) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    root = Path(__file__).parents[1]
+    sys.path[:0] = [str(root / "tests"), str(root / "examples")]
     main()

@@ -26,24 +26,30 @@ SIDE = 56
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
 
 
-def make_tower(folder: Path) -> None:
+def make_tower(folder: Path, *, side: int = SIDE) -> None:
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3}
-    config = CLIPVisionConfig(**sizes, num_attention_heads=4, image_size=SIDE, patch_size=14)
+    config = CLIPVisionConfig(**sizes, num_attention_heads=4, image_size=side, patch_size=14)
     CLIPVisionModel(config).save_pretrained(folder)
-    crop = {"height": SIDE, "width": SIDE}
-    CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=crop).save_pretrained(folder)
+    crop = {"height": side, "width": side}
+    CLIPImageProcessor(size={"shortest_edge": side}, crop_size=crop).save_pretrained(folder)
 
 
-def make_language_model(folder: Path) -> None:
-    letters = [*SPECIAL.values(), *sorted(pre_tokenizers.ByteLevel.alphabet())]
+def byte_tokenizer(*marks: str) -> PreTrainedTokenizerFast:
+    """Every byte is a token, so any text survives; special tokens and ``marks`` come first."""
+    letters = [*SPECIAL.values(), *marks, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     tokenizer = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(letters)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL).save_pretrained(folder)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL)
+
+
+def make_language_model(folder: Path) -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.save_pretrained(folder)
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3}
     config = LlamaConfig(
         **sizes,
-        vocab_size=len(letters),
+        vocab_size=len(tokenizer),
         num_attention_heads=4,
         max_position_embeddings=2048,
         bos_token_id=1,

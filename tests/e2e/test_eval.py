@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from support.layouts import LAYOUTS, breakfast_chat, egoschema, own
+from support.action_layouts import breakfast_chat
+from support.layouts import LAYOUTS, egoschema, own
 
 DOCS = Path(__file__).parents[2] / "docs" / "evaluation.md"
 

@@ -29,7 +29,7 @@ from kinema.tasks.models import find_model
 from kinema.types import Frames
 from support.by_hand import NEW_TOKENS, clip
 from support.checkpoints import make_tokenizer, spread
-from support.tiny_families import llama
+from support.tiny_parts import llama
 
 WIDTH, TOWER = 128, 1152
 SETTINGS = EngineSettings(device="cpu", dtype="float32", max_context=4096)

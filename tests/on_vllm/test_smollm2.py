@@ -24,7 +24,7 @@ from kinema.messages import Conversation, ImagePart, Message, SamplingParams, Te
 from kinema.prompt import decode, prepare
 from kinema.tasks.models import find_model
 from support.by_hand import clip
-from support.tiny_families import clip as clip_tower
+from support.tiny_parts import clip as clip_tower
 
 HF = EngineSettings(device="cpu", dtype="float32", keep_conversations=0)
 SIDE = 28

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,38 +9,12 @@ from typing import Any
 
 from PIL import Image
 
-from support.clips import make_clip
-
-_CLIP: list[bytes] = []
-
-
-def _clip(path: Path) -> None:
-    """One second of video; encoded once, copied everywhere."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not _CLIP:
-        _CLIP.append(make_clip(path.with_suffix(".mp4"), num_frames=25).read_bytes())
-    path.write_bytes(_CLIP[0])
-
-
-def _json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
-
-
-def _csv(path: Path, rows: list[dict[str, Any]], *, delimiter: str = ",") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-_FIVE = [f"thing {letter}" for letter in ("north", "south", "east", "west", "centre")]
-_WORDS = ("dog", "cat", "two", "red ball")
+from support.action_layouts import breakfast, breakfast_chat, charades_sta, salads, salads_chat
+from support.layout_files import FIVE, WORDS, write_clip, write_csv, write_json
 
 
 def msvd_qa(root: Path) -> None:
-    _json(
+    write_json(
         root / "test_qa.json",
         [
             {
@@ -51,43 +24,43 @@ def msvd_qa(root: Path) -> None:
                 "answer": w,
                 "category_id": 0,
             }
-            for i, w in enumerate(_WORDS)
+            for i, w in enumerate(WORDS)
         ],
     )
     (root / "youtube_mapping.txt").write_text("abc_1_10 vid1\ndef_2_20 vid2\n")
     for name in ("abc_1_10", "def_2_20"):
-        _clip(root / "YouTubeClips" / f"{name}.avi")
+        write_clip(root / "YouTubeClips" / f"{name}.avi")
 
 
 def msrvtt_qa(root: Path) -> None:
-    _json(
+    write_json(
         root / "test_qa.json",
         [
             {"id": i, "video_id": 7010 + i, "question": "who runs?", "answer": w, "category_id": 14}
-            for i, w in enumerate(_WORDS)
+            for i, w in enumerate(WORDS)
         ],
     )
-    for i in range(len(_WORDS)):
-        _clip(root / "videos" / "all" / f"video{7010 + i}.mp4")
+    for i in range(len(WORDS)):
+        write_clip(root / "videos" / "all" / f"video{7010 + i}.mp4")
 
 
 def questions_and_answers(root: Path) -> None:
-    _json(
+    write_json(
         root / "test_q.json",
         [
             {"video_name": f"x{i}", "question": f"what is {i}?", "question_id": f"x{i}_0"}
-            for i in range(len(_WORDS))
+            for i in range(len(WORDS))
         ],
     )
-    _json(
+    write_json(
         root / "test_a.json",
         [
             {"answer": w, "type": i, "question_id": f"x{i}_0"}
-            for i, w in reversed(list(enumerate(_WORDS)))
+            for i, w in reversed(list(enumerate(WORDS)))
         ],
     )
-    for i in range(len(_WORDS)):
-        _clip(root / "videos" / f"v_x{i}.mp4")
+    for i in range(len(WORDS)):
+        write_clip(root / "videos" / f"v_x{i}.mp4")
 
 
 def tgif(kind: str) -> Callable[[Path], None]:
@@ -96,12 +69,12 @@ def tgif(kind: str) -> Callable[[Path], None]:
         for i in range(3):
             row: dict[str, Any] = {"gif_name": f"tumblr_{i}", "question": "what happens?"}
             if kind in ("action", "transition"):
-                row |= {f"a{n + 1}": text for n, text in enumerate(_FIVE)} | {"answer": i}
+                row |= {f"a{n + 1}": text for n, text in enumerate(FIVE)} | {"answer": i}
             else:
-                row |= {"answer": i + 2 if kind == "count" else _WORDS[i]}
+                row |= {"answer": i + 2 if kind == "count" else WORDS[i]}
             rows.append(row | {"vid_id": f"ID{i}", "key": i})
-            _clip(root / "gifs" / f"tumblr_{i}.mp4")
-        _csv(root / f"Test_{kind}_question.csv", rows, delimiter="\t")
+            write_clip(root / "gifs" / f"tumblr_{i}.mp4")
+        write_csv(root / f"Test_{kind}_question.csv", rows, delimiter="\t")
 
     return write
 
@@ -110,14 +83,14 @@ def video_chatgpt(root: Path) -> None:
     rows = [
         {"video_name": f"v_{i}", "Q": f"what {i}?", "A": f"a long answer {i}"} for i in range(2)
     ]
-    _json(root / "generic_qa.json", rows)
-    _json(root / "temporal_qa.json", rows[:1])
-    _json(
+    write_json(root / "generic_qa.json", rows)
+    write_json(root / "temporal_qa.json", rows[:1])
+    write_json(
         root / "consistency_qa.json",
         [{"video_name": "v_0", "Q1": "what?", "Q2": "which thing?", "A": "a long answer"}],
     )
     for i in range(2):
-        _clip(root / "Test_Videos" / f"v_{i}.mp4")
+        write_clip(root / "Test_Videos" / f"v_{i}.mp4")
 
 
 def next_qa(root: Path) -> None:
@@ -125,11 +98,11 @@ def next_qa(root: Path) -> None:
         {
             **{"video": 100 + i, "frame_count": 25, "width": 96, "height": 64},
             **{"question": "why does it run", "answer": i, "qid": i, "type": kind},
-            **{f"a{n}": text for n, text in enumerate(_FIVE)},
+            **{f"a{n}": text for n, text in enumerate(FIVE)},
         }
         for i, kind in enumerate(("CW", "TN", "DL"))
     ]
-    _csv(root / "nextqa" / "test.csv", rows)
+    write_csv(root / "nextqa" / "test.csv", rows)
     _next_videos(root)
 
 
@@ -137,35 +110,35 @@ def next_open(root: Path) -> None:
     rows = [
         {
             **{"video": 100 + i, "frame_count": 25, "width": 96, "height": 64},
-            **{"question": "why does it run", "answer": _WORDS[i], "qid": i, "type": kind},
+            **{"question": "why does it run", "answer": WORDS[i], "qid": i, "type": kind},
         }
         for i, kind in enumerate(("CW", "TN", "DL"))
     ]
-    _csv(root / "nextoe" / "test.csv", rows)
+    write_csv(root / "nextoe" / "test.csv", rows)
     _next_videos(root)
 
 
 def _next_videos(root: Path) -> None:
-    _json(root / "map_vid_vidorID.json", {str(100 + i): f"1164/32{i}" for i in range(3)})
+    write_json(root / "map_vid_vidorID.json", {str(100 + i): f"1164/32{i}" for i in range(3)})
     for i in range(3):
-        _clip(root / "NExTVideo" / "1164" / f"32{i}.mp4")
+        write_clip(root / "NExTVideo" / "1164" / f"32{i}.mp4")
 
 
 def mvbench(root: Path) -> None:
     for task, name in (("action_sequence", "ZS9XR.mp4"), ("moving_count", "video_1.mp4")):
         rows = [
-            {"video": name, "question": f"which {i}?", "candidates": _FIVE[:4], "answer": _FIVE[i]}
+            {"video": name, "question": f"which {i}?", "candidates": FIVE[:4], "answer": FIVE[i]}
             for i in range(2)
         ]
         rows[0] |= {"start": 0.2, "end": 0.8}
-        _json(root / "json" / f"{task}.json", rows)
-        _clip(root / "video" / task / name)
-    _json(
+        write_json(root / "json" / f"{task}.json", rows)
+        write_clip(root / "video" / task / name)
+    write_json(
         root / "json" / "episodic_reasoning.json",
         [
             {
-                **{"video": "friends_s03e10", "question": "who?", "candidates": _FIVE},
-                **{"answer": _FIVE[0], "start": 0, "end": 2},
+                **{"video": "friends_s03e10", "question": "who?", "candidates": FIVE},
+                **{"answer": FIVE[0], "start": 0, "end": 2},
             }
         ],
     )
@@ -178,13 +151,13 @@ def mvbench(root: Path) -> None:
 def egoschema(root: Path) -> None:
     rows = [
         {"q_uid": f"u{i}", "question": "what is c doing?"}
-        | {f"option {n}": text for n, text in enumerate(_FIVE)}
+        | {f"option {n}": text for n, text in enumerate(FIVE)}
         for i in range(3)
     ]
-    _json(root / "questions.json", rows)
-    _json(root / "subset_answers.json", {"u0": 3, "u2": 1})
+    write_json(root / "questions.json", rows)
+    write_json(root / "subset_answers.json", {"u0": 3, "u2": 1})
     for i in range(3):
-        _clip(root / "videos" / f"u{i}.mp4")
+        write_clip(root / "videos" / f"u{i}.mp4")
 
 
 def video_mme(root: Path) -> None:
@@ -196,7 +169,7 @@ def video_mme(root: Path) -> None:
             **{"video_id": f"{i:03d}", "duration": length, "domain": "Knowledge"},
             **{"sub_category": "Biology", "url": "https://example.org", "videoID": f"yt{i}"},
             **{"question_id": f"{i:03d}-1", "task_type": "Counting", "question": "how many?"},
-            **{"options": [f"{x}. {t}." for x, t in zip("ABCD", _FIVE, strict=False)]},
+            **{"options": [f"{x}. {t}." for x, t in zip("ABCD", FIVE, strict=False)]},
             **{"answer": "ABCD"[i]},
         }
         for i, length in enumerate(("short", "medium", "long"))
@@ -207,7 +180,7 @@ def video_mme(root: Path) -> None:
     )
     (root / "subtitle").mkdir()
     for i in range(3):
-        _clip(root / "data" / f"yt{i}.mp4")
+        write_clip(root / "data" / f"yt{i}.mp4")
         (root / "subtitle" / f"yt{i}.srt").write_text(
             "1\n00:00:00,000 --> 00:00:01,000\n<i>Hello</i>\nthere\n\n"
             f"2\n00:00:01,000 --> 00:00:02,000\nnumber {i}\n"
@@ -218,17 +191,19 @@ def long_video_bench(root: Path) -> None:
     rows = [
         {
             **{"id": f"v{i}_0", "video_path": f"v{i}.mp4", "question": "which?"},
-            **{"candidates": _FIVE[: 4 + i], "correct_choice": i, "duration": 10.0 * i},
+            **{"candidates": FIVE[: 4 + i], "correct_choice": i, "duration": 10.0 * i},
             **{"subtitle_path": f"v{i}_en.json", "duration_group": (15, 600)[i]},
             **{"question_category": "S2E", "starting_timestamp_for_subtitles": 0},
         }
         for i in range(2)
     ]
-    _json(root / "lvb_val.json", rows)
-    _json(root / "subtitles" / "v0_en.json", [{"start": "00:00:00", "end": "00:01", "line": "Hi"}])
-    _json(root / "subtitles" / "v1_en.json", [{"timestamp": [0, 1], "text": "Ho"}])
+    write_json(root / "lvb_val.json", rows)
+    write_json(
+        root / "subtitles" / "v0_en.json", [{"start": "00:00:00", "end": "00:01", "line": "Hi"}]
+    )
+    write_json(root / "subtitles" / "v1_en.json", [{"timestamp": [0, 1], "text": "Ho"}])
     for i in range(2):
-        _clip(root / "videos" / f"v{i}.mp4")
+        write_clip(root / "videos" / f"v{i}.mp4")
 
 
 def mlvu(root: Path) -> None:
@@ -236,23 +211,23 @@ def mlvu(root: Path) -> None:
         rows = [
             {
                 **{"video": f"{kind}_{i}.mp4", "duration": 1.0, "question": "which?"},
-                **{"candidates": _FIVE[:4], "answer": _FIVE[i], "question_type": kind},
+                **{"candidates": FIVE[:4], "answer": FIVE[i], "question_type": kind},
             }
             for i in range(2)
         ]
-        _json(root / "json" / f"{task}.json", rows)
+        write_json(root / "json" / f"{task}.json", rows)
         for row in rows:
-            _clip(root / "video" / task / row["video"])
+            write_clip(root / "video" / task / row["video"])
     summary = {"video": "s.mp4", "duration": 1.0, "question": "Tell.", "answer": "A dog runs home."}
-    _json(root / "json" / "9_summary.json", [summary | {"question_type": "summary"}])
-    _clip(root / "video" / "9_summary" / "s.mp4")
+    write_json(root / "json" / "9_summary.json", [summary | {"question_type": "summary"}])
+    write_clip(root / "video" / "9_summary" / "s.mp4")
 
 
 def tempcompass(root: Path) -> None:
     questions = root / "questions"
     multiple = {"question": "What?\nA. cooking\nB. drinking", "answer": "B. drinking"}
-    _json(questions / "multi-choice.json", {"101": {"action": [multiple]}})
-    _json(
+    write_json(questions / "multi-choice.json", {"101": {"action": [multiple]}})
+    write_json(
         questions / "yes_no.json",
         {
             "101": {
@@ -263,7 +238,7 @@ def tempcompass(root: Path) -> None:
             }
         },
     )
-    _json(
+    write_json(
         questions / "caption_matching.json",
         {
             "102": {
@@ -280,7 +255,7 @@ def tempcompass(root: Path) -> None:
             }
         },
     )
-    _json(
+    write_json(
         questions / "captioning.json",
         {
             "102": {
@@ -295,7 +270,7 @@ def tempcompass(root: Path) -> None:
         },
     )
     for name in ("101", "102"):
-        _clip(root / "videos" / f"{name}.mp4")
+        write_clip(root / "videos" / f"{name}.mp4")
 
 
 def perception_test(root: Path) -> None:
@@ -304,16 +279,16 @@ def perception_test(root: Path) -> None:
             "metadata": {"split": "valid"},
             "mc_question": [
                 {
-                    **{"id": 0, "question": "which?", "options": _FIVE[:3], "answer_id": i},
+                    **{"id": 0, "question": "which?", "options": FIVE[:3], "answer_id": i},
                     **{"area": "physics", "reasoning": "descriptive", "tag": ["motion"]},
                 }
             ],
         }
         for i in range(2)
     }
-    _json(root / "mc_question_valid.json", content)
+    write_json(root / "mc_question_valid.json", content)
     for name in content:
-        _clip(root / "videos" / f"{name}.mp4")
+        write_clip(root / "videos" / f"{name}.mp4")
 
 
 def msrvtt_captions(root: Path) -> None:
@@ -327,15 +302,15 @@ def msrvtt_captions(root: Path) -> None:
     sentences = [
         {
             "video_id": f"video{i}",
-            "caption": f"a {_WORDS[i]} moves {how} over the {i} hill",
+            "caption": f"a {WORDS[i]} moves {how} over the {i} hill",
             "sen_id": 0,
         }
         for i in range(4)
         for how in ("slowly", "fast", "quietly")
     ]
-    _json(root / "test_videodatainfo.json", {"videos": videos, "sentences": sentences})
+    write_json(root / "test_videodatainfo.json", {"videos": videos, "sentences": sentences})
     for i in range(4):
-        _clip(root / "TestVideo" / f"video{i}.mp4")
+        write_clip(root / "TestVideo" / f"video{i}.mp4")
 
 
 def youcook2(root: Path) -> None:
@@ -343,82 +318,28 @@ def youcook2(root: Path) -> None:
         f"yc{i}": {
             **{"duration": 1.0, "subset": "validation" if i else "training", "recipe_type": "101"},
             "annotations": [
-                {"segment": [0, 1], "id": 0, "sentence": f"cut the {_WORDS[i]} into pieces"},
-                {"segment": [0.5, 1], "id": 1, "sentence": f"put {_WORDS[i]} in a big bowl"},
+                {"segment": [0, 1], "id": 0, "sentence": f"cut the {WORDS[i]} into pieces"},
+                {"segment": [0.5, 1], "id": 1, "sentence": f"put {WORDS[i]} in a big bowl"},
             ],
         }
         for i in range(3)
     }
-    _json(root / "annotations" / "youcookii_annotations_trainval.json", {"database": database})
+    write_json(root / "annotations" / "youcookii_annotations_trainval.json", {"database": database})
     for name in database:
-        _clip(root / "raw_videos" / "validation" / "101" / f"{name}.mp4")
-
-
-def charades_sta(root: Path) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "charades_sta_test.txt").write_text(
-        "3MSZA 0.0 0.4##person turn a light on.\n3MSZA 0.3 0.9##person sits down.\n"
-    )
-    _clip(root / "Charades_v1_480" / "3MSZA.mp4")
-
-
-def _ms_tcn(root: Path, names: dict[str, str], labels: list[str], frames: list[str]) -> None:
-    (root / "groundTruth").mkdir(parents=True)
-    (root / "splits").mkdir()
-    (root / "features").mkdir()
-    (root / "mapping.txt").write_text("".join(f"{i} {x}\n" for i, x in enumerate(labels)))
-    (root / "splits" / "test.split1.bundle").write_text("".join(f"{n}.txt\n" for n in names))
-    for name, place in names.items():
-        (root / "groundTruth" / f"{name}.txt").write_text("\n".join(frames) + "\n")
-        _clip(root / place)
-
-
-def breakfast(root: Path) -> None:
-    videos = root / "BreakfastII_15fps_qvga_sync"
-    places = {
-        "P03_cam01_P03_salat": "P03/cam01/P03_salat.avi",
-        "P04_stereo01_P04_tea": "P04/stereo/P04_tea_ch0.avi",
-    }
-    frames = ["SIL"] * 5 + ["cut_fruit"] * 12 + ["peel_fruit"] * 1 + ["SIL"] * 7
-    named = {name: f"{videos.name}/{place}" for name, place in places.items()}
-    _ms_tcn(root, named, ["SIL", "cut_fruit", "peel_fruit", "pour_milk"], frames)
-
-
-def salads(root: Path) -> None:
-    frames = ["action_start"] * 5 + ["cut_tomato"] * 10 + ["add_oil"] * 6 + ["action_end"] * 4
-    labels = ["cut_tomato", "add_oil", "action_start", "action_end"]
-    _ms_tcn(root, {f"rgb-01-{i}": f"rgb/rgb-01-{i}.avi" for i in (1, 2)}, labels, frames)
-
-
-def breakfast_chat(root: Path) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    listed = ["/P03/cam01/P03_salat.avi", "/P04/stereo/P04_tea_ch1.avi"]
-    (root / "valid.txt").write_text("".join(f"{line}\n" for line in listed))
-    for line in listed:
-        _clip(root / line.lstrip("/"))
-    text = "1-6 SIL \n6-18 cut_fruit \n18-25 SIL \n"
-    (root / "P03/cam01/P03_salat.avi.labels").write_text(text)
-    # Only the other channel of a stereo recording has labels.
-    (root / "P04/stereo/P04_tea_ch0.avi.labels").write_text(text)
-
-
-def salads_chat(root: Path) -> None:
-    (root / "timestampGT2").mkdir(parents=True)
-    (root / "timestampGT2" / "rgb-01-1").write_text("1 - 8 action start\n8 - 25 cut tomato\n")
-    _clip(root / "rgb" / "rgb-01-1.avi")
+        write_clip(root / "raw_videos" / "validation" / "101" / f"{name}.mp4")
 
 
 def own(root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     rows = [
-        {"video": "a.mp4", "question": "which?", "options": _FIVE[:3], "answer": "B"},
-        {"video": "a.mp4", "question": "which?", "options": _FIVE[:3], "answer": _FIVE[2]},
+        {"video": "a.mp4", "question": "which?", "options": FIVE[:3], "answer": "B"},
+        {"video": "a.mp4", "question": "which?", "options": FIVE[:3], "answer": FIVE[2]},
         {"id": "open", "video": "a.mp4", "question": "what?", "answers": ["a dog", "dog"]},
         {"question": "how many?", "task": "count", "answer": 3, "video": "a.mp4"},
         {"question": "the jump", "task": "span", "answer": "0.2 0.5", "video": "a.mp4"},
     ]
     (root / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    _clip(root / "a.mp4")
+    write_clip(root / "a.mp4")
 
 
 LAYOUTS: dict[str, tuple[Callable[[Path], None], int]] = {

@@ -10,15 +10,13 @@ from typing import Any
 
 import torch
 import yaml
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
-    CLIPImageProcessor,
-    CLIPVisionConfig,
-    CLIPVisionModel,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
+
+from small_parts import byte_tokenizer, make_tower
 
 HIDDEN, WIDTH, LAYERS, TOWER_LAYERS = 64, 32, 4, 3
 SPECIAL = ("<pad>", "<s>", "</s>", "<vid_patch>", "<vid_start>", "<vid_end>")
@@ -35,33 +33,16 @@ PROJECTOR = "embedding.word_embeddings.adapter_layer.mm_projector_adapter.mm_pro
 
 
 def make_byte_tokenizer() -> PreTrainedTokenizerFast:
-    """Every byte is a token, so any text survives; the special tokens come first."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {token: i for i, token in enumerate([*SPECIAL, *letters])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    )
-    fast.add_special_tokens({"additional_special_tokens": list(SPECIAL[3:])})
+    """A tokenizer of bytes with the marks of a video."""
+    marks = list(SPECIAL[3:])
+    fast = byte_tokenizer(*marks)
+    fast.add_special_tokens({"additional_special_tokens": marks})
     return fast
 
 
 def make_clip_tower(folder: Path, side: int = 28) -> Path:
     """A CLIP vision tower with patches of 14 pixels."""
-    CLIPVisionModel(
-        CLIPVisionConfig(
-            hidden_size=WIDTH,
-            intermediate_size=64,
-            num_hidden_layers=TOWER_LAYERS,
-            num_attention_heads=4,
-            image_size=side,
-            patch_size=14,
-        )
-    ).save_pretrained(folder)
-    crop = {"height": side, "width": side}
-    CLIPImageProcessor(size={"shortest_edge": side}, crop_size=crop).save_pretrained(folder)
+    make_tower(folder, side=side)
     return folder
 
 

@@ -86,25 +86,14 @@ def train(
     tell = say if is_first else (lambda _: None)
     run = settings.loop.output_dir
     processor = load_processor(folder)
-    config = load_config(folder)
-    _check_packing(settings, config)
-    maker = ExampleMaker(
-        processor,
-        config,
-        family=family,
-        checkpoint=checkpoint,
-        max_length=_max_length(settings, config),
-    )
+    maker = _maker(settings, processor, load_config(folder), family, checkpoint)
     rows, found = _rows(learned, maker, settings, tell)
     measured_rows = _rows(measured, maker, settings, tell)[0] if measured else None
     start = _start(settings, run, is_first=is_first)
     set_seed(settings.loop.seed)  # new weights of adapters come from it
     with spare_memory(settings, uses_videos=settings.data.features_folder is None):
         model = load_learner(folder, settings)
-        if settings.stage.stage in ("projector", "layers", "full"):
-            keep_what_learns(model)
-        learning, total = learning_counts(model)
-        tell(f"{learning:,} of {total:,} weights learn; {len(rows)} rows, {found.tokens} tokens")
+        tell(f"{_learning(model, settings)}; {len(rows)} rows, {found.tokens} tokens")
         if is_first:
             _write_down(run, settings, folder)
         trainer = Trainer(
@@ -115,11 +104,35 @@ def train(
             eval_dataset=measured_rows,
             callbacks=[Journal(run, tell)],
         )
-        trainer.remove_callback(PrinterCallback)
-        with without_bars():
-            done = trainer.train(resume_from_checkpoint=str(start) if start else None)
-            save_result(trainer, run)
-    return Trained(run, trainer.state.global_step, done.training_loss, found.tokens)
+        loss = _fit(trainer, run, start)
+    return Trained(run, trainer.state.global_step, loss, found.tokens)
+
+
+def _maker(
+    settings: TrainSettings, processor: Any, config: Any, family: Family, checkpoint: Checkpoint
+) -> ExampleMaker:
+    _check_packing(settings, config)
+    length = _max_length(settings, config)
+    return ExampleMaker(processor, config, family=family, checkpoint=checkpoint, max_length=length)
+
+
+def _learning(model: Any, settings: TrainSettings) -> str:
+    """How much learns, in words; what does not is left out of checkpoints."""
+    if settings.stage.stage in ("projector", "layers", "full"):
+        keep_what_learns(model)
+    learning, total = learning_counts(model)
+    return f"{learning:,} of {total:,} weights learn"
+
+
+def _fit(trainer: Any, run: Path, start: Path | None) -> float | None:
+    """Run the loop to its end and save the result; returns the mean loss."""
+    trainer.remove_callback(PrinterCallback)
+    with without_bars():
+        loss: float | None = trainer.train(
+            resume_from_checkpoint=str(start) if start else None
+        ).training_loss
+        save_result(trainer, run)
+    return loss
 
 
 def _rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from kinema.errors import DecodeFailed, UsageError
 from kinema.types import Formula, Frames, FrameSampling, Single, Source
 from kinema.video.access import LOCAL, Access
 from kinema.video.cache import cached_index
-from kinema.video.decoder import DECODERS, DecoderName, Decodes, Size
+from kinema.video.decoder import DECODERS, DecoderName, Size
 from kinema.video.media import Media
 from kinema.video.pictures import Pictures, find_pictures
 from kinema.video.sampling import Selection, select, snap_to_keyframes
@@ -65,7 +65,7 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
         UsageError: contradictory choices.
         MediaError: the source cannot be used.
     """
-    spec = FrameSampling(
+    keywords = FrameSampling(
         num_frames=num_frames,
         fps=fps,
         at=None if at is None else tuple(at),
@@ -77,36 +77,30 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
         end=end,
         formula=formula,
     )
-    return _load(
-        source,
-        _one_of(sampling, spec).or_default(DEFAULT_SAMPLING),
-        decoder=decoder,
-        size=size,
-        access=access,
-        snap=snap,
-        strict=strict,
-    )
+    chosen = _one_of(sampling, keywords).or_default(DEFAULT_SAMPLING)
+    return _load(source, chosen, _How(decoder, size, access, snap, strict))
 
 
-def _load(
-    source: Source,
-    sampling: FrameSampling,
-    *,
-    decoder: DecoderName,
-    size: Size | None,
-    access: Access,
-    snap: Snap | None,
-    strict: bool,
-) -> Frames:
+@dataclass(frozen=True)
+class _How:
+    """How a source is read, whatever is taken of it."""
+
+    decoder: DecoderName
+    size: Size | None
+    access: Access
+    snap: Snap | None
+    strict: bool
+
+
+def _load(source: Source, sampling: FrameSampling, how: _How) -> Frames:
     if isinstance(source, Frames):
         return _sample_frames(source, sampling)
-    if (pictures := find_pictures(source, access)) is not None:
-        return _sample_pictures(pictures, sampling, access)
-    media = open_media(source, access)
+    if (pictures := find_pictures(source, how.access)) is not None:
+        return _sample_pictures(pictures, sampling, how.access)
+    media = open_media(source, how.access)
     if is_image(media):
         return _sample_frames(read_image(media), sampling)
-    reader = DECODERS.load(decoder)
-    return _read_video(media, sampling, decoder=reader, size=size, snap=snap, strict=strict)
+    return _read_video(media, sampling, how)
 
 
 def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSampling:
@@ -120,38 +114,43 @@ def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSam
     return sampling
 
 
-def _read_video(
-    media: Media,
-    sampling: FrameSampling,
-    *,
-    decoder: Decodes,
-    size: Size | None,
-    snap: Snap | None,
-    strict: bool,
-) -> Frames:
+def _read_video(media: Media, sampling: FrameSampling, how: _How) -> Frames:
+    decode = DECODERS.load(how.decoder)
     index = cached_index(media)
     timeline = index.timeline
-    selection = select(timeline, sampling)
-    media.budget.check_frames(media.name, len(selection.indices))
-    if snap is not None:
-        selection = snap_to_keyframes(timeline, selection)
-    decoded = decoder(media, index, selection.indices, size=size)
-    found = decoded.found
-    got = selection.indices[found]
-    missing = len(selection.indices) - len(got)
-    said = f"Decoded {len(got)} of {len(selection.indices)} frames."
-    if missing and strict:
-        raise DecodeFailed(f"{media.name}: {said}", hint="Read it without strict to get those.")
+    selection = _choose(media, timeline, sampling, how.snap)
+    decoded = decode(media, index, selection.indices, size=how.size)
+    got = selection.indices[decoded.found]
+    missing = _missing(media, len(got), len(selection.indices), strict=how.strict)
     return Frames(
-        pixels=decoded.pixels if found.all() else decoded.pixels[found],
+        pixels=decoded.pixels if decoded.found.all() else decoded.pixels[decoded.found],
         seconds=timeline.seconds[got],
         indices=got,
         source=media.name,
         total_frames=len(timeline),
         duration_seconds=timeline.duration_seconds,
         source_fps=timeline.fps,
-        warnings=(*selection.warnings, *decoded.warnings, *((said,) if missing else ())),
+        warnings=(*selection.warnings, *decoded.warnings, *missing),
     )
+
+
+def _choose(
+    media: Media, timeline: Timeline, sampling: FrameSampling, snap: Snap | None
+) -> Selection:
+    """Which frames to decode, within what may be read."""
+    selection = select(timeline, sampling)
+    media.budget.check_frames(media.name, len(selection.indices))
+    return selection if snap is None else snap_to_keyframes(timeline, selection)
+
+
+def _missing(media: Media, got: int, wanted: int, *, strict: bool) -> tuple[str, ...]:
+    """The warning that frames could not be decoded, where there were such."""
+    if got == wanted:
+        return ()
+    said = f"Decoded {got} of {wanted} frames."
+    if strict:
+        raise DecodeFailed(f"{media.name}: {said}", hint="Read it without strict to get those.")
+    return (said,)
 
 
 def _sample_pictures(pictures: Pictures, sampling: FrameSampling, access: Access) -> Frames:

@@ -13,7 +13,8 @@ from kinema.evaluation.presets import PRESETS, choose_sampling, put_question
 from kinema.evaluation.records import Item, Prediction, Record
 from kinema.evaluation.scoring import score_records
 from kinema.types import FrameSampling
-from support.layouts import LAYOUTS, msvd_qa, questions_and_answers, salads, tempcompass
+from support.action_layouts import salads
+from support.layouts import LAYOUTS, msvd_qa, questions_and_answers, tempcompass
 from support.scripted import right_answer
 
 EACH = pytest.mark.parametrize("name", LAYOUTS)

@@ -27,7 +27,8 @@ from kinema.tasks.evaluate.runs import (
     score_run,
 )
 from kinema.types import FrameSampling
-from support.layouts import breakfast_chat, mvbench, perception_test
+from support.action_layouts import breakfast_chat
+from support.layouts import mvbench, perception_test
 from support.scripted import Reply, ScriptedModel, perfect
 
 TWO_FRAMES = FrameSampling(num_frames=2)

@@ -18,6 +18,7 @@ from kinema.engines.base import EngineSettings, world_size
 from kinema.engines.hf.errors import first_line
 from kinema.engines.hf.features import cache_features
 from kinema.engines.hf.mrope import follow_training_positions
+from kinema.engines.hf.packing import pack_linears
 from kinema.engines.hf.parallel import sliced
 from kinema.engines.hf.quantisation import quantization_config, refuse_saving_after_forward
 from kinema.errors import MissingPackage, ModelError, ModelNotFound, UnsafeModel
@@ -46,6 +47,8 @@ def load(
         if settings.adapter:
             _add_adapter(model, Path(settings.adapter))
     follow_training_positions(model)
+    if not settings.compile and world_size() == 1:
+        pack_linears(model)
     if settings.quantization == "bnb-4bit":
         refuse_saving_after_forward(model)
     if settings.cache:

@@ -1,0 +1,62 @@
+"""Linear layers of a language model on a CPU, their weights laid out once for oneDNN.
+
+A follow-up multiplies a few rows with every weight. torch's own routine lays each weight out
+anew for that, every time; with weights that lie ready it takes about two thirds of the time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+_FEWEST_WEIGHTS = 1 << 20
+"""Smaller layers stay as they are: they fit a core's cache, and gain less than packing costs."""
+_ROWS = 32
+"""Rows of the products that the layout is made for."""
+
+
+class PackedLinear(nn.Module):
+    """``x @ weight.T + bias`` of a float32 layer, for inference on a CPU."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.bias = linear.bias
+        dense = linear.weight.detach()
+        self._packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(dense, _ROWS)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """``float32[out, in]`` as oneDNN keeps it."""
+        return self._packed
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``float32[..., in]`` to ``float32[..., out]``."""
+        product = torch.ops.mkldnn._linear_pointwise
+        result: torch.Tensor = product(x, self._packed, self.bias, "none", [], "")
+        return result
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}weight"] = self._packed.to_dense()
+
+
+def pack_linears(model: Any) -> None:
+    """Replace the large float32 layers of the model's decoder that are on a CPU."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return
+    head = model.get_output_embeddings()  # it may share its weights with the input's
+    for module in list(model.get_decoder().modules()):
+        for name, layer in list(module.named_children()):
+            if layer is not head and _is_worth_it(layer):
+                setattr(module, name, PackedLinear(layer))
+
+
+def _is_worth_it(layer: nn.Module) -> bool:
+    # Exactly this class: others, of fewer bits or with an adapter, do more than a product.
+    if type(layer) is not nn.Linear or type(layer.weight) is not nn.Parameter:
+        return False
+    weight = layer.weight
+    is_plain = weight.device.type == "cpu" and weight.dtype == torch.float32
+    return is_plain and weight.numel() >= _FEWEST_WEIGHTS
