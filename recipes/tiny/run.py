@@ -41,7 +41,7 @@ SIZES = {
         scenes="--art emoji --names 100 --clips 900 --test 20",
         train="--max-steps 100 --per-device-train-batch-size 4 --learning-rate 2e-4"
         " --lr-scheduler-type cosine --warmup-ratio 0.05",
-        epochs=8,
+        epochs=3,
     ),
     "full": Size(
         scenes="--art emoji --names 860 --clips 20000 --test 100",
@@ -79,6 +79,10 @@ def steps(size: Size, *, use_cpu: bool) -> list[tuple[str | None, list[str]]]:
         (
             "warm.safetensors",
             _python("align.py", f"base scenes features warm.safetensors --epochs {size.epochs}"),
+        ),
+        (
+            "nearest.json",
+            _python("nearest.py", "base scenes features warm.safetensors nearest.json"),
         ),
         (
             "run/trained",
