@@ -33,9 +33,9 @@ class Size:
 
 SIZES = {
     "small": Size(
-        scenes="--clips 12 --test 1",
+        scenes="--clips 6 --test 1",
         train="--max-steps 1 --per-device-train-batch-size 2 --learning-rate 1e-4",
-        epochs=2,
+        epochs=1,
     ),
     "medium": Size(
         scenes="--art emoji --names 100 --clips 900 --test 20",
@@ -65,7 +65,9 @@ def main() -> None:
     for output, words in steps(SIZES[options.size], use_cpu=options.use_cpu):
         if output is None or not (options.folder / output).exists():
             print(f"\n$ {shlex.join(words)}", flush=True)
-            subprocess.run(words, cwd=options.folder, check=True)
+            status = subprocess.run(words, cwd=options.folder, check=False).returncode
+            if status:
+                sys.exit(status)
 
 
 def steps(size: Size, *, use_cpu: bool) -> list[tuple[str | None, list[str]]]:
@@ -89,7 +91,10 @@ def steps(size: Size, *, use_cpu: bool) -> list[tuple[str | None, list[str]]]:
             _kinema(f"train --model base --output-dir run {_LEARN} {size.train} {device}"),
         ),
         ("model", _kinema("train merge run model")),
-        ("scores/report.md", _kinema("eval jsonl scenes/test.jsonl -m model -o scores --blind")),
+        (
+            "scores/report.md",
+            _kinema("eval jsonl scenes/test.jsonl -m model -o scores --blind --max-new-tokens 12"),
+        ),
         ("table.json", _python("table.py", "scenes scores table.json")),
     ]
 
