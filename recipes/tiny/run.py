@@ -1,7 +1,8 @@
 """The whole recipe: scenes, features, data, warm start, training, held-out table.
 
     python recipes/tiny/run.py FOLDER --size small     shapes, one step: does the chain hold?
-    python recipes/tiny/run.py FOLDER --size full      a thousand emoji, hours on two cores
+    python recipes/tiny/run.py FOLDER --size medium    100 emoji, 900 clips, 100 steps
+    python recipes/tiny/run.py FOLDER --size full      860 emoji, 20,000 clips: wants a GPU
 
 Every step is a command that anybody can type; they are printed as they run. A step whose output is
 there already is left out, so the same command goes on where a stopped one ended.
