@@ -130,6 +130,16 @@ def recipe_commands() -> str:
     return "```text\n" + "\n".join(typed) + "\n```"
 
 
+def recipe_table() -> str:
+    """What the warm start of recipes/tiny knows of its held-out scenes."""
+    rows = ["| asked | clips | right, % | without the video | chance | commonest answer | aim |"]
+    rows.append("|---|--:|--:|--:|--:|--:|--:|")
+    for skill, row in _result("recipe_tiny")["nearest"].items():
+        names = ("items", "score", "blind", "chance", "most frequent answer", "bar")
+        rows.append(f"| {skill} | {' | '.join(str(row[name]) for name in names)} |")
+    return "\n".join(rows)
+
+
 def video_speed_table() -> str:
     """Sampled frames beside the fastest other reader that returns the same ones."""
     rows = [
@@ -232,6 +242,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "metric parity": metric_parity_table,
     "eval tiny": eval_tiny_table,
     "recipe commands": recipe_commands,
+    "recipe tiny": recipe_table,
     **{f"help {name}": (lambda name=name: help_page(f"{name} --help")) for name in COMMANDS},
 }
 

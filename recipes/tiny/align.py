@@ -3,15 +3,14 @@
     python recipes/tiny/align.py BASE SCENES FEATURES warm.safetensors
 
 In every frame some token shall point where the language model's own embedding of the words points
-("banana", "red star"). The file is what ``kinema train --pretrain-mm-mlp-adapter`` starts from.
-Prints how often the nearest words name a test clip rightly, in percent.
+("banana", "red star"). The file is what ``kinema train --pretrain-mm-mlp-adapter`` starts from;
+``nearest.py`` says what it has learned.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,19 +53,16 @@ class Words:
 
 
 def main() -> None:
-    """Align a projector, save it, say what it names."""
+    """Align a projector and save it."""
     options = _parser().parse_args()
     torch.manual_seed(0)
-    rows = _rows(options.scenes / "train.jsonl")
-    pairs = [(_video(row), row["meta"]["phrases"]) for row in rows]
-    words = embed(options.base, sorted({phrase for _, said in pairs for phrase in said}))
-    projector = _projector(options.base)
+    pairs = learned(options.scenes)
+    words = embed(options.base, phrases_of(pairs))
+    projector = read_projector(options.base / "model.safetensors")
     frames, targets = _frames(options.features, pairs, words)
     align(projector, words, frames, targets, epochs=options.epochs)
     weights = {f"projector.{name}": tensor for name, tensor in projector.state_dict().items()}
     save_file(weights, options.output)
-    scores = test_names(projector, words, options.scenes, options.features)
-    print(json.dumps(scores))
 
 
 def align(
@@ -94,17 +90,15 @@ def align(
             schedule.step()
 
 
-@torch.inference_mode()
-def test_names(projector: nn.Module, words: Words, scenes: Path, features: Path) -> dict[str, Any]:
-    """Percent of naming questions that the nearest phrase answers, by group."""
-    right: dict[str, list[bool]] = defaultdict(list)
-    for row in _rows(scenes / "test.jsonl"):
-        if row["groups"]["skill"].startswith("naming"):
-            frames = _of_clip(features, row["video"]).float()
-            best = int(words.logits(projector(frames)).sum(0).argmax())
-            said = row["answers"][0].partition(" ")[2]
-            right[row["groups"]["skill"]].append(words.phrases[best] == said)
-    return {skill: round(100 * sum(r) / len(r), 1) for skill, r in right.items()}
+def learned(scenes: Path) -> list[tuple[str, list[str]]]:
+    """Training clips and the phrase of each of their shots."""
+    rows = read_rows(scenes / "train.jsonl")
+    return [(_video(row), row["meta"]["phrases"]) for row in rows]
+
+
+def phrases_of(pairs: list[tuple[str, list[str]]]) -> list[str]:
+    """All phrases that clips are described with, sorted."""
+    return sorted({phrase for _, said in pairs for phrase in said})
 
 
 def embed(base: Path, phrases: list[str]) -> Words:
@@ -117,9 +111,9 @@ def embed(base: Path, phrases: list[str]) -> Words:
     return Words(tuple(phrases), torch.stack([table[i].mean(0) for i in ids]) - middle, middle)
 
 
-def _projector(base: Path) -> nn.Sequential:
-    """The base's untrained projector, mlp2x_gelu."""
-    with safe_open(base / "model.safetensors", framework="pt") as file:
+def read_projector(path: Path) -> nn.Sequential:
+    """The projector in a file of weights, mlp2x_gelu."""
+    with safe_open(path, framework="pt") as file:
         names = [name for name in file.keys() if name.startswith("projector.")]  # noqa: SIM118
         weights = {name.removeprefix("projector."): file.get_tensor(name).float() for name in names}
     hidden, width = weights["0.weight"].shape
@@ -135,19 +129,20 @@ def _frames(
     position = {phrase: i for i, phrase in enumerate(words.phrases)}
     frames, targets = [], []
     for video, said in pairs:
-        clip = _of_clip(features, video)
+        clip = of_clip(features, video)
         frames.append(clip)
         targets += [position[said[k * len(said) // len(clip)]] for k in range(len(clip))]
     return torch.cat(frames), torch.tensor(targets)
 
 
-def _of_clip(features: Path, video: str) -> Tensor:
-    """float16[T, S, D]."""
+def of_clip(features: Path, video: str) -> Tensor:
+    """What the tower saw in a clip, float16[T, S, D]."""
     rows, _ = load_features(features / f"{video}.safetensors")
     return rows[:, 0].unflatten(0, (-1, GRID**2))
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSONL file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 

@@ -1,7 +1,8 @@
 """The whole recipe: scenes, features, data, warm start, training, held-out table.
 
     python recipes/tiny/run.py FOLDER --size small     shapes, one step: does the chain hold?
-    python recipes/tiny/run.py FOLDER --size full      a thousand emoji, hours on two cores
+    python recipes/tiny/run.py FOLDER --size medium    100 emoji, 900 clips, 100 steps
+    python recipes/tiny/run.py FOLDER --size full      860 emoji, 20,000 clips: wants a GPU
 
 Every step is a command that anybody can type; they are printed as they run. A step whose output is
 there already is left out, so the same command goes on where a stopped one ended.
@@ -33,15 +34,15 @@ class Size:
 
 SIZES = {
     "small": Size(
-        scenes="--clips 12 --test 1",
+        scenes="--clips 6 --test 1",
         train="--max-steps 1 --per-device-train-batch-size 2 --learning-rate 1e-4",
-        epochs=2,
+        epochs=1,
     ),
     "medium": Size(
         scenes="--art emoji --names 100 --clips 900 --test 20",
         train="--max-steps 100 --per-device-train-batch-size 4 --learning-rate 2e-4"
         " --lr-scheduler-type cosine --warmup-ratio 0.05",
-        epochs=8,
+        epochs=3,
     ),
     "full": Size(
         scenes="--art emoji --names 860 --clips 20000 --test 100",
@@ -65,7 +66,9 @@ def main() -> None:
     for output, words in steps(SIZES[options.size], use_cpu=options.use_cpu):
         if output is None or not (options.folder / output).exists():
             print(f"\n$ {shlex.join(words)}", flush=True)
-            subprocess.run(words, cwd=options.folder, check=True)
+            status = subprocess.run(words, cwd=options.folder, check=False).returncode
+            if status:
+                sys.exit(status)
 
 
 def steps(size: Size, *, use_cpu: bool) -> list[tuple[str | None, list[str]]]:
@@ -81,11 +84,18 @@ def steps(size: Size, *, use_cpu: bool) -> list[tuple[str | None, list[str]]]:
             _python("align.py", f"base scenes features warm.safetensors --epochs {size.epochs}"),
         ),
         (
+            "nearest.json",
+            _python("nearest.py", "base scenes features warm.safetensors nearest.json"),
+        ),
+        (
             "run/trained",
             _kinema(f"train --model base --output-dir run {_LEARN} {size.train} {device}"),
         ),
         ("model", _kinema("train merge run model")),
-        ("scores/report.md", _kinema("eval jsonl scenes/test.jsonl -m model -o scores --blind")),
+        (
+            "scores/report.md",
+            _kinema("eval jsonl scenes/test.jsonl -m model -o scores --blind --max-new-tokens 12"),
+        ),
         ("table.json", _python("table.py", "scenes scores table.json")),
     ]
 
