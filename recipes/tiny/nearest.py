@@ -77,9 +77,10 @@ def _colour(words: Words, logits: Tensor, question: str) -> str:
 def _first(words: Words, logits: Tensor, question: str) -> str:
     """The one of the two that the first half shows more clearly than the second."""
     half = len(logits) // 2
-    leads = logits[:half].mean(0) - logits[half:].mean(0)
-    said = _mentioned(words, question)
-    return max(said, key=lambda name: float(leads[words.phrases.index(name)]))
+    leads = (logits[:half].mean(0) - logits[half:].mean(0)).tolist()
+    # A name that no clip taught has no words of its own, and leads by nothing.
+    known = dict(zip(words.phrases, leads, strict=True))
+    return max(_mentioned(words, question), key=lambda name: known.get(name, 0.0))
 
 
 def _presence(words: Words, logits: Tensor, question: str) -> str:

@@ -34,6 +34,8 @@ def clip(*shown):
             "What was seen first, bento box or banana?",
             "bento box",
         ),
+        ("first", ("banana", "bento box"), "What was seen first, star or banana?", "banana"),
+        ("first", ("bento box", "banana"), "What was seen first, star or banana?", "star"),
         ("presence", ("banana", "banana"), "Is there a banana?", "yes"),
         ("presence", ("banana", "banana"), "Is there a bento box?", "no"),
     ],
