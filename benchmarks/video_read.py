@@ -27,7 +27,7 @@ import numpy as np
 
 import video_corpus as corpus
 from kinema.types import FrameSampling
-from kinema.video import cache, plan
+from kinema.video import cache, plan, probe
 from kinema.video.runs import plan_runs
 from kinema.video.source import open_media
 from video_readers import READERS, versions
@@ -106,6 +106,8 @@ def fits(reader: str, case: Case) -> bool:
 
 def measure(case: Case, path: Path, warm_up: Path, cores: int, *, repeats: int) -> dict[str, Any]:
     indices = list(plan(str(path), FrameSampling(num_frames=case.num_frames)).indices)
+    info = probe(str(path))
+    num_bytes = len(indices) * info.height * info.width * 3
     children = {name: Child(cores) for name in READERS if fits(name, case)}
     limit = Child(cores)
     for name, child in children.items():  # imports, and starts the library
@@ -114,8 +116,8 @@ def measure(case: Case, path: Path, warm_up: Path, cores: int, *, repeats: int) 
     rates, going_on = [], set(children)
     for turn in range(repeats):
         for name in begun_elsewhere([n for n in READERS if n in going_on], turn):
-            asked = children[name].ask(reader=name, path=str(path), indices=indices)
-            answers[name].append(asked)
+            asked = {"reader": name, "path": str(path), "indices": indices, "bytes": num_bytes}
+            answers[name].append(children[name].ask(**asked))
         rates.append(limit.ask(rate=True, path=str(path), packets=500))
         going_on = contenders(answers)
     for child in (*children.values(), limit):
@@ -124,7 +126,7 @@ def measure(case: Case, path: Path, warm_up: Path, cores: int, *, repeats: int) 
 
 
 def begun_elsewhere(names: list[str], turn: int) -> list[str]:
-    """Who reads first also wakes the machine's memory, and pays for it: somebody else each turn."""
+    """The first of a turn may pay for what the machine did before: somebody else each turn."""
     first = turn % len(names)
     return names[first:] + names[:first]
 
