@@ -7,6 +7,7 @@ changes no shape and no count of tokens. The language model's layout is LLaMA's.
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,10 +26,13 @@ from kinema.engines import EngineSettings
 from kinema.errors import MissingCapability
 from kinema.messages import Conversation, ImagePart, Message, SamplingParams, TextPart, VideoPart
 from kinema.prompt import decode, prepare
+from kinema.server.backend import Backend
 from kinema.tasks.models import find_model
 from kinema.types import Frames
+from support import served
 from support.by_hand import NEW_TOKENS, clip
 from support.checkpoints import make_tokenizer, spread
+from support.serving import serving
 from support.tiny_parts import llama
 
 WIDTH, TOWER = 128, 1152
@@ -57,6 +61,17 @@ def model(tmp_path_factory: pytest.TempPathFactory):
         engine = found.open(SETTINGS)
         yield found, engine, language, tokenizer
         engine.close()
+
+
+@pytest.fixture(scope="module")
+def behind_a_server(model):
+    """The engine openai on a server that runs the model; closes the model's engine."""
+    found, engine, _, _ = model
+    with serving(more=[Backend(found, engine, name="deepseek-vl2")]) as running:
+        remote = find_model("deepseek-vl2", engine="openai")
+        settings = EngineSettings(base_url=f"{running.url}/v1")
+        with closing(remote.open(settings)) as opened:
+            yield remote, opened
 
 
 _MARKS = ("<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>", "<|grounding|>")
@@ -227,3 +242,23 @@ def test_an_answer_comes_in_pieces(model, shown):
     (whole,) = engine.generate([request])
     assert last.completion.token_ids == whole.token_ids
     shown("deepseek-vl2", "vllm", "streamed")
+
+
+# The server closes the engine at its end, so what asks it stands last.
+def test_a_server_says_what_its_engine_says(model, behind_a_server, shown):
+    found, engine, _, _ = model
+    alone = served.answers(engine, served.requests(found.family, found.checkpoint, served.as_sent))
+    remote, opened = behind_a_server
+    asked = list(served.requests(remote.family, remote.checkpoint))
+    assert served.answers(opened, asked) == alone
+    served.show_answers(shown, "deepseek-vl2")
+    served.assert_stream_says_the_same(opened, asked[0])
+    shown("deepseek-vl2", "openai", "streamed")
+
+
+def test_weights_of_the_server_are_not_quantised_from_here(shown):
+    remote = find_model("deepseek-vl2", engine="openai")
+    settings = EngineSettings(base_url="http://localhost/v1", quantization="bnb-4bit")
+    with pytest.raises(MissingCapability, match="'openai' does not do --quantization"):
+        remote.open(settings)
+    shown("deepseek-vl2", "openai", "quantised", "refused")

@@ -9,22 +9,14 @@ import pytest
 
 from kinema.engines import EngineSettings
 from kinema.errors import MissingCapability
-from kinema.messages import Conversation, ImagePart, Message, SamplingParams, TextPart, VideoPart
-from kinema.prompt import decode, prepare
 from kinema.server.backend import Backend
 from kinema.tasks.chat import Chat
 from kinema.tasks.models import find_model
-from support.by_hand import NEW_TOKENS, clip, through_jpeg
+from support import served
 from support.serving import serving
 from support.tiny_families import HF_FAMILIES
 
-PARAMS = SamplingParams(max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS)
 CPU = EngineSettings(device="cpu", dtype="float32")
-CASES = {
-    "video": (VideoPart(clip(1, 3)), TextPart("what do you see?")),
-    "image": (ImagePart(clip(2, 1)), TextPart("what do you see?")),
-    "mixed": (ImagePart(clip(2, 1)), VideoPart(clip(1, 3)), TextPart("why?")),
-}
 FAMILIES = [name for name in HF_FAMILIES if not name.endswith("-hybrid")]
 
 
@@ -52,54 +44,22 @@ def ask(address):
         engine.close()
 
 
-def _requests(family, checkpoint, change=lambda part: part):
-    """Every case as a first turn, and as an earlier one."""
-    for name, parts in CASES.items():
-        first = Message("user", tuple(map(change, parts)))
-        answered = Message("assistant", (TextPart("a rabbit"),))
-        turns = (first, answered, Message("user", (TextPart("why?"),)))
-        for messages, request_id in ((turns[:1], name), (turns, f"{name}, then")):
-            yield prepare(
-                decode(Conversation(messages), family),
-                family=family,
-                checkpoint=checkpoint,
-                params=PARAMS,
-                request_id=request_id,
-            )
-
-
-def _sent(part):
-    """The part as the server gets it."""
-    return part if isinstance(part, TextPart) else replace(part, source=through_jpeg(part.source))
-
-
-def _answers(engine, requests):
-    return {c.request_id: c.error or c.text for c in engine.generate(requests)}
-
-
 @pytest.mark.parametrize("name", FAMILIES)
 def test_answers_are_those_of_the_weights(ask, family_engine, shown, name):
     model, engine = ask(name)
-    ours = _answers(engine, _requests(model.family, model.checkpoint))
+    ours = served.answers(engine, served.requests(model.family, model.checkpoint))
     behind, weights = family_engine(name)
     as_images = replace(behind.family, takes_video=False)
-    requests = _requests(as_images, behind.checkpoint, _sent)
-    assert ours == _answers(weights, requests)
-    shown(name, "openai", "video", "as timed images")
-    shown(name, "openai", "image")
-    shown(name, "openai", "mixed", "as timed images")
-    shown(name, "openai", "batched")
-    shown(name, "openai", "follow-up")
+    requests = served.requests(as_images, behind.checkpoint, served.as_sent)
+    assert ours == served.answers(weights, requests)
+    served.show_answers(shown, name)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_stream_gives_the_same_words(ask, shown, name):
     model, engine = ask(name)
-    request = next(_requests(model.family, model.checkpoint))
-    (whole,) = engine.generate([request])
-    *pieces, last = engine.stream(request)
-    assert "".join(piece.text for piece in pieces).strip() == last.completion.text == whole.text
-    assert last.completion.usage == whole.usage
+    request = next(served.requests(model.family, model.checkpoint))
+    served.assert_stream_says_the_same(engine, request)
     shown(name, "openai", "streamed")
 
 
