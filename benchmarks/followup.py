@@ -44,7 +44,7 @@ from shapes import onevision_shape, video_llava_shape
 
 QUESTION = "what do you see in this video?"
 FOLLOW_UPS = ("Why is this funny?", "Is there a rabbit?")
-ONE = SamplingParams(max_new_tokens=1, min_new_tokens=1)
+ONE = SamplingParams(max_new_tokens=1)
 RUNS = 5
 RESULT = Path(__file__).parent / "results" / "followup.json"
 
@@ -164,7 +164,6 @@ class _Plain:
             **inputs,
             do_sample=False,
             max_new_tokens=1,
-            min_new_tokens=1,
             return_dict_in_generate=True,
         )
         seconds = time.perf_counter() - began

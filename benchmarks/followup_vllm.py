@@ -33,7 +33,7 @@ def main(folder: str, num_frames: int, side: int) -> None:
     )
     noise = np.random.default_rng(0)
     frames = noise.integers(0, 256, (num_frames, side, side, 3), dtype=np.uint8)
-    one = SamplingParams(temperature=0, max_tokens=1, min_tokens=1)
+    one = SamplingParams(temperature=0, max_tokens=1)
     for line in sys.stdin:
         request = {"prompt": json.loads(line), "multi_modal_data": {"video": [frames]}}
         began = time.perf_counter()

@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from kinema.engines.base import EngineSettings, world_size
 from kinema.engines.hf.errors import first_line
 from kinema.engines.hf.features import cache_features
+from kinema.engines.hf.grouped import group_heads
 from kinema.engines.hf.mrope import follow_training_positions
 from kinema.engines.hf.packing import pack_linears
 from kinema.engines.hf.parallel import sliced
@@ -49,6 +50,7 @@ def load(
     follow_training_positions(model)
     if not settings.compile and world_size() == 1:
         pack_linears(model)
+        group_heads(model)
     if settings.quantization == "bnb-4bit":
         refuse_saving_after_forward(model)
     if settings.cache:
