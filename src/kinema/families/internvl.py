@@ -3,7 +3,6 @@
 from kinema.families import tokens
 from kinema.families.base import Family
 from kinema.families.turns import chatml
-from kinema.types import FrameSampling
 
 INTERNVL = Family(
     name="internvl",
@@ -11,7 +10,6 @@ INTERNVL = Family(
     example="OpenGVLab/InternVL3-1B-hf",
     model_types=("internvl",),
     engines=("hf", "vllm"),
-    default_sampling=FrameSampling(num_frames=8, formula="segments"),
     image_placeholder="<IMG_CONTEXT>",
     template=chatml(video="<video>\n", image="<IMG_CONTEXT>\n"),
     visual_tokens=tokens.fixed_per_frame,

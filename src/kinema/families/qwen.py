@@ -8,8 +8,8 @@ from kinema.types import FrameSampling
 _VIDEO = "<|vision_start|><|video_pad|><|vision_end|>"
 _IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 _TEMPLATE = chatml(video=_VIDEO, image=_IMAGE)
-# What the makers' own loader takes: two frames a second, 4 to 768 of them.
-_SAMPLING = FrameSampling(fps=2.0, min_frames=4, max_frames=768)
+# What the processors take: two frames a second, 4 to 768 of them.
+_SAMPLING = FrameSampling(fps=2.0, min_frames=4, max_frames=768, formula="arange")
 
 QWEN2_VL = Family(
     name="qwen2-vl",

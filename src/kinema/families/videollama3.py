@@ -13,7 +13,7 @@ VIDEOLLAMA3 = Family(
     engines=("hf", "vllm"),
     needs_metadata=True,
     ragged_batch_ok=True,
-    default_sampling=FrameSampling(fps=1.0, max_frames=180),
+    default_sampling=FrameSampling(fps=1.0, min_frames=4, max_frames=180, formula="arange"),
     video_placeholder="<|video_pad|>",
     image_placeholder="<|image_pad|>",
     template=chatml(video="<|video_pad|>\n", image="<|image_pad|>\n"),
