@@ -96,6 +96,14 @@ def test_missing_weights_are_named(folder):
         _open(folder)
 
 
+def test_a_name_in_a_hub_cache_that_leads_nowhere_is_named(folder, tmp_path):
+    weights = folder / "model.safetensors"
+    weights.unlink()
+    weights.symlink_to(tmp_path / "blob")
+    with pytest.raises(ModelError, match=r"model\.safetensors is missing"):
+        _open(folder)
+
+
 def test_a_wrong_checksum_is_named_when_asked(folder):
     weights = folder / "model.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()

@@ -1,8 +1,9 @@
 """A chat server in a process of its own, that does what the question tells it to.
 
 Run as ``python chat_server.py``: prints its port, then answers ``/v1/chat/completions``. The
-last user message is a command: ``busy N`` (503 N times first), ``refuse`` (400), ``slow``,
-``garbage``, ``break`` (end a stream early); anything else is answered with what was received.
+last user message is a command: ``busy N`` (503 N times first), ``refuse`` (400), ``repeat the key``
+(400, with the key in it), ``slow``, ``garbage``, ``break`` (end a stream early); anything else is
+answered with what was received.
 """
 
 from __future__ import annotations
@@ -71,9 +72,11 @@ class Handler(BaseHTTPRequestHandler):
             return 404, {"error": {"message": "no such model"}}
         if command.startswith("busy") and _asked[command] <= int(command.split()[1]):
             return 503, {"error": "busy"}
-        return (
-            (400, {"error": {"message": "the prompt is too long"}}) if command == "refuse" else None
-        )
+        if command == "refuse":
+            return 400, {"error": {"message": "the prompt is too long"}}
+        if command == "repeat the key":
+            return 400, {"error": {"message": f"{self.headers['Authorization']} is out of money"}}
+        return None
 
     def _json(self, status: int, content: Any) -> None:
         raw = json.dumps(content).encode()

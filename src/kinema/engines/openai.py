@@ -198,7 +198,13 @@ def _error_text(response: httpx.Response) -> str:
         said = error.get("message") if isinstance(error, dict) else error
     except (ValueError, AttributeError, httpx.HTTPError):
         said = None
-    return str(said or response.reason_phrase)[:500]
+    return _without_key(str(said or response.reason_phrase), response)[:500]
+
+
+def _without_key(text: str, response: httpx.Response) -> str:
+    """A server may repeat the key it was sent."""
+    key = response.request.headers.get("authorization", "").removeprefix("Bearer ")
+    return text.replace(key, "(the key)") if key else text
 
 
 def _parsed(body: bytes) -> dict[str, Any]:
@@ -278,7 +284,8 @@ def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
                 continue
             event = json.loads(payload)
             if "error" in event:
-                raise ModelError(f"The server ended the answer: {str(event['error'])[:500]}")
+                said = _without_key(str(event["error"]), response)
+                raise ModelError(f"The server ended the answer: {said[:500]}")
             yield event
     except (httpx.TransportError, ValueError) as problem:
         raise ModelError(

@@ -28,7 +28,8 @@ def check_weights(folder: Path, *, verify: bool = False) -> None:
         UnsafeModel: the only weights are pickles, which can run code when they are read.
         ModelError: a file is missing, cut short or altered.
     """
-    files = sorted(folder.glob("*.safetensors"))
+    # A hub cache names a file before it has it: the name then leads nowhere.
+    files = sorted(file for file in folder.glob("*.safetensors") if file.is_file())
     pickles = [p.name for pattern in _PICKLES for p in sorted(folder.glob(pattern))]
     if not files and pickles:
         raise UnsafeModel(

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from kinema.engines import EngineSettings
+from kinema.engines.openai import _pause
 from kinema.errors import ModelError, ModelNotFound, UsageError
 from kinema.messages import Conversation, ImagePart, Message, SamplingParams, TextPart, VideoPart
 from kinema.prompt import decode, prepare
@@ -66,6 +68,12 @@ def test_a_server_that_stays_busy_is_given_up(engine, monkeypatch):
     assert "503" in answer.error
 
 
+def test_pauses_double_up_to_a_limit_unless_the_server_names_one():
+    assert [_pause(attempt, None) for attempt in range(1, 9)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    asked = httpx.Response(429, headers={"Retry-After": "2.5"})
+    assert _pause(4, asked) == 2.5
+
+
 def test_one_refused_request_does_not_end_the_batch(engine):
     requests = [_request(TextPart(text), name=text) for text in ("refuse", "garbage", "fine")]
     answers = {c.request_id: c for c in engine.generate(requests)}
@@ -108,6 +116,13 @@ def test_a_refused_key_is_named_and_never_shown(engine, url, monkeypatch, caplog
     opened.close()
     assert "OPENAI_API_KEY" in answer.error
     assert "sk-secret" not in answer.error + caplog.text
+
+
+def test_a_key_that_the_server_repeats_is_not_shown(engine, caplog):
+    caplog.set_level(logging.DEBUG)
+    answer = _ask(engine, TextPart("repeat the key"))
+    assert "Bearer (the key) is out of money" in answer.error
+    assert chat_server.KEY not in answer.error + caplog.text + repr(vars(engine))
 
 
 def test_an_unknown_model_is_named(url, monkeypatch):
