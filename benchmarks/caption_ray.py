@@ -12,39 +12,16 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-import time
 from pathlib import Path
 
 import ray
 
-from caption import BATCH, PARAMS, SAMPLING, different
+from caption import different, ours
 from common import machine, median, write_result
-from kinema.captioning.segments import SegmentOptions
-from kinema.tasks.caption.inputs import find_inputs
-from kinema.tasks.caption.job import CaptionJob
-from kinema.tasks.models import Model, find_model
+from kinema.tasks.models import find_model
 
 _CPUS = 4
 """That Ray may hand out: a worker of each job holds one, and the next job's start meanwhile."""
-
-
-def describe(model: Model, videos: list[Path], workers: int) -> tuple[float, list[str]]:
-    """Seconds of one run on a Ray of its own, and the captions."""
-    with tempfile.TemporaryDirectory() as state:
-        job = CaptionJob(
-            inputs=find_inputs(videos),
-            state=Path(state),
-            model=model,
-            params=PARAMS,
-            segments=SegmentOptions(batch_size=BATCH),
-            sampling=SAMPLING,
-            workers=workers,
-            runner="ray",
-        )
-        began = time.perf_counter()
-        job.run()
-        seconds = time.perf_counter() - began
-        return seconds, [c.text for one in job.results() for c in one.record.captions]
 
 
 def main() -> None:
@@ -66,7 +43,7 @@ def main() -> None:
         for _ in range(given.runs):
             for workers in (1, 2):
                 for count in (given.videos, 2 * given.videos):
-                    took, captions = describe(model, videos[:count], workers)
+                    took, captions = ours(model, videos[:count], workers=workers, runner="ray")
                     seconds.setdefault((workers, count), []).append(took)
                     said.append(captions[: len(captions) * given.videos // count])
     ray.shutdown()

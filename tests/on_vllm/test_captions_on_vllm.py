@@ -17,18 +17,8 @@ from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.models import find_model
 from kinema.types import FrameSampling
 from support.clips import make_clip
+from support.schemas import SCHEMA
 from support.tiny_families import make_checkpoint
-
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "people": {"type": "integer", "minimum": 0, "maximum": 9},
-        "mood": {"enum": ["calm", "tense"]},
-        "objects": {"type": "array", "items": {"enum": ["dog", "cat"]}, "maxItems": 2},
-    },
-    "required": ["people", "mood", "objects"],
-    "additionalProperties": False,
-}
 
 
 class Open:

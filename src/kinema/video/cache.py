@@ -11,7 +11,7 @@ from kinema.video.media import Media
 
 _MOST_INDEXES = 64
 _MOST_PACKETS = 1 << 20
-"""Of all indexes together, fifty bytes each; a longer film is kept until the next file."""
+"""Of all indexes together, twenty bytes each; a longer film is kept until the next file."""
 _SAMPLE_BYTES = 1 << 16
 _SAMPLES = 16
 
@@ -39,7 +39,7 @@ def cached_index(media: Media) -> VideoIndex:
 
 
 def _are_too_many() -> bool:
-    packets = sum(len(index.packets) for index in _indexes.values())
+    packets = sum(index.num_packets for index in _indexes.values())
     return len(_indexes) > _MOST_INDEXES or packets > _MOST_PACKETS
 
 

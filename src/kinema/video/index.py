@@ -18,23 +18,46 @@ from kinema.video.mp4 import read_sample_tables
 from kinema.video.packets import MISSING, Packets
 from kinema.video.timeline import Timeline
 
+Ticks = NDArray[np.int32] | NDArray[np.int64]
+
 
 @dataclass(frozen=True, eq=False)
 class VideoIndex:
-    """Where every presented frame is found.
+    """Where every presented frame is found; about twenty bytes a frame.
 
-    ``packet[i]`` is the decoding-order position of frame ``i``; ``entry[i]`` the position of
-    the key frame that decoding has to begin at to get frame ``i`` exactly.
+    It stays for as long as its film is read, so it holds what finding a frame takes and no more.
     """
 
     timeline: Timeline
-    packets: Packets
-    packet: NDArray[np.int64]
-    """int64[N] frame to packet."""
-    entry: NDArray[np.int64]
-    """int64[N] frame to key packet."""
+    packet: NDArray[np.int32]
+    """int32[N], decoding-order position of the packet that frame ``i`` comes from."""
+    pts: Ticks
+    """int32[P] or int64[P], presentation times of all packets in decoding order."""
+    dts: Ticks
+    """int32[P] or int64[P], their decoding times."""
+    keys: NDArray[np.int32]
+    """int32[K], positions of the key packets."""
     by_order: bool
     """True where packets carry no presentation times: frames are told apart by counting them."""
+
+    @property
+    def num_packets(self) -> int:
+        """P, shown or not."""
+        return len(self.pts)
+
+    def entries(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[M], the key packet that decoding has to begin at to get each frame exactly.
+
+        A frame decoded after a key frame but shown before it leans on the group before as well,
+        so its entry is one key frame earlier (open groups of pictures, the default of x265).
+        """
+        if self.by_order or not len(self.keys):
+            return np.zeros(len(frames), dtype=np.int64)
+        packets = self.packet[frames]
+        group = np.searchsorted(self.keys, packets, side="right") - 1
+        leads = self.pts[packets] < self.pts[self.keys[np.maximum(group, 0)]]
+        group = np.maximum(group - leads, 0)
+        return np.minimum(self.keys[group], packets).astype(np.int64)
 
 
 def index_video(media: Media) -> VideoIndex:
@@ -79,7 +102,7 @@ def _read_packets(container: Any, stream: Any, media: Media) -> Packets:
 
 
 def build_index(packets: Packets) -> VideoIndex:
-    """Put packets into presentation order and find where each must be decoded from."""
+    """Put packets into presentation order."""
     shown = np.flatnonzero(~packets.discard)
     by_order = bool((packets.pts[shown] == MISSING).any())
     ticks = _decode_clock(packets)[shown] if by_order else packets.pts[shown]
@@ -87,11 +110,19 @@ def build_index(packets: Packets) -> VideoIndex:
     shown, ticks = shown[order], ticks[order]
     return VideoIndex(
         timeline=_timeline(packets, shown, ticks),
-        packets=packets,
-        packet=shown,
-        entry=_entries(packets, shown, by_order),
+        packet=shown.astype(np.int32),
+        pts=_narrow(packets.pts),
+        dts=_narrow(packets.dts),
+        keys=np.flatnonzero(packets.keyframe).astype(np.int32),
         by_order=by_order,
     )
+
+
+def _narrow(ticks: NDArray[np.int64]) -> Ticks:
+    """The same times in half the bytes where they fit: hours do, also at 90 kHz."""
+    limits = np.iinfo(np.int32)
+    fits = limits.min <= ticks.min() and ticks.max() <= limits.max
+    return ticks.astype(np.int32) if fits else ticks
 
 
 def _decode_clock(packets: Packets) -> NDArray[np.int64]:
@@ -115,18 +146,3 @@ def _timeline(packets: Packets, shown: NDArray[np.int64], ticks: NDArray[np.int6
 
 def _typical_step(seconds: NDArray[np.float64]) -> float:
     return float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.0
-
-
-def _entries(packets: Packets, shown: NDArray[np.int64], by_order: bool) -> NDArray[np.int64]:
-    """The key packet to begin at, for every shown frame.
-
-    A frame decoded after a key frame but shown before it leans on the group before as well, so its
-    entry is one key frame earlier (open groups of pictures, the default of x265).
-    """
-    keys = np.flatnonzero(packets.keyframe)
-    if by_order or not len(keys):
-        return np.zeros(len(shown), dtype=np.int64)
-    group = np.searchsorted(keys, shown, side="right") - 1
-    leads = packets.pts[shown] < packets.pts[keys[np.maximum(group, 0)]]
-    group = np.maximum(group - leads, 0)
-    return np.minimum(keys[group], shown)

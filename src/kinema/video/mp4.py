@@ -30,7 +30,7 @@ def read_sample_tables(media: Media) -> Packets | None:
     try:
         with media.open() as file:
             moov = _read_moov(file, media.size_bytes)
-        return _packets_of_movie(moov, media)
+        return _packets_of_movie(memoryview(moov), media)
     except (_NotPlain, ValueError, IndexError, OverflowError):
         return None
 
@@ -54,17 +54,17 @@ def _read_moov(file: BinaryIO, size_bytes: int) -> bytes:
     raise _NotPlain
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     position = 0
     while position + 8 <= len(data):
         size = int.from_bytes(data[position : position + 4], "big")
         if size < 8 or position + size > len(data):
             raise _NotPlain
-        yield data[position + 4 : position + 8], data[position + 8 : position + size]
+        yield bytes(data[position + 4 : position + 8]), data[position + 8 : position + size]
         position += size
 
 
-def _only(data: bytes, *path: bytes) -> bytes:
+def _only(data: memoryview, *path: bytes) -> memoryview:
     for kind in path:
         found = [body for name, body in _boxes(data) if name == kind]
         if len(found) != 1:
@@ -73,24 +73,24 @@ def _only(data: bytes, *path: bytes) -> bytes:
     return data
 
 
-def _maybe(data: bytes, kind: bytes) -> bytes | None:
+def _maybe(data: memoryview, kind: bytes) -> memoryview | None:
     found = [body for name, body in _boxes(data) if name == kind]
     if len(found) > 1:
         raise _NotPlain
     return found[0] if found else None
 
 
-def _packets_of_movie(moov: bytes, media: Media) -> Packets:
+def _packets_of_movie(moov: memoryview, media: Media) -> Packets:
     if _maybe(moov, b"mvex") is not None:
         raise _NotPlain
     movie_timescale = _timescale(_only(moov, b"mvhd"))
     for name, trak in _boxes(moov):
-        if name == b"trak" and _only(trak, b"mdia", b"hdlr")[8:12] == b"vide":
+        if name == b"trak" and bytes(_only(trak, b"mdia", b"hdlr")[8:12]) == b"vide":
             return _packets_of_track(trak, movie_timescale, media)
     raise _NotPlain
 
 
-def _timescale(header: bytes) -> int:
+def _timescale(header: memoryview) -> int:
     at = 20 if header[0] == 1 else 12
     scale = int.from_bytes(header[at : at + 4], "big")
     if scale <= 0:
@@ -98,28 +98,32 @@ def _timescale(header: bytes) -> int:
     return scale
 
 
-def _packets_of_track(trak: bytes, movie_timescale: int, media: Media) -> Packets:
+def _packets_of_track(trak: memoryview, movie_timescale: int, media: Media) -> Packets:
     media_timescale = _timescale(_only(trak, b"mdia", b"mdhd"))
     table = _only(trak, b"mdia", b"minf", b"stbl")
     count = _num_samples(_only(table, b"stsz"), media)
     duration = _runs(_only(table, b"stts"), count)
-    dts = np.concatenate([[0], np.cumsum(duration)[:-1]])
-    pts = dts + _composition_offsets(_maybe(table, b"ctts"), count)
+    dts = np.cumsum(duration) - duration
+    pts = _composition_offsets(_maybe(table, b"ctts"), count)
+    pts += dts
     edit = _edit(_maybe(trak, b"edts"), movie_timescale, media_timescale)
     if edit.end is not None and pts.max() >= edit.end:
         raise _NotPlain
+    discard = pts < edit.begin
     shift = edit.delay - edit.begin
+    pts += shift
+    dts += shift
     return Packets(
-        pts=pts + shift,
-        dts=dts + shift,
+        pts=pts,
+        dts=dts,
         duration=duration,
         keyframe=_keyframes(_maybe(table, b"stss"), count),
-        discard=pts < edit.begin,
+        discard=discard,
         seconds_per_tick=1 / media_timescale,
     )
 
 
-def _num_samples(stsz: bytes, media: Media) -> int:
+def _num_samples(stsz: memoryview, media: Media) -> int:
     size, count = (int.from_bytes(stsz[at : at + 4], "big") for at in (4, 8))
     # Believed only as far as the file could hold it: arrays of this length follow.
     most = min(media.size_bytes // max(1, size), media.budget.packets)
@@ -132,21 +136,20 @@ def _num_samples(stsz: bytes, media: Media) -> int:
     return count
 
 
-def _runs(table: bytes, count: int, dtype: str = ">u4") -> NDArray[np.int64]:
+def _runs(table: memoryview, count: int, dtype: str = ">u4") -> NDArray[np.int64]:
     """Expand (count, value) rows to int64[count]."""
-    rows = int.from_bytes(table[4:8], "big")
-    counts = np.frombuffer(table, ">u4", count=2 * rows, offset=8)[0::2].astype(np.int64)
-    values = np.frombuffer(table, dtype, count=2 * rows, offset=8)[1::2].astype(np.int64)
-    if int(counts.sum()) != count:
+    row = np.dtype([("count", ">u4"), ("value", dtype)])
+    rows = np.frombuffer(table, row, count=int.from_bytes(table[4:8], "big"), offset=8)
+    if int(rows["count"].sum()) != count:
         raise _NotPlain
-    return np.repeat(values, counts)
+    return np.repeat(rows["value"], rows["count"]).astype(np.int64)
 
 
-def _composition_offsets(ctts: bytes | None, count: int) -> NDArray[np.int64]:
+def _composition_offsets(ctts: memoryview | None, count: int) -> NDArray[np.int64]:
     return np.zeros(count, dtype=np.int64) if ctts is None else _runs(ctts, count, ">i4")
 
 
-def _keyframes(stss: bytes | None, count: int) -> NDArray[np.bool_]:
+def _keyframes(stss: memoryview | None, count: int) -> NDArray[np.bool_]:
     """bool[count]; without the table every sample is a key frame."""
     if stss is None:
         return np.ones(count, dtype=np.bool_)
@@ -167,7 +170,7 @@ class _Edit:
     delay: int = 0
 
 
-def _edit(edts: bytes | None, movie_timescale: int, media_timescale: int) -> _Edit:
+def _edit(edts: memoryview | None, movie_timescale: int, media_timescale: int) -> _Edit:
     if edts is None:
         return _Edit()
     delay = 0
@@ -185,11 +188,11 @@ def _edit(edts: bytes | None, movie_timescale: int, media_timescale: int) -> _Ed
     return shown
 
 
-def _edit_rows(elst: bytes) -> Iterator[tuple[int, int]]:
+def _edit_rows(elst: memoryview) -> Iterator[tuple[int, int]]:
     wide = 8 if elst[0] == 1 else 4
     for row in range(int.from_bytes(elst[4:8], "big")):
         at = 8 + row * (2 * wide + 4)
-        if elst[at + 2 * wide : at + 2 * wide + 4] != b"\0\1\0\0":
+        if bytes(elst[at + 2 * wide : at + 2 * wide + 4]) != b"\0\1\0\0":
             raise _NotPlain
         yield (
             int.from_bytes(elst[at : at + wide], "big"),

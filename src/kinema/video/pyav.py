@@ -262,18 +262,17 @@ class Reader:
 
     def _seek_candidates(self, entry: int) -> Iterator[int]:
         """Times to seek to, the likeliest first."""
-        packets = self._index.packets
-        times = [int(packets.pts[entry]), int(packets.dts[entry]), int(packets.dts.min())]
+        pts, dts = self._index.pts, self._index.dts
+        times = [int(pts[entry]), int(dts[entry]), int(dts.min())]
         times = [_BEFORE_EVERYTHING, *times] if entry == 0 else [*times, _BEFORE_EVERYTHING]
         return (t for t in times if t != MISSING)
 
     def _locate(self, packet: Any) -> int:
         """Position of the first packet after a seek, -1 while it is unknown."""
         # Some demuxers guess other decoding times after a seek, so those only break ties.
-        packets = self._index.packets
         if packet.pts is None:
             return -1
-        found = np.flatnonzero(packets.pts == packet.pts)
+        found = np.flatnonzero(self._index.pts == packet.pts)
         if len(found) > 1:
-            found = found[packets.dts[found] == packet.dts]
+            found = found[self._index.dts[found] == packet.dts]
         return int(found[0]) if len(found) else -1

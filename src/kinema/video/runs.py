@@ -36,8 +36,8 @@ def plan_runs(index: VideoIndex, wanted: NDArray[np.int64]) -> list[Run]:
         frames = {frame: frame for frame in wanted.tolist()}
         return [Run(0, max(frames) + 1 + _REORDER_DEPTH, frames)]
     runs: list[Run] = []
-    for frame in sorted(wanted.tolist(), key=lambda f: int(index.packet[f])):
-        packet, entry = int(index.packet[frame]), int(index.entry[frame])
+    found = (index.packet[wanted], index.entries(wanted), wanted)
+    for packet, entry, frame in sorted(zip(*(each.tolist() for each in found), strict=True)):
         if runs and entry < runs[-1].stop:
             last = runs.pop()
             runs.append(Run(last.entry, packet + 1, {**last.frames, packet: frame}))
@@ -60,7 +60,7 @@ def join_neighbours(runs: list[Run], *, most_packets: int) -> list[Run]:
 
 def earlier(index: VideoIndex, run: Run, missing: set[int]) -> Run:
     """The run of a second attempt for frames that did not come: one key frame further back."""
-    keys = np.flatnonzero(index.packets.keyframe[: run.entry])
-    entry = int(keys[-1]) if len(keys) else 0
+    before = np.searchsorted(index.keys, run.entry)
+    entry = int(index.keys[before - 1]) if before else 0
     frames = {packet: frame for packet, frame in run.frames.items() if frame in missing}
     return Run(entry, max(frames) + 1, frames)

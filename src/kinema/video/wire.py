@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import mmap
 import os
 import pickle
 import socket
@@ -170,7 +171,7 @@ def _timeline(values: dict[str, Any], clock: NDArray[np.uint8]) -> Timeline:
     num_frames = clock.size // _BYTES_A_TICK
     seconds = clock[: 8 * num_frames].view(np.float64)
     # NaN is no time, and no comparison with it is true.
-    if not num_frames or seconds[0] != 0 or not (np.diff(seconds) > 0).all():
+    if not num_frames or seconds[0] != 0 or not (seconds[1:] > seconds[:-1]).all():
         raise ValueError("the times of a clock increase from 0")
     return Timeline(seconds, clock[8 * num_frames :] != 0, float(values["duration_seconds"]))
 
@@ -197,7 +198,11 @@ def _written(array: NDArray[np.uint8]) -> int:
 
 
 def _array(channel: socket.socket, shape: list[int], give_up_at: float) -> NDArray[np.uint8]:
-    """uint8 of this shape, copied: a mapping could be pulled away under the reader's feet."""
+    """uint8 of this shape, copied: a mapping could be pulled away under the reader's feet.
+
+    It lies in pages of its own, which are gone when the array is; the heap would keep holes of
+    pictures between whatever lives longer.
+    """
     channel.settimeout(max(0.001, give_up_at - time.monotonic()))
     _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
     if len(descriptors) != 1:
@@ -205,11 +210,11 @@ def _array(channel: socket.socket, shape: list[int], give_up_at: float) -> NDArr
     try:
         if math.prod(shape) != os.fstat(descriptors[0]).st_size:
             raise ValueError("the array has another shape")
-        array = np.empty(shape, dtype=np.uint8)
-        _fill(array.data.cast("B"), descriptors[0])
+        pages = mmap.mmap(-1, math.prod(shape), flags=mmap.MAP_PRIVATE)
+        _fill(memoryview(pages), descriptors[0])
     finally:
         os.close(descriptors[0])
-    return array
+    return np.frombuffer(pages, dtype=np.uint8).reshape(shape)
 
 
 def _fill(target: memoryview, descriptor: int) -> None:

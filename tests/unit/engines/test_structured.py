@@ -14,18 +14,8 @@ from kinema.messages import Conversation, Message, SamplingParams, TextPart, Vid
 from kinema.prompt import decode, prepare
 from kinema.structured import follow_schema, read_schema
 from kinema.tasks.models import find_model
+from support.schemas import SCHEMA
 from support.tiny_families import make_checkpoint
-
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "people": {"type": "integer", "minimum": 0, "maximum": 9},
-        "mood": {"enum": ["calm", "tense"]},
-        "objects": {"type": "array", "items": {"enum": ["dog", "cat"]}, "maxItems": 2},
-    },
-    "required": ["people", "mood", "objects"],
-    "additionalProperties": False,
-}
 
 
 @pytest.fixture(scope="module")

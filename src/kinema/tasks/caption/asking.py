@@ -67,6 +67,8 @@ class Asker:
     def seen(self, frames: Frames) -> Seen:
         """The frames without those that look like the one before."""
         kept = distinct(frames, self.skip_similar)
+        if len(kept) == len(frames):
+            return Seen(frames, ())
         left_out = sorted({*frames.seconds.tolist()} - {*frames.seconds[kept].tolist()})
         return Seen(frames[kept], tuple(left_out))
 
