@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +58,7 @@ def main() -> None:
     options = _parser().parse_args()
     torch.manual_seed(0)
     clips = read_clips(options.scenes, options.features)
-    words = embed(options.base, [clip.said["thing"] for clip in clips])
+    words = embed(options.base, names_in(options.scenes))
     projector = read_projector(options.base)
     align(projector, words, clips, epochs=options.epochs)
     weights = {f"projector.{name}": tensor for name, tensor in projector.state_dict().items()}
@@ -69,33 +68,45 @@ def main() -> None:
 def align(
     projector: nn.Module, words: Mapping[str, Words], clips: list[Clip], *, epochs: int
 ) -> None:
-    """Train the projector, float32[B, T*S, D] to float32[B, NUM_TOKENS, hidden], on every clip."""
+    """Train the projector, float32[B, T*S, D] to float32[B, NUM_TOKENS, hidden].
+
+    Args:
+        projector: learns in place.
+        words: what it is to say, by topic.
+        clips: all of one number of frames.
+        epochs: times that every clip is seen.
+    """
     steps = epochs * -(-len(clips) // BATCH)
     optimiser = torch.optim.AdamW(projector.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
-    places = {name: {p: i for i, p in enumerate(own.phrases)} for name, own in words.items()}
-    began = time.monotonic()
     for epoch in range(epochs):
         losses = []
         for batch in _batches(clips, Random(epoch)):
-            frames = torch.stack([clip.frames for clip in batch]).float().flatten(1, 2)
-            tokens = projector(dropout(frames, DROPOUT))
-            loss = sum(
-                cross_entropy(
-                    own.logits(tokens),
-                    torch.tensor([places[name][clip.said[name]] for clip in batch]),
-                )
-                + own.length_error(tokens)
-                for name, own in words.items()
-            )
+            loss = _loss(words, _tokens(projector, batch), batch)
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(projector.parameters(), 1.0)
             optimiser.step()
             schedule.step()
             losses.append(loss.item())
-        mean = sum(losses) / len(losses)
-        print(f"epoch {epoch + 1}: loss {mean:.3f}, {time.monotonic() - began:.0f} s", flush=True)
+        print(f"epoch {epoch + 1} of {epochs}: loss {sum(losses) / len(losses):.3f}", flush=True)
+
+
+def _tokens(projector: nn.Module, batch: list[Clip]) -> Tensor:
+    """float32[B, NUM_TOKENS, hidden] of clips of which the projector sees most, not all."""
+    frames = torch.stack([clip.frames for clip in batch]).float().flatten(1, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        tokens: Tensor = projector(dropout(frames, DROPOUT))
+    return tokens.float()
+
+
+def _loss(words: Mapping[str, Words], tokens: Tensor, batch: list[Clip]) -> Tensor:
+    losses = [
+        cross_entropy(own.logits(tokens), own.positions(clip.said[topic] for clip in batch))
+        + own.length_error(tokens)
+        for topic, own in words.items()
+    ]
+    return torch.stack(losses).sum()
 
 
 def _batches(clips: list[Clip], lot: Random) -> Iterator[list[Clip]]:
@@ -140,6 +151,11 @@ def read_clips(scenes: Path, features: Path) -> list[Clip]:
     """The training clips."""
     rows = read_rows(scenes / "train.jsonl")
     return [Clip(of_clip(features, _video(row)), said(row["meta"])) for row in rows]
+
+
+def names_in(scenes: Path) -> list[str]:
+    """Names of all things that training shows."""
+    return [name for row in read_rows(scenes / "train.jsonl") for name in row["meta"]["things"]]
 
 
 def of_clip(features: Path, video: str) -> Tensor:

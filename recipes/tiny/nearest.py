@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from align import of_clip, read_projector, read_rows
+from align import names_in, of_clip, read_projector, read_rows
 from kinema.evaluation.text import normalised_match
 from table import BARS, most_frequent
-from topics import Words, embed, said
+from topics import Words, embed
 
 Near = Mapping[str, Tensor]
 """float32[phrases] of each topic: the higher, the nearer."""
@@ -29,8 +29,8 @@ Near = Mapping[str, Tensor]
 def main() -> None:
     """Answer, and write a table."""
     base, scenes, features, warm, output = map(Path, sys.argv[1:])
-    names = [said(row["meta"])["thing"] for row in read_rows(scenes / "train.jsonl")]
-    found = score(Reader(embed(base, names)), base, scenes, features, warm)
+    reader = Reader(embed(base, names_in(scenes)))
+    found = score(reader, base, scenes, features, warm)
     chance = json.loads((scenes / "about.json").read_text())["chance"]
     usual = most_frequent(scenes / "test.jsonl")
     for skill, row in found.items():

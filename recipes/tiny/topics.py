@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,10 @@ class Words:
         """float32[B, NUM_TOKENS, hidden] to float32[B, phrases]."""
         said = normalize(self._own(tokens), dim=-1)
         return SHARPNESS * torch.einsum("bjh,pjh->bp", said, normalize(self.directions, dim=-1))
+
+    def positions(self, said: Iterable[str]) -> Tensor:
+        """int64[B], where phrases stand among these."""
+        return torch.tensor([self.phrases.index(phrase) for phrase in said])
 
     def length_error(self, tokens: Tensor) -> Tensor:
         """How far tokens are from being as long as words, squared and relative."""

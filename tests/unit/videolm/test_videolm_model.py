@@ -173,3 +173,13 @@ def test_training_scores_what_is_learned_alone_and_loses_the_same(
     assert learned.logits.shape[1] == 4
     nothing = torch.full_like(labels, -100)
     assert model(**batch, labels=nothing).logits.shape[1] == labels.shape[1]
+
+
+def test_a_frozen_tower_sees_in_training_what_it_sees_else(build_model, build_processor, clip_of):
+    model = build_model(tower="efficientnet")
+    model.vision_tower.requires_grad_(False)
+    pixels = build_processor(model.config)(text="<video>", videos=[clip_of(3)])["pixel_values"]
+    before = {name: tensor.clone() for name, tensor in model.vision_tower.state_dict().items()}
+    seen = model.encode(pixels)
+    torch.testing.assert_close(model.train().encode(pixels), seen)
+    torch.testing.assert_close(model.vision_tower.state_dict(), before)

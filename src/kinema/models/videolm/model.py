@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -134,6 +134,16 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, where a frozen tower goes on seeing as it did.
+
+        Batch norm would else see each batch in its own light, and forget what it knew.
+        """
+        super().train(mode)
+        if not any(p.requires_grad for p in self.vision_tower.parameters()):
+            self.vision_tower.eval()
+        return self
 
     def encode(self, pixel_values: Tensor, num_frames: Tensor | None = None) -> Tensor:
         """Pooled features of all media, what a features file stores.
