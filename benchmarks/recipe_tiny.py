@@ -19,8 +19,10 @@ def main(folder: Path) -> None:
     about = json.loads((folder / "scenes" / "about.json").read_text())
     learned = len((folder / "scenes" / "train.jsonl").read_text().splitlines())
     nearest = json.loads((folder / "nearest.json").read_text())
+    trained = json.loads((folder / "table.json").read_text())["skills"]
     facts = {"names": about["names"], "art": about["art"], "training_clips": learned}
-    write_result("recipe_tiny", facts | {"nearest": nearest, "machine": machine()})
+    tables = {"trained": trained, "nearest": nearest}
+    write_result("recipe_tiny", facts | tables | {"machine": machine()})
 
 
 if __name__ == "__main__":

@@ -1,144 +1,182 @@
-"""Teaches the projector names before any language model is run: minutes instead of days.
+"""Teaches the projector words before any language model is run: minutes instead of days.
 
     python recipes/tiny/align.py BASE SCENES FEATURES warm.safetensors
 
-In every frame some token shall point where the language model's own embedding of the words points
-("banana", "red star"). The file is what ``kinema train --pretrain-mm-mlp-adapter`` starts from;
-``nearest.py`` says what it has learned.
+Each of its tokens shall point where the language model's own embedding of a word points: the name
+of what is shown, of what comes after a cut, the colour, the count, the direction. The file is what
+``kinema train --pretrain-mm-mlp-adapter`` starts from; ``nearest.py`` says what it has learned.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
-from transformers import AutoTokenizer
+from torch.nn.functional import cross_entropy, dropout
+from transformers import AutoConfig
 
+import kinema.models.videolm  # noqa: F401  (tells AutoConfig about VideoLM)
 from base import GRID
 from kinema.models.videolm.features import load_features
+from kinema.models.videolm.projector import build_projector
+from scenes import is_held_out
+from topics import Words, embed, said
 
-SHARPNESS = 20.0
-"""Cosines times this are logits."""
-BATCH, LEARNING_RATE = 32, 1e-3
-_EMBEDDINGS = "language_model.model.embed_tokens.weight"
+BATCH, LEARNING_RATE, DROPOUT = 64, 1e-3, 0.2
+_OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up", "": ""}
+_CUT_SHARE = 0.25
+"""Of the clips that show one thing at rest: joined to another of them, with a cut."""
 
 
 @dataclass(frozen=True)
-class Words:
-    """Phrases and where the language model keeps them."""
+class Clip:
+    """What the tower saw, and what is to be said."""
 
-    phrases: tuple[str, ...]
-    directions: Tensor
-    """float32[phrases, hidden], from the middle of all embeddings."""
-    middle: Tensor
-    """float32[hidden]."""
+    frames: Tensor
+    """float16[T, S, D]."""
+    said: Mapping[str, str]
 
-    def logits(self, tokens: Tensor) -> Tensor:
-        """float32[B, S, hidden] to float32[B, phrases]: the best of a frame's S tokens counts."""
-        cosines = normalize(tokens - self.middle, dim=-1) @ normalize(self.directions, dim=-1).T
-        return (SHARPNESS * cosines).logsumexp(1)
-
-    def length_error(self, tokens: Tensor) -> Tensor:
-        """How far tokens are from being as long as words, squared and relative."""
-        usual = self.directions.norm(dim=-1).mean()
-        return (((tokens - self.middle).norm(dim=-1) / usual - 1) ** 2).mean()
+    @property
+    def is_at_rest(self) -> bool:
+        """One thing without colour or motion, which may be joined to another."""
+        told = self.said
+        return told["count"] == "one" and not (
+            told["next thing"] or told["colour"] or told["direction"]
+        )
 
 
 def main() -> None:
     """Align a projector and save it."""
     options = _parser().parse_args()
     torch.manual_seed(0)
-    pairs = learned(options.scenes)
-    words = embed(options.base, phrases_of(pairs))
-    projector = read_projector(options.base / "model.safetensors")
-    frames, targets = _frames(options.features, pairs, words)
-    align(projector, words, frames, targets, epochs=options.epochs)
+    clips = read_clips(options.scenes, options.features)
+    words = embed(options.base, names_in(options.scenes))
+    projector = read_projector(options.base)
+    align(projector, words, clips, epochs=options.epochs)
     weights = {f"projector.{name}": tensor for name, tensor in projector.state_dict().items()}
     save_file(weights, options.output)
 
 
 def align(
-    projector: nn.Module, words: Words, frames: Tensor, targets: Tensor, *, epochs: int
+    projector: nn.Module, words: Mapping[str, Words], clips: list[Clip], *, epochs: int
 ) -> None:
-    """Train the projector.
+    """Train the projector, float32[B, T*S, D] to float32[B, NUM_TOKENS, hidden].
 
     Args:
-        projector: float32[B, S, D] to float32[B, S, hidden].
-        words: what it is to say.
-        frames: float16[N, S, D].
-        targets: int64[N] positions in ``words.phrases``.
-        epochs: times that every frame is seen.
+        projector: learns in place.
+        words: what it is to say, by topic.
+        clips: all of one number of frames.
+        epochs: times that every clip is seen.
     """
-    steps = epochs * -(-len(frames) // BATCH)
-    optimiser = torch.optim.AdamW(projector.parameters(), lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for _ in range(epochs):
-        for chosen in torch.randperm(len(frames)).split(BATCH):
-            tokens = projector(frames[chosen].float())
-            loss = cross_entropy(words.logits(tokens), targets[chosen])
+    steps = epochs * -(-len(clips) // BATCH)
+    optimiser = torch.optim.AdamW(projector.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
+    for epoch in range(epochs):
+        losses = []
+        for batch in _batches(clips, Random(epoch)):
+            loss = _loss(words, _tokens(projector, batch), batch)
             optimiser.zero_grad()
-            (loss + words.length_error(tokens)).backward()
+            loss.backward()
+            nn.utils.clip_grad_norm_(projector.parameters(), 1.0)
             optimiser.step()
             schedule.step()
+            losses.append(loss.item())
+        print(f"epoch {epoch + 1} of {epochs}: loss {sum(losses) / len(losses):.3f}", flush=True)
 
 
-def learned(scenes: Path) -> list[tuple[str, list[str]]]:
-    """Training clips and the phrase of each of their shots."""
+def _tokens(projector: nn.Module, batch: list[Clip]) -> Tensor:
+    """float32[B, NUM_TOKENS, hidden] of clips of which the projector sees most, not all."""
+    frames = torch.stack([clip.frames for clip in batch]).float().flatten(1, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        tokens: Tensor = projector(dropout(frames, DROPOUT))
+    return tokens.float()
+
+
+def _loss(words: Mapping[str, Words], tokens: Tensor, batch: list[Clip]) -> Tensor:
+    losses = [
+        cross_entropy(own.logits(tokens), own.positions(clip.said[topic] for clip in batch))
+        + own.length_error(tokens)
+        for topic, own in words.items()
+    ]
+    return torch.stack(losses).sum()
+
+
+def _batches(clips: list[Clip], lot: Random) -> Iterator[list[Clip]]:
+    """Every clip once, some of them backwards or cut together with another."""
+    at_rest = [clip for clip in clips if clip.is_at_rest]
+    shuffled = [_varied(clip, at_rest, lot) for clip in lot.sample(clips, len(clips))]
+    for begin in range(0, len(shuffled), BATCH):
+        yield shuffled[begin : begin + BATCH]
+
+
+def _varied(clip: Clip, at_rest: list[Clip], lot: Random) -> Clip:
+    if clip.is_at_rest and lot.random() < _CUT_SHARE:
+        clip = _cut(clip, lot.choice(at_rest))
+    return _backwards(clip) if lot.random() < 0.5 else clip
+
+
+def _cut(clip: Clip, other: Clip) -> Clip:
+    """The first half of one clip and the second of another, unless the test asks for that order."""
+    names = (clip.said["thing"], other.said["thing"])
+    if names[0] == names[1] or is_held_out(names):
+        return clip
+    half = len(clip.frames) // 2
+    frames = torch.cat([clip.frames[:half], other.frames[half:]])
+    return Clip(frames, {**clip.said, "next thing": names[1]})
+
+
+def _backwards(clip: Clip) -> Clip:
+    """Things go where they came from and come in the other order, unless the test asks for that."""
+    told = dict(clip.said)
+    told["direction"] = _OPPOSITE[told["direction"]]
+    if told["next thing"]:
+        told["thing"], told["next thing"] = told["next thing"], told["thing"]
+        combination: tuple[str, ...] = (told["thing"], told["next thing"])
+    else:
+        combination = (told["direction"], told["thing"]) if told["direction"] else ()
+    if combination and is_held_out(combination):
+        return clip
+    return Clip(clip.frames.flip(0), told)
+
+
+def read_clips(scenes: Path, features: Path) -> list[Clip]:
+    """The training clips."""
     rows = read_rows(scenes / "train.jsonl")
-    return [(_video(row), row["meta"]["phrases"]) for row in rows]
+    return [Clip(of_clip(features, _video(row)), said(row["meta"])) for row in rows]
 
 
-def phrases_of(pairs: list[tuple[str, list[str]]]) -> list[str]:
-    """All phrases that clips are described with, sorted."""
-    return sorted({phrase for _, said in pairs for phrase in said})
-
-
-def embed(base: Path, phrases: list[str]) -> Words:
-    """The mean embedding of each phrase's tokens."""
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    with safe_open(base / "model.safetensors", framework="pt") as file:
-        table = file.get_tensor(_EMBEDDINGS).float()
-    ids = [tokenizer.encode(f" {phrase}", add_special_tokens=False) for phrase in phrases]
-    middle = table.mean(0)
-    return Words(tuple(phrases), torch.stack([table[i].mean(0) for i in ids]) - middle, middle)
-
-
-def read_projector(path: Path) -> nn.Sequential:
-    """The projector in a file of weights, mlp2x_gelu."""
-    with safe_open(path, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith("projector.")]  # noqa: SIM118
-        weights = {name.removeprefix("projector."): file.get_tensor(name).float() for name in names}
-    hidden, width = weights["0.weight"].shape
-    projector = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden))
-    projector.load_state_dict(weights)
-    return projector
-
-
-def _frames(
-    features: Path, pairs: list[tuple[str, list[str]]], words: Words
-) -> tuple[Tensor, Tensor]:
-    """Every frame, float16[N, S, D], and the position of what it shows, int64[N]."""
-    position = {phrase: i for i, phrase in enumerate(words.phrases)}
-    frames, targets = [], []
-    for video, said in pairs:
-        clip = of_clip(features, video)
-        frames.append(clip)
-        targets += [position[said[k * len(said) // len(clip)]] for k in range(len(clip))]
-    return torch.cat(frames), torch.tensor(targets)
+def names_in(scenes: Path) -> list[str]:
+    """Names of all things that training shows."""
+    return [name for row in read_rows(scenes / "train.jsonl") for name in row["meta"]["things"]]
 
 
 def of_clip(features: Path, video: str) -> Tensor:
     """What the tower saw in a clip, float16[T, S, D]."""
     rows, _ = load_features(features / f"{video}.safetensors")
     return rows[:, 0].unflatten(0, (-1, GRID**2))
+
+
+def read_projector(base: Path, weights: Path | None = None) -> nn.Module:
+    """The projector of a model folder, with weights of another file where one is given."""
+    config = AutoConfig.from_pretrained(base)
+    projector = build_projector(
+        config.projector,
+        in_size=config.vision_hidden_size,
+        out_size=config.text_config.hidden_size,
+        layout=config.layout,
+    )
+    found = load_file(weights or base / "model.safetensors")
+    own = {n.removeprefix("projector."): t.float() for n, t in found.items() if "projector." in n}
+    projector.load_state_dict(own)
+    return projector
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -155,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("base", "scenes", "features", "output"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=12)
     return parser
 
 

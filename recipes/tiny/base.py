@@ -3,7 +3,7 @@
     python recipes/tiny/base.py FOLDER
 
 EfficientNet-Lite0 and SmolLM2-135M-Instruct, both from Python packages; between them a projector of
-random weights. A frame becomes 3×3 tokens, a video four frames.
+random weights. A video becomes four frames of 3×3 rows of features, and those a few tokens.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from kinema.families.templates import TEMPLATES
 from kinema.models.importers.fresh import join
 from kinema.models.importers.towers import EFFICIENTNET_LITE0
 from kinema.models.tiny.build import write_language_model
+from topics import NUM_TOKENS
 
 GRID, NUM_FRAMES = 3, 4
 CHATML = TEMPLATES["yi_34b"]
@@ -32,7 +33,8 @@ def make_base(folder: Path) -> Path:
             fit="stretch",
             pooling="grid",
             pool_grid=GRID,
-            projector="mlp2x_gelu",
+            projector="resampler",
+            num_queries=NUM_TOKENS,
             media_wrap="none",
             kinema_sampling={"num_frames": NUM_FRAMES},
         )

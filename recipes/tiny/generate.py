@@ -20,7 +20,7 @@ from typing import Any
 from art import COLOURS, Art, Shapes
 from film import write_video
 from scenes import DIRECTIONS, MOST, SKILLS, Scene, Skill, draw_scene
-from words import Asked, ask, ask_everything
+from words import NUMBERS, Asked, ask, ask_everything
 
 TURNS = 3
 """Questions about one clip in one conversation, at most."""
@@ -90,8 +90,14 @@ def _messages(video: str, asked: Sequence[Asked]) -> list[dict[str, Any]]:
 
 
 def _meta(scene: Scene) -> dict[str, Any]:
-    """What align.py learns from: the words for each shot."""
-    return {"phrases": [shot.phrase for shot in scene.shots]}
+    """What align.py learns from: everything that can be asked, as words."""
+    shot = scene.shots[0]
+    return {
+        "things": [shot.name for shot in scene.shots],
+        "colour": shot.colour if shot.asks_colour else "",
+        "count": NUMBERS[len(shot.places) - 1],
+        "direction": shot.motion,
+    }
 
 
 def _art(options: argparse.Namespace) -> Art:

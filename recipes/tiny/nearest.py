@@ -2,8 +2,7 @@
 
     python recipes/tiny/nearest.py BASE SCENES FEATURES warm.safetensors nearest.json
 
-No language model is run, so only questions about words can be answered: what it is, its colour,
-which came first, whether it is there. Blind is the same reading of features that are zero.
+No language model is run. Blind is the same reading of features that are zero.
 """
 
 from __future__ import annotations
@@ -12,24 +11,26 @@ import json
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from align import Words, embed, learned, of_clip, phrases_of, read_projector, read_rows
-from art import COLOURS, SHAPES
+from align import names_in, of_clip, read_projector, read_rows
 from kinema.evaluation.text import normalised_match
 from table import BARS, most_frequent
+from topics import Words, embed
+
+Near = Mapping[str, Tensor]
+"""float32[phrases] of each topic: the higher, the nearer."""
 
 
 def main() -> None:
     """Answer, and write a table."""
     base, scenes, features, warm, output = map(Path, sys.argv[1:])
-    coloured = {f"{colour} {shape}" for colour in COLOURS for shape in SHAPES}
-    words = embed(base, sorted(coloured | set(phrases_of(learned(scenes)))))
-    found = score(words, scenes, features, warm)
+    reader = Reader(embed(base, names_in(scenes)))
+    found = score(reader, base, scenes, features, warm)
     chance = json.loads((scenes / "about.json").read_text())["chance"]
     usual = most_frequent(scenes / "test.jsonl")
     for skill, row in found.items():
@@ -39,69 +40,59 @@ def main() -> None:
     print(output.read_text())
 
 
+class Reader:
+    """Reads answers off the words that tokens are near to."""
+
+    def __init__(self, words: Mapping[str, Words]) -> None:
+        self._words = words
+        by_length = sorted(words["thing"].phrases, key=len, reverse=True)
+        self._names = re.compile(rf"\b(?:{'|'.join(map(re.escape, by_length))})\b")
+
+    def near(self, tokens: Tensor) -> Near:
+        """From float32[1, NUM_TOKENS, hidden]."""
+        return {name: own.logits(tokens)[0] for name, own in self._words.items()}
+
+    def answer(self, skill: str, near: Near, question: str) -> str:
+        """The answer to a question of a skill."""
+        if skill == "first":
+            return self._first(near, question)
+        if skill == "presence":
+            shown = {self._best(near, "thing"), self._best(near, "next thing")}
+            return "yes" if shown & set(self._names.findall(question)) else "no"
+        return self._best(near, {"naming": "thing"}.get(skill, skill))
+
+    def _best(self, near: Near, topic: str) -> str:
+        """The nearest phrase that says something."""
+        phrases = self._words[topic].phrases
+        spoken = near[topic].clone()
+        if topic != "next thing":
+            spoken[[i for i, phrase in enumerate(phrases) if not phrase]] = -torch.inf
+        return phrases[int(spoken.argmax())]
+
+    def _first(self, near: Near, question: str) -> str:
+        """The one of the two that the tokens of the first thing are nearer to."""
+        known = dict(zip(self._words["thing"].phrases, near["thing"].tolist(), strict=True))
+        return max(self._names.findall(question), key=known.__getitem__, default="")
+
+
 @torch.inference_mode()
-def score(words: Words, scenes: Path, features: Path, warm: Path) -> dict[str, dict[str, float]]:
+def score(
+    reader: Reader, base: Path, scenes: Path, features: Path, warm: Path
+) -> dict[str, dict[str, float]]:
     """Percent of right answers by skill, with the frames and without."""
-    projector = read_projector(warm)
+    projector = read_projector(base, warm)
     right: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in read_rows(scenes / "test.jsonl"):
         skill, frames = row["groups"]["skill"], of_clip(features, row["video"]).float()
-        read = READERS.get(skill.partition(",")[0])
         for name, shown in (("score", frames), ("blind", torch.zeros_like(frames))):
-            if read is not None:
-                answer = read(words, words.logits(projector(shown)), row["question"])
-                right[skill][name].append(normalised_match(answer, row["answers"]))
+            near = reader.near(projector(shown.flatten(0, 1)[None]))
+            answer = reader.answer(skill.partition(",")[0], near, row["question"])
+            right[skill][name].append(normalised_match(answer, row["answers"]))
     return {
         skill: {"items": len(by["score"])}
         | {name: round(100 * sum(values) / len(values), 1) for name, values in by.items()}
         for skill, by in right.items()
     }
-
-
-def _name(words: Words, logits: Tensor, _: str) -> str:
-    return words.phrases[int(logits.sum(0).argmax())]
-
-
-def _colour(words: Words, logits: Tensor, question: str) -> str:
-    """The likeliest colour of the shape that was asked about."""
-    things = _mentioned(words, question)
-    near = logits.sum(0)
-    scores = {
-        colour: float(near[words.phrases.index(f"{colour} {thing}")])
-        for colour in COLOURS
-        for thing in things
-    }
-    return max(scores, key=scores.__getitem__)
-
-
-def _first(words: Words, logits: Tensor, question: str) -> str:
-    """The one of the two that the first half shows more clearly than the second."""
-    half = len(logits) // 2
-    leads = (logits[:half].mean(0) - logits[half:].mean(0)).tolist()
-    # A name that no clip taught has no words of its own, and leads by nothing.
-    known = dict(zip(words.phrases, leads, strict=True))
-    return max(_mentioned(words, question), key=lambda name: known.get(name, 0.0))
-
-
-def _presence(words: Words, logits: Tensor, question: str) -> str:
-    """Yes where no other words are nearer in some frame."""
-    nearest = {words.phrases[i] for i in logits.argmax(-1).tolist()}
-    return "yes" if nearest & set(_mentioned(words, question)) else "no"
-
-
-def _mentioned(words: Words, question: str) -> list[str]:
-    """Phrases and shapes that a question names, in order; longer ones win."""
-    by_length = sorted({*words.phrases, *SHAPES}, key=len, reverse=True)
-    return re.findall(rf"\b(?:{'|'.join(map(re.escape, by_length))})\b", question)
-
-
-READERS: dict[str, Callable[[Words, Tensor, str], str]] = {
-    "naming": _name,
-    "colour": _colour,
-    "first": _first,
-    "presence": _presence,
-}
-"""How the nearest words answer; skills without one cannot be answered by words alone."""
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The whole recipe: scenes, features, data, warm start, training, held-out table.
 
     python recipes/tiny/run.py FOLDER --size small     shapes, one step: does the chain hold?
-    python recipes/tiny/run.py FOLDER --size medium    100 emoji, 900 clips, 100 steps
+    python recipes/tiny/run.py FOLDER --size medium    860 emoji, 6,000 clips: hours on two cores
     python recipes/tiny/run.py FOLDER --size full      860 emoji, 20,000 clips: wants a GPU
 
 Every step is a command that anybody can type; they are printed as they run. A step whose output is
@@ -39,23 +39,23 @@ SIZES = {
         epochs=1,
     ),
     "medium": Size(
-        scenes="--art emoji --names 100 --clips 900 --test 20",
-        train="--max-steps 100 --per-device-train-batch-size 4 --learning-rate 2e-4"
-        " --lr-scheduler-type cosine --warmup-ratio 0.05",
-        epochs=3,
+        scenes="--art emoji --names 860 --clips 6000 --test 50",
+        train="--max-steps 700 --per-device-train-batch-size 8 --learning-rate 3e-4"
+        " --lr-scheduler-type cosine --warmup-ratio 0.03 --save-steps 100 --save-total-limit 2",
+        epochs=12,
     ),
     "full": Size(
         scenes="--art emoji --names 860 --clips 20000 --test 100",
         train="--num-train-epochs 2 --per-device-train-batch-size 16 --learning-rate 2e-4"
         " --lr-scheduler-type cosine --warmup-ratio 0.03 --packing --model-max-length 1024",
-        epochs=6,
+        epochs=12,
     ),
 }
 
 
 _LEARN = (
     "--stage lora --pretrain-mm-mlp-adapter warm.safetensors"
-    " --data-path scenes/train.jsonl --features-folder features"
+    " --data-path scenes/train.jsonl --features-folder features --bf16"
 )
 
 
@@ -73,7 +73,7 @@ def main() -> None:
 
 def steps(size: Size, *, use_cpu: bool) -> list[tuple[str | None, list[str]]]:
     """What each step leaves behind when it is done, None for a check, and its command."""
-    device = "--use-cpu" if use_cpu else "--bf16"
+    device = "--use-cpu" if use_cpu else ""
     return [
         ("base", _python("base.py", "base")),
         ("scenes/about.json", _python("generate.py", f"scenes {size.scenes}")),

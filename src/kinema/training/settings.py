@@ -27,7 +27,7 @@ class ModelSettings:
     pretrain_mm_mlp_adapter: Path | None = None
     """Projector weights to start from: mm_projector.bin or safetensors."""
     projector: str | None = None
-    """New VideoLM: linear, mlp2x_gelu, mlp_downsample."""
+    """New VideoLM: linear, mlp2x_gelu, mlp_downsample, resampler."""
     pooling: str | None = None
     """New VideoLM: frames, spatio_temporal, cls or grid; as the features are when left out."""
     select_layer: int | None = None

@@ -20,6 +20,7 @@ CHOICES = {
     "cls": CLS | {"select_layer": [0, 1, 2], "post_layernorm": True, "time": "learned"},
     "grid": {"pooling": "grid", "projector": "mlp3x_gelu"},
     "mlp_downsample": {"projector": "mlp_downsample"},
+    "resampler": {"projector": "resampler", "num_queries": 3},
     "learned": {"time": "learned", "max_frames": 8},
     "inside": {"media_wrap": "inside"},
     "none": {"media_wrap": "none"},
@@ -144,6 +145,8 @@ def test_cross_attention_starts_as_a_no_op(build_model, build_processor, clip_of
         ({"tower": "siglip", "select_feature": "cls"}, UsageError, "has none"),
         ({"fusion": "layer_bias"}, UsageError, "one class token a frame"),
         ({"pooling": "spatio_temporal", "time": "timestamps"}, UsageError, "mixes frames"),
+        ({"pooling": "spatio_temporal", "projector": "resampler"}, UsageError, "mixes frames"),
+        ({"time": "timestamps", "projector": "resampler"}, UsageError, "no time can stand"),
         ({"projector": "mlp_downsample", "select_feature": "cls_patch"}, UsageError, "no grid"),
         ({"fusion": "cross_attention", "cross_attention_heads": 5}, UsageError, "hidden size"),
         ({"tower": "efficientnet", "vision_grid": []}, UsageError, "do not follow"),
@@ -152,3 +155,31 @@ def test_cross_attention_starts_as_a_no_op(build_model, build_processor, clip_of
 def test_choices_that_do_not_go_together_are_refused(build_model, settings, error, words):
     with pytest.raises(error, match=words):
         build_model(**settings)
+
+
+def test_training_scores_what_is_learned_alone_and_loses_the_same(
+    build_model, build_processor, clip_of
+):
+    model = build_model()
+    processor = build_processor(model.config)
+    batch = processor(text=["<video> a b c d", "<video> e f g h"], videos=[clip_of(2)] * 2,
+                      return_tensors="pt")  # fmt: skip
+    labels = torch.full_like(batch["input_ids"], -100)
+    labels[0, -2:] = batch["input_ids"][0, -2:]
+    labels[1, -4:-2] = batch["input_ids"][1, -4:-2]
+    whole = model.eval()(**batch, labels=labels)
+    learned = model.train()(**batch, labels=labels)
+    torch.testing.assert_close(learned.loss, whole.loss)
+    assert learned.logits.shape[1] == 4
+    nothing = torch.full_like(labels, -100)
+    assert model(**batch, labels=nothing).logits.shape[1] == labels.shape[1]
+
+
+def test_a_frozen_tower_sees_in_training_what_it_sees_else(build_model, build_processor, clip_of):
+    model = build_model(tower="efficientnet")
+    model.vision_tower.requires_grad_(False)
+    pixels = build_processor(model.config)(text="<video>", videos=[clip_of(3)])["pixel_values"]
+    before = {name: tensor.clone() for name, tensor in model.vision_tower.state_dict().items()}
+    seen = model.encode(pixels)
+    torch.testing.assert_close(model.train().encode(pixels), seen)
+    torch.testing.assert_close(model.vision_tower.state_dict(), before)

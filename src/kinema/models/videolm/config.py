@@ -59,7 +59,9 @@ class VideoLMConfig(PreTrainedConfig):  # type: ignore[misc]
     """With spatio_temporal: temporal tokens of every video, absent frames being zero."""
 
     projector: str = "mlp2x_gelu"
-    """identity, linear, mlp<N>x_gelu or mlp_downsample."""
+    """identity, linear, mlp<N>x_gelu, mlp_downsample or resampler."""
+    num_queries: int = 16
+    """With resampler: tokens that every medium becomes."""
 
     time: str = "none"
     """A row of positions.TIMES: none, learned or timestamps."""
@@ -126,6 +128,7 @@ class VideoLMConfig(PreTrainedConfig):  # type: ignore[misc]
             pool_grid=self.pool_grid,
             num_temporal_tokens=self.num_temporal_tokens,
             downsample=2 if self.projector == "mlp_downsample" else 1,
+            num_queries=self.num_queries if self.projector == "resampler" else 0,
             wrap=self.media_wrap,
             timestamps=self.time == "timestamps",
         )
@@ -186,12 +189,19 @@ def _check_class_token(config: VideoLMConfig) -> None:
 
 
 def _check_per_frame(config: VideoLMConfig) -> None:
-    per_frame = config.pooling != "spatio_temporal"
-    if not per_frame and (config.time == "timestamps" or config.projector == "mlp_downsample"):
+    if config.pooling == "spatio_temporal" and (
+        config.time == "timestamps" or config.projector in ("mlp_downsample", "resampler")
+    ):
         raise UsageError(
-            "pooling=spatio_temporal mixes frames, so neither timestamps nor mlp_downsample "
-            "can tell them apart.",
+            "pooling=spatio_temporal mixes frames, so neither timestamps nor mlp_downsample nor "
+            "resampler can tell them apart.",
             hint="Use pooling frames, grid or cls.",
+        )
+    if config.projector == "resampler" and config.time == "timestamps":
+        raise UsageError(
+            "projector=resampler makes one run of tokens of all frames, so no time can stand "
+            "before each.",
+            hint="Leave time at none: the resampler knows when a frame is shown.",
         )
     if config.fusion == "layer_bias" and config.pooling != "cls":
         raise UsageError(

@@ -23,6 +23,8 @@ class TokenLayout:
     num_temporal_tokens: int = 100
     downsample: int = 1
     """Side of the square of patches that the projector folds into one token."""
+    num_queries: int = 0
+    """Tokens of every medium where the projector resamples, else 0."""
     wrap: str = "outside"
     timestamps: bool = False
 
@@ -54,6 +56,8 @@ class TokenLayout:
 
     def prompt_tokens(self, num_frames: int) -> int:
         """Visual tokens of a medium in the language model, start and end left out."""
+        if self.num_queries:
+            return self.num_queries
         if self.pooling == "spatio_temporal":
             return self.feature_tokens(num_frames)
         return num_frames * self.tokens_per_frame

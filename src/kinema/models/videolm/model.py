@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,8 @@ from kinema.models.videolm.tower import build_tower, tower_states
 FRAMES_PER_FORWARD = 64
 """Frames that go through the tower together, which bounds its memory on long videos."""
 
+_IGNORED = -100
+"""The label of a position that nothing is learned at."""
 _MEDIA_INPUTS = ("pixel_values", "features", "num_frames")
 
 
@@ -73,7 +75,7 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
             config.projector,
             in_size=config.vision_hidden_size,
             out_size=config.text_config.hidden_size,
-            grid=config.layout.frame_grid,
+            layout=config.layout,
         )
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.fusion = build_fusion(config)
@@ -97,6 +99,9 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
     ) -> VideoLMOutput:
         """Logits of every position, and the loss where ``labels`` (-100: ignored) are given.
 
+        While training with labels, logits are those of positions alone that something is learned
+        at: with a large vocabulary the others cost more than a layer.
+
         Raises:
             UsageError: visual tokens in ``input_ids`` and media do not match.
         """
@@ -111,23 +116,34 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
             kwargs["visual_context"] = getattr(past_key_values, "visual_context", None)
             if self.training:
                 inputs_embeds = inputs_embeds + self._touch_connector()
+        scored = self._scored(labels) if self.training and labels is not None else None
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
-            logits_to_keep=logits_to_keep,
+            logits_to_keep=logits_to_keep if scored is None else scored,
             **kwargs,
         )
         if outputs.past_key_values is not None:
             outputs.past_key_values.visual_context = kwargs["visual_context"]
         return VideoLMOutput(
-            loss=None if labels is None else self._loss(outputs.logits, labels, **kwargs),
+            loss=None if labels is None else self._loss(outputs.logits, labels, scored, **kwargs),
             logits=outputs.logits,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, where a frozen tower goes on seeing as it did.
+
+        Batch norm would else see each batch in its own light, and forget what it knew.
+        """
+        super().train(mode)
+        if not any(p.requires_grad for p in self.vision_tower.parameters()):
+            self.vision_tower.eval()
+        return self
 
     def encode(self, pixel_values: Tensor, num_frames: Tensor | None = None) -> Tensor:
         """Pooled features of all media, what a features file stores.
@@ -277,7 +293,16 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
         zeros = [0.0 * p.sum() for part in parts for p in part.parameters()]
         return torch.stack(zeros).sum() if zeros else torch.zeros(())
 
-    def _loss(self, logits: Tensor, labels: Tensor, **kwargs: Any) -> Tensor:
+    def _scored(self, labels: Tensor) -> Tensor | None:
+        """int64[K], positions whose next token some row learns; None where there is none."""
+        positions = (labels[:, 1:] != _IGNORED).any(dim=0).nonzero()[:, 0]
+        return positions if len(positions) else None
+
+    def _loss(
+        self, logits: Tensor, labels: Tensor, scored: Tensor | None, **kwargs: Any
+    ) -> Tensor:
+        if scored is not None:
+            kwargs["shift_labels"] = labels[:, scored + 1].contiguous()
         loss: Tensor = self.loss_function(
             logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs
         )

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from kinema.errors import UnknownName
+from kinema.models.videolm.layout import TokenLayout
+from kinema.models.videolm.resampler import Resampler
 
 _MLP = re.compile(r"mlp([1-9]\d*)x_gelu")
-_KNOWN = ("identity", "linear", "mlp2x_gelu", "mlp_downsample")
+_KNOWN = ("identity", "linear", "mlp2x_gelu", "mlp_downsample", "resampler")
 
 
 def check_projector(name: str) -> None:
@@ -23,8 +25,8 @@ def check_projector(name: str) -> None:
         raise UnknownName("projector", name, _KNOWN)
 
 
-def build_projector(name: str, *, in_size: int, out_size: int, grid: tuple[int, int]) -> nn.Module:
-    """A projector with random weights; ``grid`` is that of one frame's features."""
+def build_projector(name: str, *, in_size: int, out_size: int, layout: TokenLayout) -> nn.Module:
+    """A projector with random weights, for features and tokens as ``layout`` counts them."""
     check_projector(name)
     if name == "identity":
         return nn.Identity()
@@ -32,11 +34,18 @@ def build_projector(name: str, *, in_size: int, out_size: int, grid: tuple[int, 
         return nn.Linear(in_size, out_size)
     if name == "mlp_downsample":
         return nn.Sequential(
-            FoldPatches(grid),
+            FoldPatches(layout.frame_grid),
             nn.LayerNorm(4 * in_size),
             nn.Linear(4 * in_size, out_size),
             nn.GELU(),
             nn.Linear(out_size, out_size),
+        )
+    if name == "resampler":
+        return Resampler(
+            in_size=in_size,
+            out_size=out_size,
+            num_queries=layout.num_queries,
+            num_places=layout.feature_tokens(1),
         )
     return _mlp(depth=int(name[3:-6]), in_size=in_size, out_size=out_size)
 
