@@ -298,9 +298,7 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
         positions = (labels[:, 1:] != _IGNORED).any(dim=0).nonzero()[:, 0]
         return positions if len(positions) else None
 
-    def _loss(
-        self, logits: Tensor, labels: Tensor, scored: Tensor | None, **kwargs: Any
-    ) -> Tensor:
+    def _loss(self, logits: Tensor, labels: Tensor, scored: Tensor | None, **kwargs: Any) -> Tensor:
         if scored is not None:
             kwargs["shift_labels"] = labels[:, scored + 1].contiguous()
         loss: Tensor = self.loss_function(
