@@ -5,22 +5,25 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from kinema.engines import EngineSettings
 from kinema.engines.hf import packing
-from kinema.engines.hf.packing import PackedLinear
+from kinema.engines.hf.packing import DirectLinear, PackedLinear
 from kinema.messages import SamplingParams, VideoPart
 from kinema.tasks.chat import Chat
 from support.by_hand import clip
+from support.videolm import TEXT
 
 PARAMS = SamplingParams(max_new_tokens=8, min_new_tokens=8)
 
 
+@pytest.mark.parametrize("layer", [PackedLinear, DirectLinear])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("rows", [1, 20, 600])
-def test_products_are_those_of_the_plain_layer(bias, rows):
+def test_products_are_those_of_the_plain_layer(layer, bias, rows):
     plain = nn.Linear(96, 160, bias=bias)
-    packed = PackedLinear(plain)
+    packed = layer(plain)
     x = torch.randn(2, rows, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(packed(x), plain(x))
@@ -35,6 +38,19 @@ def test_weights_come_out_as_they_went_in():
     }
     assert torch.equal(saved["0.weight"], plain.weight)
     assert saved["0.weight"].layout == torch.strided
+
+
+def test_a_head_goes_on_sharing_its_weights(monkeypatch):
+    monkeypatch.setattr(packing, "_FEWEST_WEIGHTS", 0)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=262, tie_word_embeddings=True, **TEXT)).eval()
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.inference_mode():
+        before = model(ids).logits
+        packing.pack_linears(model)
+        torch.testing.assert_close(model(ids).logits, before)
+    assert isinstance(model.lm_head, DirectLinear)
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert isinstance(model.model.layers[0].mlp.up_proj, PackedLinear)
 
 
 def _talk(folder, **settings):

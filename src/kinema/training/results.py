@@ -28,7 +28,8 @@ _LARGEST_SHARD = "5GB"
 def save_result(trainer: Trainer, run: Path) -> None:
     """Write what was learned to ``run/trained``; the base is not repeated there."""
     draft = run / f".{RESULT}.part"
-    shutil.rmtree(draft, ignore_errors=True)
+    if trainer.args.should_save:  # another process may be late, and would remove what is written
+        shutil.rmtree(draft, ignore_errors=True)
     trainer.save_model(str(draft))
     if trainer.args.should_save:
         keep_weights(draft)

@@ -132,7 +132,14 @@ def _fit(trainer: Any, run: Path, start: Path | None) -> float | None:
             resume_from_checkpoint=str(start) if start else None
         ).training_loss
         save_result(trainer, run)
+    _leave_together(trainer)
     return loss
+
+
+def _leave_together(trainer: Any) -> None:
+    """Processes of one run part when all are done: who goes early resets the others' links."""
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
 
 
 def _rows(
