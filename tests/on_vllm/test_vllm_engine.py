@@ -125,6 +125,27 @@ def test_what_a_family_cannot_do_on_vllm_is_refused_by_name(both, shown):
             _request(model, ImagePart(clip(3, 1)), TextPart("why?"))
 
 
+def test_stages_reach_vllm_and_are_refused_on_cpus(folder_of, monkeypatch):
+    model = find_model(str(folder_of("llava-onevision")), engine="vllm")
+    staged = replace(SETTINGS, pipeline_parallel=2)
+    with pytest.raises(MissingCapability, match="pipeline-parallel on CPUs") as caught:
+        model.open(staged)
+    assert "--tensor-parallel" in caught.value.hint
+    seen = {}
+    monkeypatch.setattr("kinema.engines.vllm.engine.current_platform", NotACPU())
+    monkeypatch.setattr("kinema.engines.vllm.engine.LLM", lambda _, **given: seen.update(given))
+    with pytest.raises(AttributeError):  # there is no vLLM behind it
+        model.open(staged)
+    assert (seen["pipeline_parallel_size"], seen["tensor_parallel_size"]) == (2, 1)
+
+
+class NotACPU:
+    """A platform of GPUs."""
+
+    def is_cpu(self) -> bool:
+        return False
+
+
 def test_a_stream_gives_the_tokens_of_the_answer(both, shown):
     model, engine, _ = both
     request = _request(model, VideoPart(clip(1)), TextPart("what do you see?"))

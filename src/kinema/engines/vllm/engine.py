@@ -12,6 +12,7 @@ from typing import Any
 
 from vllm import LLM
 from vllm.exceptions import VLLMError
+from vllm.platforms import current_platform
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.transformers_utils.config import get_config
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -19,7 +20,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from kinema.engines.base import EngineSettings, Inbox, failed
 from kinema.engines.vllm.folder import readable_folder
 from kinema.engines.vllm.prompts import PromptMaker, sampling_params
-from kinema.errors import ModelError
+from kinema.errors import MissingCapability, ModelError
 from kinema.families import Family
 from kinema.families.weights import check_weights
 from kinema.messages import Completion, Delta, Request, TokenLogprob, Usage
@@ -46,11 +47,13 @@ class VLLMEngine:
 
     Raises:
         ModelError: the folder is not whole, not safe, or vLLM cannot load it.
+        MissingCapability: pipeline parallel on CPUs.
     """
 
     name = "vllm"
 
     def __init__(self, folder: Path, *, family: Family, settings: EngineSettings) -> None:
+        _check_parallel(settings)
         check_weights(folder, verify=settings.verify)
         readable = readable_folder(folder, family)
         with _load_errors(folder.name):
@@ -162,6 +165,15 @@ class VLLMEngine:
                 "vLLM's engine died.", hint="Its own log above says why; memory is the usual cause."
             ) from problem
         return outputs
+
+
+def _check_parallel(settings: EngineSettings) -> None:
+    # Its worker gives no output to the scheduler then, which fails on the first request (0.32).
+    if settings.pipeline_parallel > 1 and current_platform.is_cpu():
+        raise MissingCapability(
+            "vLLM does not do --pipeline-parallel on CPUs.",
+            hint="Use --tensor-parallel, which it does there.",
+        )
 
 
 def _arguments(folder: Path, family: Family, settings: EngineSettings) -> dict[str, Any]:
