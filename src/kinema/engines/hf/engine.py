@@ -17,7 +17,7 @@ from kinema.engines.base import EngineSettings, Inbox, failed
 from kinema.engines.device import pick_device
 from kinema.engines.hf.batching import batches, collate, company
 from kinema.engines.hf.errors import translated
-from kinema.engines.hf.followup import Conversations, FollowUp, resume
+from kinema.engines.hf.followup import Conversations, FollowUp, inputs_of, resume
 from kinema.engines.hf.generation import (
     answer_ids,
     cut_at_stop,
@@ -26,8 +26,9 @@ from kinema.engines.hf.generation import (
     token_logprobs,
 )
 from kinema.engines.hf.inputs import InputMaker, Inputs, Tensors, placed
-from kinema.engines.hf.loading import load
+from kinema.engines.hf.loading import context_length, load
 from kinema.engines.hf.parallel import Crew, agreed, find_crew
+from kinema.engines.hf.shared import FEWEST_SAVED, READING, about_one_input, join, may_share
 from kinema.engines.hf.streaming import Row, stream_rows
 from kinema.errors import MissingCapability, ModelError, OutOfMemory, UsageError
 from kinema.families import Family
@@ -74,12 +75,13 @@ class HFEngine:
         self._maker = InputMaker(self.processor, self.model.config, family)
         kept = 0 if settings.compile or self._crew else settings.keep_conversations
         self._conversations = Conversations(self._maker, capacity=kept)
+        self._may_share = not settings.compile and may_share(self.model.config, family)
         self._prepared: OrderedDict[str, tuple[Request, Inputs | FollowUp]] = OrderedDict()
-        self.context_length: int | None = _context_length(self.model.config)
+        self.context_length: int | None = context_length(self.model.config)
 
     def count_tokens(self, request: Request) -> int:
         """Length of the processor's own output for this request."""
-        return len(_inputs(self._prepare(request)))
+        return len(inputs_of(self._prepare(request)))
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """One completion per request, batch by batch.
@@ -183,7 +185,7 @@ class HFEngine:
                 yield delta
         except ModelError as problem:
             self._make_room()
-            left = [_inputs(p).request for p in prepared]
+            left = [inputs_of(p).request for p in prepared]
             if isinstance(problem, OutOfMemory) and len(left) > 1 and not said:
                 for request in left:
                     yield from self._serve([request], is_cancelled)
@@ -195,7 +197,7 @@ class HFEngine:
     ) -> Iterator[Delta]:
         """Pieces of a batch's answers; each row's completion as soon as it is known."""
         began = time.perf_counter()
-        batch = [_inputs(p) for p in prepared]
+        batch = [inputs_of(p) for p in prepared]
         params = batch[0].request.params
         rows = [Row(self._tokenizer, params, self._end_ids()) for _ in batch]
         tensors = self._open(prepared)
@@ -223,7 +225,7 @@ class HFEngine:
 
     def _open(self, prepared: list[Inputs | FollowUp]) -> Tensors:
         """Tensors for ``generate``, with the kept cache where the beginning has been read."""
-        batch = [_inputs(p) for p in prepared]
+        batch = [inputs_of(p) for p in prepared]
         for inputs in batch:
             self._prepared.pop(inputs.request.id, None)
         tensors = self._placed(collate(batch, pad_id=self._tokenizer.pad_token_id or 0))
@@ -237,7 +239,7 @@ class HFEngine:
         return tensors | {"past_key_values": resume(followed, self.model)}
 
     def _keep(self, prepared: Inputs | FollowUp, output: Any) -> None:
-        cache, inputs = output.past_key_values, _inputs(prepared)
+        cache, inputs = output.past_key_values, inputs_of(prepared)
         self._conversations.keep(inputs, output.sequences[0], cache, self.model)
 
     def _answer_alone(self, request: Request) -> Completion:
@@ -252,13 +254,54 @@ class HFEngine:
         except ModelError as problem:
             return failed(request, problem)
         self._keep(prepared, output)
-        return _timed(self._row_completion(_inputs(prepared), output, 0), began)
+        return _timed(self._row_completion(inputs_of(prepared), output, 0), began)
 
     def _answer_together(self, requests: list[Request]) -> Iterator[Completion]:
+        """Questions about one input on what was read of it once; the others as they are."""
+        apart: list[Request] = []
+        shared: list[FollowUp] = []
+        for group in about_one_input(requests) if self._may_share else [requests]:
+            followed = self._read_once(group) if len(group) > 1 and self._may_share else []
+            shared.extend(followed)
+            apart.extend([] if followed else group)
+        if shared:
+            yield from self._answer_shared(shared)
+        if apart:
+            yield from self._answer_apart(apart)
+
+    def _read_once(self, group: list[Request]) -> list[FollowUp]:
+        """The group's questions as follow-ups of what they share; none where that is no gain."""
+        try:
+            first = inputs_of(self._take(group[0], alone=False))
+            if int(self._maker.is_visual(first.ids).sum()) * (len(group) - 1) < FEWEST_SAVED:
+                self._prepared[group[0].id] = (group[0], first)
+                return []
+            output = self._generate(self._placed(first.tensors), READING)
+        except ModelError:  # answered apart, each with its own error
+            return []
+        read = Conversations(self._maker, capacity=1)
+        read.keep(first, output.sequences[0], output.past_key_values, self.model)
+        followed = [read.match(request) for request in group]
+        return [] if None in followed else [f for f in followed if f is not None]
+
+    def _answer_shared(self, rows: list[FollowUp]) -> Iterator[Completion]:
+        began = time.perf_counter()
+        requests = [row.inputs.request for row in rows]
+        try:
+            tensors = join(rows, self.model, pad_id=self._tokenizer.pad_token_id or 0)
+            output = self._generate(self._placed(tensors), requests[0].params)
+        except OutOfMemory:
+            self._make_room()
+            yield from self._answer_apart(requests)
+            return
+        for number, row in enumerate(rows):
+            yield _timed(self._row_completion(row.inputs, output, number), began)
+
+    def _answer_apart(self, requests: list[Request]) -> Iterator[Completion]:
         batch = []
         for request in requests:
             try:
-                batch.append(self._maker.make(request))
+                batch.append(inputs_of(self._take(request, alone=False)))
             except ModelError as problem:
                 yield failed(request, problem)
         if batch:
@@ -355,10 +398,6 @@ def _never(request_id: str) -> bool:
     return False
 
 
-def _inputs(prepared: Inputs | FollowUp) -> Inputs:
-    return prepared.inputs if isinstance(prepared, FollowUp) else prepared
-
-
 def _last(row: Row, completion: Completion) -> Delta:
     """The rest of a row's text, and what became of it."""
     return Delta(completion.request_id, completion.text[len(row.said) :], completion)
@@ -367,8 +406,3 @@ def _last(row: Row, completion: Completion) -> Delta:
 def _timed(completion: Completion, began: float, first: float | None = None) -> Completion:
     seconds = time.perf_counter() - began
     return replace(completion, seconds=seconds, first_token_seconds=first)
-
-
-def _context_length(config: Any) -> int | None:
-    length = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return int(length) if length else None

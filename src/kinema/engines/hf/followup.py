@@ -42,6 +42,11 @@ class FollowUp:
     """Ids of the question that need not be read again."""
 
 
+def inputs_of(prepared: Inputs | FollowUp) -> Inputs:
+    """The whole prompt, however much of it has been read."""
+    return prepared.inputs if isinstance(prepared, FollowUp) else prepared
+
+
 class Conversations:
     """The last conversations of an engine, newest last."""
 
@@ -53,7 +58,7 @@ class Conversations:
     def match(self, request: Request) -> FollowUp | None:
         """The kept conversation that the request goes on with, if there is one."""
         for kept in reversed(self._kept):
-            if _same_input(kept.inputs.request, request):
+            if same_input(kept.inputs.request, request):
                 followed = self._follow(kept, request)
                 if followed is not None:
                     return followed
@@ -116,7 +121,8 @@ def _can_be_cut(cache: Any) -> bool:
     return bool(layers) and not any(getattr(layer, "is_sliding", False) for layer in layers)
 
 
-def _same_input(old: Request, new: Request) -> bool:
+def same_input(old: Request, new: Request) -> bool:
+    """Whether both show the same media, or the same features."""
     if len(old.media) != len(new.media) or len(old.features) != len(new.features):
         return False
     same_features = all(

@@ -60,6 +60,12 @@ def load(
     return processor, model.eval()
 
 
+def context_length(config: Any) -> int | None:
+    """Tokens that a model's text part can hold, None where it does not say."""
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(length) if length else None
+
+
 def _check(folder: Path, family: Family, settings: EngineSettings) -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     known = bool(family.classes) or config.get("model_type") in CONFIG_MAPPING_NAMES
