@@ -40,7 +40,7 @@ SIZES = {
     ),
     "medium": Size(
         scenes="--art emoji --names 860 --clips 6000 --test 50",
-        train="--max-steps 400 --per-device-train-batch-size 8 --learning-rate 3e-4"
+        train="--max-steps 1000 --per-device-train-batch-size 8 --learning-rate 3e-4"
         " --lr-scheduler-type cosine --warmup-ratio 0.03 --save-steps 100 --save-total-limit 2",
         epochs=12,
     ),
