@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import lwm_tables
+import speed_tables
 from api_page import api_page
 from kinema.__main__ import main as kinema
 from kinema.cli import COMMANDS
@@ -236,6 +237,8 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "lwm parity": lwm_tables.parity,
     "lwm speed": lwm_tables.speed,
     "lwm memory": lwm_tables.memory,
+    "follow-ups": speed_tables.follow_ups,
+    "questions": speed_tables.questions,
     "faults": fault_table,
     "video speed": video_speed_table,
     "api": api_page,
