@@ -138,3 +138,12 @@ def test_a_video_that_is_refused_fails_its_questions_alone(opened):
 def _without_placeholder(request):
     text = request.prompt.text.replace("<video>", "")
     return replace(request, prompt=replace(request.prompt, text=text))
+
+
+def test_a_cache_that_cannot_be_cut_is_tried_once(opened, monkeypatch):
+    monkeypatch.setattr("kinema.engines.hf.followup._can_be_cut", lambda cache: False)
+    model, engine = opened("video-llava")
+    made = _count_media(engine, monkeypatch)
+    for _ in range(2):
+        assert not any(c.error for c in engine.generate(_questions(model)))
+    assert len(made) == 2 * len(ASKED) + 1  # the first group was read for nothing

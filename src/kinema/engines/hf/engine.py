@@ -281,6 +281,7 @@ class HFEngine:
             return []
         read = Conversations(self._maker, capacity=1)
         read.keep(first, output.sequences[0], output.past_key_values, self.model)
+        self._may_share = read.holds_any  # a model whose cache cannot be cut is not tried again
         followed = [read.match(request) for request in group]
         return [] if None in followed else [f for f in followed if f is not None]
 

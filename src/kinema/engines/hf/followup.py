@@ -55,6 +55,11 @@ class Conversations:
         self._capacity = capacity
         self._kept: list[Kept] = []
 
+    @property
+    def holds_any(self) -> bool:
+        """False, too, where caches are of a kind that cannot be kept."""
+        return bool(self._kept)
+
     def match(self, request: Request) -> FollowUp | None:
         """The kept conversation that the request goes on with, if there is one."""
         for kept in reversed(self._kept):
