@@ -22,7 +22,9 @@ FLAGS = (
 MAKE = """
 import sys
 from pathlib import Path
+import torch
 from support.tiny_families import make_checkpoint
+torch.manual_seed(0)
 make_checkpoint("llava-onevision", Path(sys.argv[1]), width=128)
 """
 
@@ -50,7 +52,8 @@ def _answer(folder, home, name, *flags) -> str:
     assert done.returncode == 0, done.stderr
     (record,) = map(json.loads, output.read_text().splitlines())
     assert record["pred_answer"], record
-    return record["pred_answer"]
+    # vLLM holds back the bytes of a character that the last token leaves unfinished.
+    return record["pred_answer"].rstrip("\ufffd")
 
 
 def test_two_slices_of_every_layer_give_the_answer_of_one(folder, tmp_path):
