@@ -6,7 +6,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from kinema.engines.hf.generation import (
     cut_at_stop,
     generation_config,
     seeded,
+    timed,
     token_logprobs,
 )
 from kinema.engines.hf.inputs import InputMaker, Inputs, Tensors, placed
@@ -215,13 +215,13 @@ class HFEngine:
                 yield Delta(batch[row].request.id, text)
             if rows[row].ended and not at_end:
                 done = self._completion(batch[row], rows[row].ids)
-                yield _last(rows[row], _timed(done, began, first.get(row)))
+                yield rows[row].last(timed(done, began, first.get(row)))
         if len(prepared) == 1:
             self._keep(prepared[0], pieces.output)
         for row, inputs in enumerate(batch if at_end else ()):
             if rows[row].ended:
                 done = self._completion(inputs, rows[row].ids, pieces.output, row)
-                yield _last(rows[row], _timed(done, began, first.get(row)))
+                yield rows[row].last(timed(done, began, first.get(row)))
 
     def _open(self, prepared: list[Inputs | FollowUp]) -> Tensors:
         """Tensors for ``generate``, with the kept cache where the beginning has been read."""
@@ -254,7 +254,7 @@ class HFEngine:
         except ModelError as problem:
             return failed(request, problem)
         self._keep(prepared, output)
-        return _timed(self._row_completion(inputs_of(prepared), output, 0), began)
+        return timed(self._row_completion(inputs_of(prepared), output, 0), began)
 
     def _answer_together(self, requests: list[Request]) -> Iterator[Completion]:
         """Questions about one input on what was read of it once; the others as they are."""
@@ -296,7 +296,7 @@ class HFEngine:
             yield from self._answer_apart(requests)
             return
         for number, row in enumerate(rows):
-            yield _timed(self._row_completion(row.inputs, output, number), began)
+            yield timed(self._row_completion(row.inputs, output, number), began)
 
     def _answer_apart(self, requests: list[Request]) -> Iterator[Completion]:
         batch = []
@@ -321,7 +321,7 @@ class HFEngine:
                 yield from self._answer_batch(part, may_halve=False)
             return
         for row, inputs in enumerate(batch):
-            yield _timed(self._row_completion(inputs, output, row), began)
+            yield timed(self._row_completion(inputs, output, row), began)
 
     def _make_room(self) -> None:
         self._conversations.clear()
@@ -397,13 +397,3 @@ class HFEngine:
 
 def _never(request_id: str) -> bool:
     return False
-
-
-def _last(row: Row, completion: Completion) -> Delta:
-    """The rest of a row's text, and what became of it."""
-    return Delta(completion.request_id, completion.text[len(row.said) :], completion)
-
-
-def _timed(completion: Completion, began: float, first: float | None = None) -> Completion:
-    seconds = time.perf_counter() - began
-    return replace(completion, seconds=seconds, first_token_seconds=first)

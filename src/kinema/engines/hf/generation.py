@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from transformers import CompileConfig, GenerationConfig
 
-from kinema.messages import SamplingParams, TokenLogprob
+from kinema.messages import Completion, SamplingParams, TokenLogprob
 
 
 def generation_config(
@@ -50,6 +51,12 @@ def answer_ids(row: torch.Tensor, end_ids: list[int]) -> list[int]:
     ids: list[int] = row.tolist()
     ends = [ids.index(end) for end in end_ids if end in ids]
     return ids[: min(ends) + 1] if ends else ids
+
+
+def timed(completion: Completion, began: float, first: float | None = None) -> Completion:
+    """The completion with its seconds since ``began``, and those to its first text."""
+    seconds = time.perf_counter() - began
+    return replace(completion, seconds=seconds, first_token_seconds=first)
 
 
 def cut_at_stop(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:

@@ -12,7 +12,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from kinema.engines.hf.generation import cut_at_stop
-from kinema.messages import SamplingParams
+from kinema.messages import Completion, Delta, SamplingParams
 
 
 class Row:
@@ -38,6 +38,10 @@ class Row:
         self.ended = self.ended or stopped
         shown = text if stopped else text[: len(text) - self._held_back(text)]
         return self._show(shown.rstrip())
+
+    def last(self, completion: Completion) -> Delta:
+        """The rest of the row's text, and what became of it."""
+        return Delta(completion.request_id, completion.text[len(self.said) :], completion)
 
     def _held_back(self, text: str) -> int:
         """Characters at the end that a later token may still change or turn into a stop string."""
