@@ -4,6 +4,7 @@ import json
 import sqlite3
 from contextlib import closing
 
+import numpy as np
 import pytest
 
 from kinema.cli.app import run
@@ -176,3 +177,20 @@ def test_a_copy_costs_nothing_and_answers_are_shared_between_folders(clip, tmp_p
 def answers_in(path):
     with closing(sqlite3.connect(path)) as database:
         return database.execute("SELECT COUNT(*) FROM answer").fetchone()[0]
+
+
+def test_frames_that_look_alike_are_left_out_and_named(tmp_path):
+    still = np.full((64, 96, 3), 90, dtype=np.uint8)
+    clip = make_clip(tmp_path / "still.mp4", num_frames=60, fps=10, pictures=[still] * 60)
+    path = tmp_path / "result.json"
+    words = ("--fps", 1, "--batch-size", 6, "--skip-similar", 2, "--result-path", path)
+    assert caption(clip, *words) == 0
+    (made,) = json.loads(path.read_text())["x_kinema"]["captions"]
+    assert made["frame_seconds"] == [0, 3, 5]
+    assert made["skipped_frame_seconds"] == [1, 2, 4]
+
+
+@pytest.mark.parametrize("words", [("--language", "German"), ("--style", "brief")])
+def test_a_model_with_sentences_of_its_own_takes_no_style_and_no_language(clip, capsys, words):
+    assert run(["caption", str(clip), "-m", "tiny", *words]) == 2
+    assert "own sentences, in English" in capsys.readouterr().err

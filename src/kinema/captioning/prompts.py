@@ -2,13 +2,13 @@
 
 A template's version changes with its words, so that records say which words made them and a
 changed one never meets old results. Users replace a template with their own text, with the same
-``{fields}`` or none.
+``{fields}`` or none; what they chose and gave no place comes last.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kinema.errors import UnknownName
@@ -52,6 +52,7 @@ TITLE = Template(
     "{language}",
 )
 
+DEFAULT_STYLE = "detailed"
 _SPEECH = 'Meanwhile this is heard: "{words}". '
 STYLES: Mapping[str, str] = {
     "detailed": "Use plain sentences and keep to what is visible.",
@@ -68,7 +69,7 @@ class Prompts:
     description: Template = DESCRIPTION
     summary: Template = SUMMARY
     title: Template = TITLE
-    style: str = "detailed"
+    style: str = DEFAULT_STYLE
     language: str | None = None
 
     @classmethod
@@ -78,7 +79,7 @@ class Prompts:
         prompt: str | None = None,
         summary_prompt: str | None = None,
         title_prompt: str | None = None,
-        style: str = "detailed",
+        style: str = DEFAULT_STYLE,
         language: str | None = None,
         plain: bool = False,
     ) -> Prompts:
@@ -92,10 +93,13 @@ class Prompts:
         """
         if style not in STYLES:
             raise UnknownName("style", style, STYLES)
+        styled = ["style"] if style != DEFAULT_STYLE else []
+        spoken = ["language"] if language else []
         return cls(
-            _own("description", prompt) or (PLAIN_DESCRIPTION if plain else DESCRIPTION),
-            _own("summary", _with_field(summary_prompt, "notes")) or SUMMARY,
-            _own("title", _with_field(title_prompt, "summary")) or TITLE,
+            _own("description", prompt, [*styled, *spoken])
+            or (PLAIN_DESCRIPTION if plain else DESCRIPTION),
+            _own("summary", summary_prompt, ["notes", *styled, *spoken]) or SUMMARY,
+            _own("title", title_prompt, ["summary", *spoken]) or TITLE,
             style,
             language,
         )
@@ -131,12 +135,9 @@ class Prompts:
         }
 
 
-def _own(name: str, text: str | None) -> Template | None:
-    return None if text is None else Template(name, "own", text)
-
-
-def _with_field(text: str | None, field: str) -> str | None:
-    """The user's words, with the material behind them where they do not say where it goes."""
-    if text is None or f"{{{field}}}" in text:
-        return text
-    return f"{text}\n\n{{{field}}}"
+def _own(name: str, text: str | None, fields: Sequence[str]) -> Template | None:
+    """The user's words, with the fields behind them that they give no place."""
+    if text is None:
+        return None
+    missing = [f"{{{field}}}" for field in fields if f"{{{field}}}" not in text]
+    return Template(name, "own", "\n\n".join([text, *missing]))

@@ -24,9 +24,10 @@ from kinema.engines.base import Attention, Device, DType, Quantization  # noqa: 
 from kinema.errors import KinemaError, PartialFailure, UsageError
 from kinema.models.lwm.prompt import FrameEnds, Layout  # noqa: F401
 from kinema.tasks.caption.inputs import VideoInput, find_inputs, parse_shard
-from kinema.tasks.caption.job import RUNNERS, CaptionJob, Progress, Runner
+from kinema.tasks.caption.job import RUNNERS, CaptionJob, Runner
 from kinema.tasks.caption.options import CaptionOptions
 from kinema.tasks.caption.outputs import Outputs
+from kinema.tasks.caption.progress import Progress
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
 from kinema.types import FrameSampling
@@ -72,7 +73,7 @@ class CaptionRun:
     json: bool = False
     """Print one JSON record a video."""
     quiet: Annotated[bool, Parameter(alias="-q")] = False
-    """Print no summaries, only write files."""
+    """Print no summaries and no progress, only write files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +134,7 @@ def caption(
     wanted, language = language_check(options.language)
     with Workers(1) as reader:
         outputs = Outputs(job, run.output, reader.load_frames, formats, wanted, language)
-        _work(job, outputs)
+        _work(job, outputs, quiet=run.quiet)
         statuses = outputs.write_all()
         _show(job, outputs, run)
     return _end(statuses, run)
@@ -180,7 +181,7 @@ def _engine(settings: EngineSettings, run: CaptionRun) -> EngineSettings:
     return replace(settings, batch_size=run.max_threads, concurrency=run.max_threads)
 
 
-def _work(job: CaptionJob, outputs: Outputs) -> None:
+def _work(job: CaptionJob, outputs: Outputs, *, quiet: bool) -> None:
     status = Status()
     inputs = {one.source: one for one in job.inputs}
 
@@ -190,7 +191,8 @@ def _work(job: CaptionJob, outputs: Outputs) -> None:
             outputs.write_one(inputs[progress.source], progress.described)
         elif progress.problem is not None:
             complain(progress.problem)
-        status(_line(progress))
+        if not quiet:
+            status(_line(progress))
 
     try:
         job.run(tell)
@@ -201,9 +203,9 @@ def _work(job: CaptionJob, outputs: Outputs) -> None:
 def _line(progress: Progress) -> str:
     parts = [
         f"{progress.videos} of {progress.of} videos",
-        f"{progress.video_seconds / 3600:.2f} h of video",
+        f"{short_clock(progress.video_seconds)} of video",
         f"{progress.failed} failed" if progress.failed else "",
-        f"{short_clock(progress.eta_seconds)} left" if progress.eta_seconds else "",
+        f"{short_clock(eta)} left" if (eta := round(progress.eta_seconds or 0)) else "",
     ]
     return ", ".join(filter(None, parts))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,18 +49,27 @@ def say(text: str) -> None:
 
 
 class Status:
-    """What is going on, on the last line of a terminal; silent everywhere else."""
+    """What is going on: the last line of a terminal; a line a minute in the log of a long job."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, log_seconds: float = 60.0) -> None:
+        self._log_seconds = log_seconds
         self._shown = ""
+        self._logged = time.monotonic()
 
     def __call__(self, text: str) -> None:
         """Show ``text`` in place of what stood there."""
-        if sys.stderr.isatty():
-            self.clear()
-            self._shown = plain(text)
-            sys.stderr.write(self._shown)
-            sys.stderr.flush()
+        if not sys.stderr.isatty():
+            self._log(text)
+            return
+        self.clear()
+        self._shown = plain(text)
+        sys.stderr.write(self._shown)
+        sys.stderr.flush()
+
+    def _log(self, text: str) -> None:
+        if time.monotonic() - self._logged >= self._log_seconds:
+            self._logged = time.monotonic()
+            say(text)
 
     def clear(self) -> None:
         """Take the line away before something else is written."""

@@ -200,9 +200,20 @@ def test_own_prompts_take_the_material_with_or_without_a_field():
     own = Prompts.chosen(
         summary_prompt="Sum up {notes} now", title_prompt="Name it", language="German"
     )
-    assert own.summarise("N", what="x") == "Sum up N now"
-    assert own.entitle("S", what="x") == "Name it\n\nS"
+    assert own.summarise("N", what="x") == "Sum up N now\n\nAnswer in German."
+    assert own.entitle("S", what="x") == "Name it\n\nS\n\nAnswer in German."
     assert "Answer in German." in own.describe(start="0", end="1")
     assert Prompts.chosen(prompt='Give {"a": 1}').describe(start="0", end="1") == 'Give {"a": 1}'
     with pytest.raises(UnknownName):
         Prompts.chosen(style="loud")
+
+
+def test_a_style_and_a_language_reach_own_prompts_where_they_say_or_at_their_end():
+    brief = {"style": "brief", "language": "German"}
+    last = Prompts.chosen(prompt="Who is there?", **brief)
+    said = "Who is there?\n\nUse one short sentence.\n\nAnswer in German."
+    assert last.describe(start="0", end="1") == said
+    placed = Prompts.chosen(prompt="{language} {style} Who is there?", **brief)
+    said = "Answer in German. Use one short sentence. Who is there?"
+    assert placed.describe(start="0", end="1") == said
+    assert Prompts.chosen(prompt="Who?").describe(start="0", end="1") == "Who?"

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from kinema.captioning.records import Segment
 from kinema.captioning.steps import Answer, Call, Steps
 from kinema.engines import Generates
 from kinema.errors import KinemaError
@@ -21,6 +22,12 @@ from kinema.tasks.caption.memo import Memo
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")
+OnCaption = Callable[[Any, Segment, int], None]
+"""Told the key of a video, a segment that has its answer, and how many of them had none before."""
+
+
+def unheard(key: Any, segment: Segment, of: int) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(eq=False)
@@ -33,6 +40,8 @@ class Video:
     steps: Steps[Any]
     asked: dict[str, Call] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
+    known: int = 0
+    """Captions that the memo had."""
     has_begun: bool = False
     is_over: bool = False
 
@@ -60,6 +69,7 @@ class Feed:
         engine: opens the engine, or returns the one that is open.
         pool: threads that decode.
         ahead: captions whose frames are read before the engine asks for them.
+        on_caption: told of every answer about a segment.
     """
 
     def __init__(
@@ -71,11 +81,13 @@ class Feed:
         engine: Callable[[], Generates],
         pool: ThreadPoolExecutor,
         ahead: int,
+        on_caption: OnCaption = unheard,
     ) -> None:
         self._videos = videos
         self._asker = asker
         self._memo = memo
         self._engine = engine
+        self._on_caption = on_caption
         self._flights: dict[str, _Flight] = {}
         self._words: deque[_Flight] = deque()
         self._pictures = read_ahead(pool, self._look, self._captions(), depth=ahead)
@@ -170,6 +182,7 @@ class Feed:
         """A flight for a call that nobody has asked; known answers are filled in."""
         if (known := self._memo.get(call.id)) is not None:
             video.answers[call.id] = Answer.from_dict(known)
+            video.known += call.segment is not None
             return None
         if call.id in self._flights:
             self._flights[call.id].waiting.append(video)
@@ -189,6 +202,8 @@ class Feed:
         del self._flights[flight.call.id]
         for video in flight.waiting:
             video.answers[flight.call.id] = answer
+            if flight.call.segment is not None:
+                self._on_caption(video.key, flight.call.segment, len(video.asked) - video.known)
             for more in self._advance(video):
                 raise AssertionError(f"{more.call.kind} after the captions needs frames")
 

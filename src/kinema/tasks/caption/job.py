@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kinema.captioning.quality import worst
-from kinema.captioning.records import Status, VideoRecord
+from kinema.captioning.records import Segment, Status, VideoRecord
 from kinema.captioning.result import Timings
 from kinema.captioning.segments import SegmentOptions
 from kinema.config import fingerprint
@@ -20,11 +19,12 @@ from kinema.lazy import Row, Table
 from kinema.ledger import Ledger, Unit
 from kinema.messages import SamplingParams
 from kinema.tasks.caption.describe import Described
-from kinema.tasks.caption.feed import Feed, Video, read_ahead
+from kinema.tasks.caption.feed import Feed, OnCaption, Video, read_ahead, unheard
 from kinema.tasks.caption.inputs import VideoInput
 from kinema.tasks.caption.memo import Memo
 from kinema.tasks.caption.options import DEFAULT_FPS, CaptionOptions
 from kinema.tasks.caption.plan import Planner, VideoPlan
+from kinema.tasks.caption.progress import Meter, Progress
 from kinema.tasks.caption.session import Session
 from kinema.tasks.caption.work import Work
 from kinema.tasks.models import Model
@@ -48,24 +48,6 @@ _MAX_ATTEMPTS = 25
 """A run may be killed this often while it works on one video before the video is given up."""
 _TRIES = 2
 _AHEAD = 8
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is."""
-
-    videos: int
-    """That ended, in this run and before."""
-    of: int
-    failed: int
-    video_seconds: float
-    """Of the videos that ended in this run."""
-    elapsed_seconds: float
-    eta_seconds: float | None
-    described: Described | None = None
-    """The video that has just ended; None for one that failed."""
-    problem: KinemaError | None = None
-    source: str = ""
 
 
 @dataclass(kw_only=True)
@@ -191,11 +173,15 @@ class _Run:
 
     def describe(self, on_progress: Callable[[Progress], None]) -> None:
         """Every video that is to do, those that failed for a passing reason twice."""
-        meter = _Meter(self._ledger, self._wanted)
+        meter = Meter(self._ledger, self._wanted)
+
+        def tell(unit: Unit, segment: Segment, of: int) -> None:
+            on_progress(meter.answered(unit, segment, of=of))
+
         while self._ledger.counts().get("todo"):
-            for unit, outcome in self._outcomes():
+            for unit, outcome in self._outcomes(tell):
                 self._settle(unit, outcome)
-                on_progress(meter.tick(unit, outcome))
+                on_progress(meter.ended(unit, outcome))
 
     def describe_again(self, share: float) -> None:
         """The worst captions once more; records of first answers stay beside the new ones."""
@@ -207,13 +193,17 @@ class _Run:
             if isinstance(outcome, Described):
                 self._ledger.finish(unit.id, dict(unit.result) | {"again": outcome.to_dict()})
 
-    def _outcomes(self) -> Iterator[tuple[Unit, Described | KinemaError]]:
+    def _outcomes(self, on_caption: OnCaption) -> Iterator[tuple[Unit, Described | KinemaError]]:
         if self._job.runner == "local":
-            return self._session.drain(self._feed(self._claimed()))
+            return self._session.drain(self._feed(self._claimed(), on_caption))
         describe = RUNNERS.load(self._job.runner)
         units = (unit for unit, _ in self._claimed())
         ended: Iterator[tuple[Unit, Described | KinemaError]] = describe(
-            units, self._job.work, self._session, workers=self._job.workers
+            units,
+            self._job.work,
+            self._session,
+            workers=self._job.workers,
+            on_caption=on_caption,
         )
         return ended
 
@@ -221,7 +211,9 @@ class _Run:
         while units := self._ledger.claim():
             yield units[0], frozenset()
 
-    def _feed(self, units: Iterator[tuple[Unit, frozenset[int]]]) -> Feed:
+    def _feed(
+        self, units: Iterator[tuple[Unit, frozenset[int]]], on_caption: OnCaption = unheard
+    ) -> Feed:
         return Feed(
             self._videos(units),
             asker=self._session.asker,
@@ -229,6 +221,7 @@ class _Run:
             engine=self._session.engine,
             pool=self._pool,
             ahead=max(_AHEAD, 2 * self._job.workers),
+            on_caption=on_caption,
         )
 
     def _videos(
@@ -270,41 +263,6 @@ def _may_pass(unit: Unit, problem: KinemaError) -> bool:
         problem, DecoderCrashed | DecodeDeadline
     )
     return unit.attempts < _TRIES and not stays
-
-
-class _Meter:
-    """Counts what ended, and from that guesses what is left."""
-
-    def __init__(self, ledger: Ledger, wanted: set[str]) -> None:
-        states = [unit.state for unit in ledger.units() if unit.id in wanted]
-        self._of = len(states)
-        self._ended = sum(state not in ("todo", "running") for state in states)
-        self._failed = sum(state in ("failed", "quarantined") for state in states)
-        self._here = 0
-        self._video_seconds = 0.0
-        self._began = time.perf_counter()
-
-    def tick(self, unit: Unit, outcome: Described | KinemaError) -> Progress:
-        """One more video ended."""
-        ok = isinstance(outcome, Described)
-        self._here += 1
-        self._failed += not ok
-        self._video_seconds += (
-            outcome.record.duration_seconds if isinstance(outcome, Described) else 0
-        )
-        elapsed = time.perf_counter() - self._began
-        left = self._of - self._ended - self._here
-        return Progress(
-            videos=self._ended + self._here,
-            of=self._of,
-            failed=self._failed,
-            video_seconds=self._video_seconds,
-            elapsed_seconds=elapsed,
-            eta_seconds=elapsed / self._here * left,
-            described=outcome if isinstance(outcome, Described) else None,
-            problem=None if isinstance(outcome, Described) else outcome,
-            source=unit.payload["source"],
-        )
 
 
 def unit_of(one: VideoInput) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kinema.captioning.prompts import Prompts
+from kinema.captioning.prompts import DEFAULT_STYLE, Prompts
 from kinema.captioning.summary import SummaryBy
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings
@@ -27,7 +27,7 @@ class CaptionOptions:
     """Question about numbered captions, which stand where {notes} is, or behind it."""
     title_prompt: str | None = None
     """Question about a summary, which stands where {summary} is, or behind it."""
-    style: str = "detailed"
+    style: str = DEFAULT_STYLE
     """How captions read: detailed, brief, dense or plain."""
     language: str | None = None
     """Language of all text: English, German, Chinese …"""
@@ -55,14 +55,21 @@ class CaptionOptions:
 
         Raises:
             UnknownName: no such style.
+            UsageError: the model has one style and one language.
         """
+        has_own = not model.family.writes_freely
+        if has_own and (self.language is not None or self.style != DEFAULT_STYLE):
+            raise UsageError(
+                f"{model.family.title} has its own sentences, in English.",
+                hint="Leave --language and --style out, or use another model.",
+            )
         return Prompts.chosen(
             prompt=self.prompt,
             summary_prompt=self.summary_prompt,
             title_prompt=self.title_prompt,
             style=self.style,
             language=self.language,
-            plain=not model.family.writes_freely,
+            plain=has_own,
         )
 
     def by_model(self, model: Model) -> bool:

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import pickle
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -25,7 +26,7 @@ from kinema.captioning.steps import Answer, Call, Steps
 from kinema.errors import KinemaError, ModelError
 from kinema.ledger import Unit
 from kinema.tasks.caption.describe import Described
-from kinema.tasks.caption.feed import Feed, Video
+from kinema.tasks.caption.feed import Feed, OnCaption, Video
 from kinema.tasks.caption.memo import Memo
 from kinema.tasks.caption.plan import VideoPlan
 from kinema.tasks.caption.session import Session
@@ -47,13 +48,19 @@ _AHEAD = 16
 
 
 def describe(
-    units: Iterator[Unit], work: Work, session: Session, *, workers: int
+    units: Iterator[Unit],
+    work: Work,
+    session: Session,
+    *,
+    workers: int,
+    on_caption: OnCaption,
 ) -> Iterator[tuple[Unit, Described | KinemaError]]:
     """Videos as they end, with their record or what went wrong.
 
     Args:
         session: of the driver; knows what was answered before, and opens no engine.
         workers: that have an engine each.
+        on_caption: told of every answer about a segment, as a worker hands over its block.
 
     Raises:
         ModelError: the cluster failed.
@@ -67,7 +74,7 @@ def describe(
     ray.data.DataContext.get_current().enable_progress_bars = False
     while some := list(islice(units, _VIDEOS)):
         try:
-            yield from _Round(some, work, session, workers).run()
+            yield from _Round(some, work, session, workers, on_caption).run()
         except ray.exceptions.RayError as problem:
             raise ModelError(
                 f"The Ray cluster failed: {str(problem).strip().splitlines()[-1]}",
@@ -78,12 +85,20 @@ def describe(
 class _Round:
     """The three jobs over some videos."""
 
-    def __init__(self, units: list[Unit], work: Work, session: Session, workers: int) -> None:
+    def __init__(
+        self,
+        units: list[Unit],
+        work: Work,
+        session: Session,
+        workers: int,
+        on_caption: OnCaption,
+    ) -> None:
         self._units = {unit.id: unit for unit in units}
         self._work = work
         self._session = session
         self._memo = session.memo
         self._workers = workers
+        self._on_caption = on_caption
         self._failed: dict[str, Any] = {}
 
     def run(self) -> Iterator[tuple[Unit, Described | KinemaError]]:
@@ -110,18 +125,27 @@ class _Round:
     def _caption(self, plans: dict[str, VideoPlan]) -> None:
         """Every caption that is not known yet into the memo; those that fail stay out."""
         calls = {
-            call.id: (plan.source, call)
-            for plan in plans.values()
+            call.id: (self._units[key], call)
+            for key, plan in plans.items()
             for call in self._session.describer.calls(plan)
             if self._memo.get(call.id) is None
         }
-        rows = [{"source": source, "call": _packed(call)} for source, call in calls.values()]
+        of = Counter(unit.id for unit, _ in calls.values())
+        rows = [
+            {"source": unit.payload["source"], "call": _packed(call)}
+            for unit, call in calls.values()
+        ]
         for row in self._mapped(_Describe, rows, most=_CAPTIONS):
-            answer = json.loads(row["answer"])
-            if answer["error"] is None:
-                self._memo.put(row["id"], answer)
-            else:
-                self._failed[row["id"]] = answer
+            self._keep(row["id"], json.loads(row["answer"]))
+            unit, call = calls[row["id"]]
+            assert call.segment is not None
+            self._on_caption(unit, call.segment, of[unit.id])
+
+    def _keep(self, call_id: str, answer: Row) -> None:
+        if answer["error"] is None:
+            self._memo.put(call_id, answer)
+        else:
+            self._failed[call_id] = answer
 
     def _whole(self, key: str, plan: VideoPlan) -> Row:
         """A plan with the answers to all its captions."""
