@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("vllm")
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
+
+import ray
 
 from kinema.captioning.segments import SegmentOptions
 from kinema.engines import EngineSettings

@@ -7,6 +7,7 @@ import faulthandler
 import gc
 import os
 import resource
+import select
 import socket
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from contextlib import suppress
 
 from kinema.errors import DecodeFailed, KinemaError, TooLarge
 from kinema.video.info import plan, probe, timeline
+from kinema.video.reader import close_kept, keep_open
 from kinema.video.reading import load_frames
 from kinema.video.shots import find_shots
 from kinema.video.sound import load_sound
@@ -21,6 +23,10 @@ from kinema.video.wire import Call, Job, Reply, receive_job, send_reply
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _LARGE_BYTES = 128 << 10
+_KEPT_READERS = 2
+"""Most pieces of a film lie in one group of pictures or two, and each group has a thread."""
+_KEEP_SECONDS = 5.0
+"""That a film stays open while no job comes: it may be deleted meanwhile."""
 GRACE_SECONDS = 5.0
 """Time after the deadline that the parent has for killing; then the process ends itself."""
 
@@ -30,9 +36,10 @@ def main(words: list[str]) -> None:
     channel = socket.socket(fileno=int(words[0]))
     _limit(int(words[1]))
     _keep_large_pieces_apart()
+    keep_open(_KEPT_READERS)
     send_reply(channel, None)
     with open(os.devnull, "w") as nowhere:
-        while (job := receive_job(channel)) is not None:
+        while (job := _next_job(channel)) is not None:
             # Runs below Python, so it also ends a decoder that never lets Python run again.
             faulthandler.dump_traceback_later(
                 job.deadline_seconds + GRACE_SECONDS, exit=True, file=nowhere
@@ -42,6 +49,14 @@ def main(words: list[str]) -> None:
             send_reply(channel, result)
             del result
             _give_back()
+
+
+def _next_job(channel: socket.socket) -> Job | None:
+    """The next job, None when the parent has hung up."""
+    if not select.select([channel], [], [], _KEEP_SECONDS)[0]:
+        close_kept()
+        _give_back()
+    return receive_job(channel)
 
 
 def _keep_large_pieces_apart() -> None:
