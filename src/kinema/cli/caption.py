@@ -16,7 +16,7 @@ from kinema.captioning.result import DEMO_BACKENDS, DEMO_MODELS
 from kinema.captioning.segments import SegmentOptions
 from kinema.captioning.text import short_clock
 from kinema.cli.flags import ENGINE_GROUP, PartFlags, SamplingFlags, WordChoice, WordFlags
-from kinema.cli.output import Status, complain, put, put_record, say
+from kinema.cli.output import JOB_LOG_SECONDS, Status, complain, put, put_record, say
 from kinema.engines import EngineSettings
 
 # The flags of a subclass are read in the subclass's module, so its types must be known here.
@@ -182,7 +182,7 @@ def _engine(settings: EngineSettings, run: CaptionRun) -> EngineSettings:
 
 
 def _work(job: CaptionJob, outputs: Outputs, *, quiet: bool) -> None:
-    status = Status()
+    status = Status(log_seconds=JOB_LOG_SECONDS)
     inputs = {one.source: one for one in job.inputs}
 
     def tell(progress: Progress) -> None:

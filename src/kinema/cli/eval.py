@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordChoice, WordFlags
-from kinema.cli.output import Status, put, put_record, put_table, say
+from kinema.cli.output import JOB_LOG_SECONDS, Status, put, put_record, put_table, say
 from kinema.engines import EngineSettings
 from kinema.errors import PartialFailure, UsageError
 from kinema.evaluation.answers import read_answer
@@ -96,7 +96,7 @@ def evaluate(
         params=params,
         rank_options=options.rank_options,
     )
-    status = Status()
+    status = Status(log_seconds=JOB_LOG_SECONDS)
     runs = []
     for model, blind in product(options.model, (False, True) if options.blind else (False,)):
 
@@ -128,7 +128,7 @@ def check(benchmark: str, data: Path, /, *, split: str = "", json: bool = False)
         split: The split to check; its usual one when left out.
         json: Print one JSON record.
     """
-    status = Status()
+    status = Status(log_seconds=JOB_LOG_SECONDS)
     found = check_benchmark(
         benchmark, data, split=split, on_progress=lambda done, total: status(f"{done}/{total}")
     )

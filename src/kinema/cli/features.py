@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from kinema.captioning.text import short_clock
 from kinema.cli.flags import SamplingFlags
-from kinema.cli.output import Status, bar, complain, put_record, say
+from kinema.cli.output import JOB_LOG_SECONDS, Status, bar, complain, put_record, say
 from kinema.errors import KinemaError, PartialFailure, UsageError
 from kinema.lazy import load
 from kinema.tasks.features.inputs import find_media, without_copies
@@ -125,7 +125,7 @@ def _devices(run: FeaturesRun) -> tuple[str, ...]:
 
 
 def _work(job: FeaturesJob) -> int:
-    status = Status()
+    status = Status(log_seconds=JOB_LOG_SECONDS)
 
     def tell(progress: Progress) -> None:
         status.clear()

@@ -48,10 +48,17 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-class Status:
-    """What is going on: the last line of a terminal; a line a minute in the log of a long job."""
+JOB_LOG_SECONDS = 60.0
 
-    def __init__(self, *, log_seconds: float = 60.0) -> None:
+
+class Status:
+    """What is going on, on the last line of a terminal.
+
+    Args:
+        log_seconds: how often a log, which is no terminal, gets the line; never by itself.
+    """
+
+    def __init__(self, *, log_seconds: float | None = None) -> None:
         self._log_seconds = log_seconds
         self._shown = ""
         self._logged = time.monotonic()
@@ -67,8 +74,9 @@ class Status:
         sys.stderr.flush()
 
     def _log(self, text: str) -> None:
-        if time.monotonic() - self._logged >= self._log_seconds:
-            self._logged = time.monotonic()
+        now = time.monotonic()
+        if self._log_seconds is not None and now - self._logged >= self._log_seconds:
+            self._logged = now
             say(text)
 
     def clear(self) -> None:

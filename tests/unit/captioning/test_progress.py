@@ -7,7 +7,7 @@ import pytest
 from kinema.captioning.records import Segment
 from kinema.captioning.segments import SegmentOptions
 from kinema.cli.app import run
-from kinema.cli.output import Status
+from kinema.cli.output import JOB_LOG_SECONDS, Status
 from kinema.ledger import Ledger
 from kinema.tasks.caption.inputs import find_inputs
 from kinema.tasks.caption.job import CaptionJob
@@ -95,7 +95,8 @@ def test_a_terminal_shows_one_line_that_moves(videos, tmp_path, capsys, monkeypa
 def test_a_log_gets_a_line_a_minute(capsys, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("kinema.cli.output.time.monotonic", lambda: clock[0])
-    status = Status()
+    status, silent = Status(log_seconds=JOB_LOG_SECONDS), Status()
     for clock[0] in range(0, 150, 10):
         status(f"at {clock[0]}")
+        silent(f"also at {clock[0]}")
     assert capsys.readouterr().err == "at 60\nat 120\n"
