@@ -25,6 +25,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import caption_files
 import lwm_tables
 import speed_tables
 from api_page import api_page
@@ -234,6 +235,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "tree": file_tree,
     "first answer": first_answer,
     "families": family_table,
+    "caption files": caption_files.files,
     "lwm parity": lwm_tables.parity,
     "lwm speed": lwm_tables.speed,
     "lwm memory": lwm_tables.memory,

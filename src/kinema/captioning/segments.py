@@ -5,6 +5,7 @@ Segments that are cut here cover the whole range; what a given list leaves out i
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -152,7 +153,7 @@ def read_ranges(path: Path) -> list[tuple[float, float]]:
         text = path.read_text(encoding="utf-8")
         rows = json.loads(text) if path.suffix == ".json" else _csv_rows(text)
         return [_pair(row) for row in rows]
-    except (OSError, ValueError, TypeError, KeyError) as problem:
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as problem:
         raise UsageError(
             f"{path} is no list of segments: {problem}.",
             hint='Write [[0, 4.5], ["0:04.5", "0:10"]], or lines of start,end.',
@@ -160,7 +161,7 @@ def read_ranges(path: Path) -> list[tuple[float, float]]:
 
 
 def _csv_rows(text: str) -> list[list[str]]:
-    rows = [line.split(",")[:2] for line in text.splitlines() if line.strip()]
+    rows = [row[:2] for row in csv.reader(text.splitlines(), skipinitialspace=True) if row]
     return rows[1:] if rows and rows[0][0].strip().startswith("start") else rows
 
 

@@ -88,7 +88,7 @@ def test_a_list_says_what_it_leaves_out(tmp_path):
 
 def test_lists_are_read_from_csv_with_or_without_a_header(tmp_path):
     path = tmp_path / "list.csv"
-    path.write_text("start,end,label\n0,1.5,a\n0:02,0:03,b\n")
+    path.write_text('start,end,label\n0,1.5,a\n\n"0:02", "0:03","b, c"\n')
     assert read_ranges(path) == [(0.0, 1.5), (2.0, 3.0)]
     path.write_text("3,2\n")
     with pytest.raises(UsageError, match="3 is not before 2"):
