@@ -86,9 +86,11 @@ class CaptionJob:
         """Describe every video.
 
         Raises:
-            UsageError: the state belongs to a job with other settings, or another process has it.
+            UsageError: the state belongs to a job with other settings, or another process has it,
+                or the model takes no style or language.
             ModelError: the model cannot be loaded.
         """
+        self.options.prompts(self.model)  # refused before anything is written
         self.state.mkdir(parents=True, exist_ok=True)
         with (
             Memo(self.answers or self.state / "answers.sqlite") as memo,
