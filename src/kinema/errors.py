@@ -1,9 +1,9 @@
 """Every error that kinema raises on purpose.
 
-    KinemaError
-    ├── UsageError            the call itself is wrong                     exit 2
+    KinemaError                                                           blame
+    ├── UsageError            the call itself is wrong          exit 2    run
     │   └── UnknownName       a name that no table holds (near match given)
-    ├── MediaError            the file, URL or bytes cannot be used        exit 1
+    ├── MediaError            the file, URL or bytes cannot be used       input
     │   ├── MediaNotFound     not_found
     │   ├── NotAFile          not_a_file
     │   ├── NotMedia          not_media
@@ -18,15 +18,28 @@
     │   ├── PathNotAllowed    path_not_allowed
     │   ├── UrlNotAllowed     url_not_allowed
     │   └── FetchFailed       fetch_failed
-    ├── ModelError            a checkpoint cannot be used                  exit 1
+    ├── ModelError            a checkpoint cannot be used                 run
     │   ├── ModelNotFound     model_not_found
     │   ├── UnsafeModel       unsafe_model
     │   ├── MissingPackage    missing_package
     │   ├── MissingCapability missing_capability
-    │   ├── ContextTooLong    context_too_long
-    │   └── OutOfMemory       out_of_memory
-    ├── Busy                  too many requests wait already               exit 1
-    └── PartialFailure        finished, and some items failed              exit 3
+    │   │   └── MediumRefused missing_capability                          request
+    │   ├── AccessRefused     access_refused
+    │   ├── ContextTooLong    context_too_long                            request
+    │   ├── RequestRefused    request_refused                             request
+    │   │   └── SchemaMisfit  schema_misfit                               request
+    │   ├── RequestFailed     request_failed                              request
+    │   ├── OutOfMemory       out_of_memory                               engine
+    │   ├── EngineDied        engine_died                                 engine
+    │   └── EngineUnreachable engine_unreachable                          engine
+    ├── Busy                  too many requests wait already              engine
+    ├── PartialFailure        finished, and some items failed   exit 3    run
+    └── Unfinished            stopped, and units are still to do exit 4   run
+
+An error without an exit status of its own ends a command with 1. ``error.blame`` says whose fault
+it is, and with it what a job does: what is wrong with one input or one request fails that unit by
+name; what the engine or the network did, and what is wrong with the whole run, never becomes an
+answer or a score: the run stops and its units stay to do.
 
 ``str(error)`` is one plain sentence; ``error.hint`` says what to do next; ``error.code`` never
 changes between releases. Messages hold no native pointers, URL queries or credentials.
@@ -36,18 +49,32 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+Blame = Literal["input", "request", "engine", "run"]
+"""Whose fault an error is: one video's, one request's, the engine's (or the network's on the way
+to it), or the whole run's."""
 
 
 class KinemaError(Exception):
-    """Base of the tree: a sentence, a hint, a stable code and an exit status."""
+    """Base of the tree: a sentence, a hint, a stable code, an exit status and a blame."""
 
     code: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 1
+    blame: ClassVar[Blame] = "run"
+    settles: ClassVar[Literal["failed", "skipped", "quarantined"]] = "failed"
+    """What becomes of a unit whose input or request this error blames."""
+    may_pass: ClassVar[bool] = False
+    """Whether a second try of the same unit may end better."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+    @property
+    def sentence(self) -> str:
+        """Message and hint in one line, as records and ledgers keep it."""
+        return " ".join(filter(None, (str(self), self.hint)))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross the border of worker processes, so the hint has to survive pickling.
@@ -86,6 +113,7 @@ class MediaError(KinemaError):
     """The media cannot be used as it is."""
 
     code = "media"
+    blame = "input"
 
 
 class MediaNotFound(MediaError):
@@ -110,6 +138,7 @@ class NoVideoStream(MediaError):
     """The container is fine and holds no moving or still picture."""
 
     code = "no_video_stream"
+    settles = "skipped"
 
 
 class Truncated(MediaError):
@@ -146,12 +175,15 @@ class DecodeDeadline(MediaError):
     """Decoding took longer than its deadline and was stopped."""
 
     code = "decode_deadline"
+    may_pass = True
 
 
 class DecoderCrashed(MediaError):
     """The decoder's process died."""
 
     code = "decoder_crashed"
+    settles = "quarantined"
+    may_pass = True
 
 
 class PathNotAllowed(MediaError):
@@ -170,6 +202,7 @@ class FetchFailed(MediaError):
     """The other server refused, answered nonsense, broke off or took too long."""
 
     code = "fetch_failed"
+    may_pass = True
 
 
 class ModelError(KinemaError):
@@ -202,6 +235,38 @@ class MissingCapability(ModelError):
     code = "missing_capability"
 
 
+class MediumRefused(MissingCapability):
+    """The model does not take this kind of medium, or this combination of media."""
+
+    blame = "request"
+
+
+class AccessRefused(ModelError):
+    """A server does not accept the key (401, 403)."""
+
+    code = "access_refused"
+
+
+class RequestRefused(ModelError):
+    """The processor, the model or a server (400, 413, 422) does not take this request."""
+
+    code = "request_refused"
+    blame = "request"
+
+
+class SchemaMisfit(RequestRefused):
+    """The answer is not the JSON that was asked for."""
+
+    code = "schema_misfit"
+
+
+class RequestFailed(ModelError):
+    """The engine failed at this request alone, while others were answered."""
+
+    code = "request_failed"
+    blame = "request"
+
+
 class ContextTooLong(ModelError):
     """Prompt, frames and answer do not fit the model's context.
 
@@ -212,6 +277,7 @@ class ContextTooLong(ModelError):
     """
 
     code = "context_too_long"
+    blame = "request"
 
     def __init__(self, *, needed: int, available: int, largest_num_frames: int | None) -> None:
         if largest_num_frames is None:
@@ -229,9 +295,24 @@ class ContextTooLong(ModelError):
 
 
 class OutOfMemory(ModelError):
-    """The device ran out of memory, also after one retry with less."""
+    """The device ran out of memory."""
 
     code = "out_of_memory"
+    blame = "engine"
+
+
+class EngineDied(ModelError):
+    """The engine's process or device is gone."""
+
+    code = "engine_died"
+    blame = "engine"
+
+
+class EngineUnreachable(ModelError):
+    """A server is out of reach, too busy or failing (408, 429, 5xx), also after several tries."""
+
+    code = "engine_unreachable"
+    blame = "engine"
 
 
 class Busy(KinemaError):
@@ -242,6 +323,7 @@ class Busy(KinemaError):
     """
 
     code = "busy"
+    blame = "engine"
 
     def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
         super().__init__(message, hint=f"Ask again in {retry_after_seconds} s.")
@@ -253,3 +335,10 @@ class PartialFailure(KinemaError):
 
     code = "partial"
     exit_code = 3
+
+
+class Unfinished(KinemaError):
+    """A job stopped early; what is left to do is done by the same command, run again."""
+
+    code = "unfinished"
+    exit_code = 4

@@ -6,15 +6,17 @@ A :class:`Conversation` is what a person means, a :class:`Request` is what an en
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from kinema.errors import UsageError
-from kinema.types import Features, Frames, FrameSampling, Source
+from kinema.types import Features, Frames, FrameSampling, Shown, Source
 
 Role = Literal["system", "user", "assistant"]
-FinishReason = Literal["stop", "length", "error"]
+FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class ImagePart:
     """One still picture."""
 
     source: Source
+    name: str = ""
+    """What records call it, where that is not what the source is called."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,12 @@ class VideoPart:
 
     source: Source
     sampling: FrameSampling = FrameSampling()
+    name: str = ""
+    """What records call it, where that is not what the source is called."""
+    size: int | None = None
+    """Pixels of the shorter side that frames are scaled down to; None keeps the video's own."""
+    skip_similar: float | None = None
+    """Leave out frames whose brightness differs by less than this (of 255) from the one before."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +169,12 @@ class Prompt:
 
     GUARD: ClassVar[str] = "\uf8ff"
 
+    @property
+    def written(self) -> str:
+        """The prompt as a person would read it, literals in their places."""
+        literals = iter(self.literals)
+        return re.sub(self.GUARD, lambda _: next(literals), self.text)
+
 
 @dataclass(frozen=True, eq=False)
 class Request:
@@ -206,10 +222,75 @@ class Completion:
     """Time the engine spent on this request."""
     first_token_seconds: float | None = None
     """Time until the first token, where it was watched."""
-    error: str | None = None
-    """Why ``finish_reason`` is "error"."""
-    error_code: str | None = None
-    """The code of that error, see :mod:`kinema.errors`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Completion:
+        """The value that :meth:`to_dict` wrote."""
+        logprobs = values["logprobs"]
+        return Completion(
+            **dict(values)
+            | {
+                "usage": Usage(**values["usage"]),
+                "token_ids": tuple(values["token_ids"]),
+                "logprobs": None if logprobs is None else tuple(map(_logprob, logprobs)),
+            }
+        )
+
+
+def _logprob(values: Mapping[str, Any]) -> TokenLogprob:
+    alternatives = tuple((token, value) for token, value in values["alternatives"])
+    return TokenLogprob(values["token"], values["logprob"], alternatives)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One question, with sources that may not be decoded yet: it holds no pixels and pickles."""
+
+    key: str
+    """The same key always means the same answer; answers are kept under it."""
+    conversation: Conversation
+    params: SamplingParams = SamplingParams()
+    fit: bool = False
+    """Take frames away when they do not fit the context, instead of refusing."""
+    add_bos: bool = False
+    """Begin the prompt with the tokenizer's begin mark, where the template does not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What was said, what was shown, and the prompt as it was sent."""
+
+    completion: Completion
+    shown: tuple[Shown, ...] = ()
+    """What the model saw, one entry a medium, in prompt order."""
+    prompt: str = ""
+    note: str = ""
+    """What was taken away to make the request fit; empty when nothing was."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        shown = [one.to_dict() for one in self.shown]
+        completion = self.completion.to_dict()
+        return {
+            "completion": completion,
+            "shown": shown,
+            "prompt": self.prompt,
+            "note": self.note,
+        }
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Reply:
+        """The value that :meth:`to_dict` wrote."""
+        return Reply(
+            completion=Completion.from_dict(values["completion"]),
+            shown=tuple(map(Shown, values["shown"])),
+            prompt=values["prompt"],
+            note=values["note"],
+        )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kinema import lazy
-from kinema.errors import ContextTooLong, MissingCapability
+from kinema.errors import ContextTooLong, MediumRefused
 from kinema.families import Checkpoint, Family
 from kinema.families.chat_template import render, takes_parts
 from kinema.messages import (
@@ -32,6 +32,7 @@ from kinema.messages import (
 )
 from kinema.types import Features, Frames
 from kinema.video import load_frames, load_image
+from kinema.video.similar import without_similar
 
 Count = Callable[[Request], int]
 """Prompt tokens of a request, words and pictures together."""
@@ -48,22 +49,28 @@ def decode(
 
     Raises:
         MediaError: a source cannot be read.
-        MissingCapability: the family does not take this kind of medium.
+        MediumRefused: the family does not take this kind of medium.
     """
     messages = (
-        replace(message, parts=tuple(_decode_part(part, family, load) for part in message.parts))
+        replace(message, parts=tuple(decode_part(p, family, load=load) for p in message.parts))
         for message in conversation.messages
     )
     return Conversation(tuple(messages))
 
 
-def _decode_part(part: Part, family: Family, load: LoadFrames) -> Part:
+def decode_part(part: Part, family: Family, *, load: LoadFrames = load_frames) -> Part:
+    """One part of a message with its source read; words stay as they are.
+
+    Raises:
+        MediaError: the source cannot be read.
+        MediumRefused: the family does not take this kind of medium.
+    """
     if isinstance(part, VideoPart):
         return _decode_video(part, family, load)
     if isinstance(part, ImagePart):
         _require(family.takes_image, family, "images")
         if not isinstance(part.source, Frames):
-            return ImagePart(load_image(part.source, load=load))
+            return replace(part, source=_named(load_image(part.source, load=load), part.name))
     if isinstance(part, FeaturesPart):
         _require(family.takes_features, family, "precomputed features")
         if not isinstance(part.source, Features):
@@ -77,13 +84,20 @@ def _decode_video(part: VideoPart, family: Family, load: LoadFrames) -> VideoPar
     sampling = part.sampling.or_default(family.default_sampling)
     frames = part.source
     if not isinstance(frames, Frames):
-        frames = load(frames, sampling=sampling)
+        size = {} if part.size is None else {"size": part.size}
+        frames = _named(load(frames, sampling=sampling, **size), part.name)
+    if part.skip_similar is not None and not frames.left_out_seconds:
+        frames = without_similar(frames, part.skip_similar)
     return replace(part, source=_meet_limits(frames, family), sampling=sampling)
+
+
+def _named(frames: Frames, name: str) -> Frames:
+    return replace(frames, source=name) if name else frames
 
 
 def _require(holds: bool, family: Family, what: str) -> None:
     if not holds:
-        raise MissingCapability(
+        raise MediumRefused(
             f"{family.title} does not take {what}.", hint="`kinema models` says which family does."
         )
 
@@ -92,7 +106,7 @@ def _meet_limits(frames: Frames, family: Family) -> Frames:
     """The frames with a warning where the family will see some of them twice."""
     exact = family.exact_frames
     if exact is not None and len(frames) > exact:
-        raise MissingCapability(
+        raise MediumRefused(
             f"{family.title} takes exactly {exact} frames and gets {len(frames)}.",
             hint=f"Use --num-frames {exact}, or a family without this limit: see `kinema models`.",
         )
@@ -113,8 +127,17 @@ def prepare(
     checkpoint: Checkpoint,
     params: SamplingParams,
     request_id: str = "0",
+    add_bos: bool = False,
 ) -> Request:
     """Render a decoded conversation into the request that an engine runs.
+
+    Args:
+        conversation: every source in it is decoded.
+        family: how the model is spoken to.
+        checkpoint: its template and special tokens.
+        params: how tokens are sampled.
+        request_id: stands in the completion.
+        add_bos: begin the prompt with the tokenizer's begin mark, where the template does not.
 
     Raises:
         ModelError: the checkpoint ships no usable template and the family has none.
@@ -125,6 +148,9 @@ def prepare(
     _require_features_alone(conversation)
     media = tuple(_media(conversation, family))
     prompt = write(conversation, family=family, checkpoint=checkpoint)
+    bos = (checkpoint.special_tokens or {}).get("bos_token", "")
+    if add_bos and not prompt.text.startswith(bos):
+        prompt = replace(prompt, text=bos + prompt.text)
     return Request(
         request_id,
         prompt,
@@ -181,7 +207,7 @@ def _require_one_length(conversation: Conversation, family: Family) -> None:
     shown = family.exact_frames or family.min_frames
     lengths = sorted({max(shown, len(v)) for v in videos if isinstance(v, Frames)})
     if family.takes_video and not family.ragged_batch_ok and len(lengths) > 1:
-        raise MissingCapability(
+        raise MediumRefused(
             f"{family.title} takes clips of one length in one prompt and gets "
             f"{' and '.join(map(str, lengths))} frames.",
             hint=f"Use --num-frames {lengths[0]} for all of them.",
@@ -191,7 +217,7 @@ def _require_one_length(conversation: Conversation, family: Family) -> None:
 def _require_features_alone(conversation: Conversation) -> None:
     kinds = {type(part) for part in conversation.media}
     if FeaturesPart in kinds and len(kinds) > 1:
-        raise MissingCapability(
+        raise MediumRefused(
             "Precomputed features and frames do not go into one conversation.",
             hint="Give the features of all media, or the media themselves.",
         )

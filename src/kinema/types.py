@@ -189,6 +189,8 @@ class Frames:
     """Average rate of the source."""
     warnings: tuple[str, ...] = ()
     """What the user should know about the reading, a plain sentence each."""
+    left_out_seconds: tuple[float, ...] = ()
+    """Times of frames that were decoded and left out, as they look like the one before."""
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 4 or self.pixels.shape[-1] != 3:
@@ -286,6 +288,46 @@ class Features:
             "features": dict(self.made),
             "warnings": list(self.warnings),
         }
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a model was shown of one medium: a record of its frames or features, without pixels."""
+
+    about: Mapping[str, Any]
+    """What :meth:`Frames.to_dict` or :meth:`Features.to_dict` says."""
+
+    @staticmethod
+    def of(medium: Frames | Features) -> Shown:
+        """The record of frames or features."""
+        about = medium.to_dict()
+        if isinstance(medium, Frames) and medium.left_out_seconds:
+            about["left_out_seconds"] = [round(s, 6) for s in medium.left_out_seconds]
+        return Shown(about)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know, a plain sentence each."""
+        return tuple(self.about["warnings"])
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Positions of the frames in their source; empty for features."""
+        return tuple(self.about.get("indices", ()))
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """Presentation times of the frames."""
+        return tuple(self.about["seconds"])
+
+    @property
+    def left_out_seconds(self) -> tuple[float, ...]:
+        """Times of frames that were decoded and left out."""
+        return tuple(self.about.get("left_out_seconds", ()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record, ready for JSON."""
+        return dict(self.about)
 
 
 def _check_clock(name: str, values: NDArray[Any], dtype: np.dtype[Any], count: int) -> None:

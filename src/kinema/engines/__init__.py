@@ -9,11 +9,7 @@ from kinema.engines.base import (
     Engine,
     EngineSettings,
     Follows,
-    Generates,
     Inbox,
-    OneByOne,
-    Serves,
-    Streams,
     check_settings,
     rank,
     world_size,
@@ -27,11 +23,7 @@ __all__ = [
     "Engine",
     "EngineSettings",
     "Follows",
-    "Generates",
     "Inbox",
-    "OneByOne",
-    "Serves",
-    "Streams",
     "open_engine",
     "rank",
     "require",
@@ -77,7 +69,7 @@ P = TypeVar("P")
 
 def open_engine(
     name: str, folder: Path | None, *, family: Family, settings: EngineSettings
-) -> Generates:
+) -> Engine:
     """Load the engine called ``name`` with the weights in ``folder``.
 
     Raises:
@@ -87,7 +79,7 @@ def open_engine(
     """
     engine_class = ENGINES.load(name)
     check_settings(settings, name)
-    engine: Generates = engine_class(folder, family=family, settings=settings)
+    engine: Engine = engine_class(folder, family=family, settings=settings)
     return engine
 
 

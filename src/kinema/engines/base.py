@@ -7,13 +7,12 @@ requests whose frames are decoded and whose prompt is rendered.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from kinema.errors import KinemaError, MissingCapability
-from kinema.messages import Completion, Delta, Request
+from kinema.messages import Completion, Request
 from kinema.models.lwm.prompt import FrameEnds, Layout
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -116,46 +115,83 @@ def check_settings(settings: EngineSettings, engine: str) -> None:
             )
 
 
-def failed(request: Request, problem: KinemaError) -> Completion:
-    """The completion of a request that could not be run."""
-    error = " ".join(filter(None, (str(problem), problem.hint)))
-    return Completion(request.id, "", "error", error=error, error_code=problem.code)
+class Inbox(Protocol):
+    """The scheduler as an engine sees it: where requests come from and where answers go."""
+
+    def take(self, running: Sequence[Request] = ()) -> list[Request]:
+        """Requests to begin now, chosen by the engine's own ``pick``; empty when there are none.
+
+        Each of them is known to fit the model's context.
+
+        Args:
+            running: what was taken earlier and has not ended, for engines that add to it.
+        """
+        ...
+
+    def is_cancelled(self, request_id: str) -> bool:
+        """Whether nobody waits for this answer any more; the engine may drop the request."""
+        ...
+
+    def is_streamed(self, request_id: str) -> bool:
+        """Whether somebody reads the answer while it is written."""
+        ...
+
+    def write(self, request_id: str, text: str) -> None:
+        """Hand over a piece of a streamed answer."""
+        ...
+
+    def complete(self, completion: Completion) -> None:
+        """A request has its answer."""
+        ...
+
+    def fail(self, request_id: str, problem: KinemaError) -> None:
+        """This request alone has no answer; the others go on."""
+        ...
 
 
 class Engine(Protocol):
-    """What every engine has."""
+    """A backend that runs a model. Everything but ``name`` is used by one thread alone.
+
+    An engine raises what happened to it as it is; it keeps no policy for errors. What runs again,
+    and with how many others, is decided by :class:`kinema.engines.scheduler.Scheduler`.
+    """
 
     name: str
     context_length: int | None
     """Tokens for prompt and answer together; None when the engine has no limit."""
+    batch_size: int | None
+    """Requests that begin together at most; None when new ones may join those that run."""
 
     def count_tokens(self, request: Request) -> int:
-        """Prompt tokens of a request, words and pictures, without running the model."""
+        """Prompt tokens of a request, words and pictures, without running the model.
+
+        A request that is counted is usually served next: what was made for counting may be kept.
+        """
+        ...
+
+    def pick(self, waiting: Sequence[Request], running: Sequence[Request]) -> list[Request]:
+        """Which of ``waiting`` begin next, beside what runs, and in which order.
+
+        Args:
+            waiting: in the order in which they came; the first one must not starve.
+            running: empty for engines that begin batches when nothing runs.
+        """
+        ...
+
+    def serve(self, inbox: Inbox) -> None:
+        """Answer what ``inbox`` hands out until it hands out nothing more.
+
+        Raises:
+            KinemaError: every request that was taken and has not ended is without an answer.
+        """
+        ...
+
+    def release(self) -> None:
+        """Free what is kept to make later requests quick: prepared inputs, the prefix cache."""
         ...
 
     def close(self) -> None:
         """Give memory, threads and processes back."""
-        ...
-
-
-@runtime_checkable
-class Generates(Engine, Protocol):
-    """Answers requests."""
-
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Completions in the order they get ready, each with its request's id."""
-        ...
-
-
-@runtime_checkable
-class Streams(Engine, Protocol):
-    """Answers one request piece by piece."""
-
-    def stream(self, request: Request) -> Iterator[Delta]:
-        """Pieces of the answer; the last one carries the completion.
-
-        Closing the iterator early stops the model.
-        """
         ...
 
 
@@ -166,65 +202,3 @@ class Follows(Engine, Protocol):
     def follow(self) -> None:
         """Run what the first process runs, until it closes its engine."""
         ...
-
-
-class Inbox(Protocol):
-    """Requests of many callers that wait for an engine."""
-
-    def take(
-        self,
-        most: int,
-        *,
-        alike: Callable[[Request], object] = lambda request: None,
-        beside: Sequence[Request] = (),
-    ) -> list[Request]:
-        """Up to ``most`` waiting requests, without waiting for more.
-
-        Those for which ``alike`` says the same as for the first; the others stay. With requests
-        that run already, ``beside``, those that are like them and have no other before them:
-        who waits for these to end is not overtaken.
-        """
-        ...
-
-    def is_cancelled(self, request_id: str) -> bool:
-        """Whether nobody waits for this answer any more."""
-        ...
-
-
-@runtime_checkable
-class Serves(Engine, Protocol):
-    """Answers many callers at once, piece by piece."""
-
-    def serve(self, inbox: Inbox) -> Iterator[Delta]:
-        """Pieces of the answers to what waits, mixed, until nothing is left.
-
-        The last delta of each request carries its completion, also when it failed. A request that
-        was cancelled gets no more.
-        """
-        ...
-
-
-class OneByOne:
-    """Any engine as one that serves: a request after the other."""
-
-    def __init__(self, engine: Generates) -> None:
-        self._engine = engine
-
-    def serve(self, inbox: Inbox) -> Iterator[Delta]:
-        """See :class:`Serves`."""
-        while requests := inbox.take(1):
-            try:
-                yield from self._answer(requests[0], inbox)
-            except KinemaError as problem:
-                yield Delta(requests[0].id, "", failed(requests[0], problem))
-
-    def _answer(self, request: Request, inbox: Inbox) -> Iterator[Delta]:
-        if not isinstance(self._engine, Streams):
-            for completion in self._engine.generate([request]):
-                yield Delta(request.id, completion.text, completion)
-            return
-        with closing(self._engine.stream(request)) as deltas:  # type: ignore[type-var]
-            for delta in deltas:
-                if inbox.is_cancelled(request.id):
-                    return
-                yield delta

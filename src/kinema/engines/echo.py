@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
-from kinema.engines.base import EngineSettings
-from kinema.errors import MissingCapability
+from kinema.engines.base import EngineSettings, Inbox
+from kinema.errors import RequestRefused
 from kinema.families import Family
-from kinema.messages import Completion, Delta, Prompt, Request, Usage
+from kinema.messages import Completion, Prompt, Request, Usage
 
 TOKENS_PER_FRAME = 4
 
@@ -17,6 +17,7 @@ class EchoEngine:
     """Repeats the last question and counts the frames. A word is a token, a frame is four."""
 
     name = "echo"
+    batch_size = 1
 
     def __init__(
         self,
@@ -32,35 +33,44 @@ class EchoEngine:
         """Words of the prompt and four tokens for each frame."""
         return len(request.prompt.text.split()) + _visual_tokens(request)
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """One completion per request, in order."""
-        for request in requests:
-            if request.params.json_schema is not None:
-                raise MissingCapability(
-                    "The echo follows no schema.", hint="Models on hf, vllm and openai do."
-                )
-            words = _answer(request)
-            kept = words[: request.params.max_new_tokens]
-            yield Completion(
+    def pick(self, waiting: Sequence[Request], running: Sequence[Request]) -> list[Request]:
+        """One after the other."""
+        return list(waiting[:1])
+
+    def serve(self, inbox: Inbox) -> None:
+        """Answer in order, a word at a time where somebody reads along."""
+        while taken := inbox.take():
+            for request in taken:
+                self._answer(request, inbox)
+
+    def release(self) -> None:
+        """Nothing is kept."""
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _answer(self, request: Request, inbox: Inbox) -> None:
+        if request.params.json_schema is not None:
+            problem = RequestRefused(
+                "The echo follows no schema.", hint="Models on hf, vllm and openai do."
+            )
+            inbox.fail(request.id, problem)
+            return
+        words = _words(request)
+        kept = words[: request.params.max_new_tokens]
+        for i, word in enumerate(kept if inbox.is_streamed(request.id) else ()):
+            inbox.write(request.id, word if i == 0 else " " + word)
+        inbox.complete(
+            Completion(
                 request.id,
                 " ".join(kept),
                 "stop" if len(kept) == len(words) else "length",
                 Usage(self.count_tokens(request), len(kept), _visual_tokens(request)),
             )
-
-    def stream(self, request: Request) -> Iterator[Delta]:
-        """A word at a time."""
-        completion = next(self.generate([request]))
-        words = completion.text.split(" ")
-        for i, word in enumerate(words):
-            yield Delta(request.id, word if i == 0 else " " + word)
-        yield Delta(request.id, "", completion)
-
-    def close(self) -> None:
-        """Nothing to give back."""
+        )
 
 
-def _answer(request: Request) -> list[str]:
+def _words(request: Request) -> list[str]:
     question = request.conversation.messages[-1].text if request.conversation.messages else ""
     seen = [f"[{m.kind} {len(m.frames)} frames {m.frames.span}]" for m in request.media]
     return " ".join([*seen, question or request.prompt.text.replace(Prompt.GUARD, "")]).split()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kinema.captioning.segments import SegmentOptions, cut, read_ranges
-from kinema.captioning.similar import distinct
+from kinema.video.similar import distinct
 from kinema.errors import EmptyRange, UsageError
 from kinema.types import Frames, FrameSampling
 from kinema.video import find_shots

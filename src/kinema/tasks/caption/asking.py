@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from kinema import prompt as prompts
 from kinema.captioning.exports import Load
-from kinema.captioning.similar import distinct
+from kinema.video.similar import distinct
 from kinema.captioning.steps import Answer, Call
 from kinema.engines import Generates
 from kinema.errors import KinemaError, ModelError
@@ -41,7 +41,7 @@ class Asker:
     """Makes requests for one model and one engine.
 
     Args:
-        skip_similar: see :func:`kinema.captioning.similar.distinct`.
+        skip_similar: see :func:`kinema.video.similar.distinct`.
         frame_size: pixels of the shorter side; None keeps the video's own.
     """
 

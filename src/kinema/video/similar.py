@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,15 @@ def distinct(frames: Frames, threshold: float | None) -> NDArray[np.int64]:
         if i in floor or float(np.abs(small[i] - small[kept[-1]]).mean()) >= threshold:
             kept.append(i)
     return np.array(kept, dtype=np.int64)
+
+
+def without_similar(frames: Frames, threshold: float | None) -> Frames:
+    """The frames that :func:`distinct` keeps, with the times of those that were left out."""
+    kept = distinct(frames, threshold)
+    if len(kept) == len(frames):
+        return frames
+    left_out = sorted({*frames.seconds.tolist()} - {*frames.seconds[kept].tolist()})
+    return replace(frames[kept], left_out_seconds=tuple(left_out))
 
 
 def _thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -1,0 +1,35 @@
+"""Errors that come out of an engine, made fit for callers."""
+
+from __future__ import annotations
+
+from kinema.errors import KinemaError, ModelError
+
+
+def may_run_again(problem: BaseException) -> bool:
+    """Whether it may be one request's fault, or pass; what is wrong with the run stays wrong."""
+    return isinstance(problem, KinemaError) and problem.blame in ("request", "engine")
+
+
+def named(problem: BaseException, sentence: str) -> BaseException:
+    """An error of ours as it is; any other behind a sentence that callers may read."""
+    if isinstance(problem, KinemaError):
+        return problem
+    named = ModelError(f"{sentence} {type(problem).__name__}: {first_line(problem)}")
+    named.__cause__ = problem
+    return named
+
+
+def first_line(problem: BaseException) -> str:
+    """What went wrong, without the page that follows."""
+    return next(iter(str(problem).strip().splitlines()), "")
+
+
+def without_frames(problem: BaseException) -> BaseException:
+    """The error without the stack frames of it and of what caused it; they hold tensors."""
+    seen: set[int] = set()
+    link: BaseException | None = problem
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return problem

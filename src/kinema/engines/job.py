@@ -1,0 +1,64 @@
+"""One question on its way through an engine, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from kinema.messages import Ask, Completion, Reply, Request
+from kinema.types import Frames, Shown
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """What came of one question, the decoded frames included."""
+
+    request: Request
+    completion: Completion
+    note: str = ""
+    """What was taken away to make it fit."""
+
+    @property
+    def shown(self) -> tuple[Shown, ...]:
+        """What the model saw, without pixels."""
+        media: Iterator[Frames] = (medium.frames for medium in self.request.media)
+        return tuple(map(Shown.of, (*media, *self.request.features)))
+
+    def reply(self) -> Reply:
+        """The same without pixels."""
+        return Reply(
+            completion=self.completion,
+            shown=self.shown,
+            prompt=self.request.prompt.written,
+            note=self.note,
+        )
+
+
+@dataclass(eq=False)
+class Job:
+    """One question on its way through the engine."""
+
+    id: str
+    ask: Ask
+    on_text: Callable[[str], None] | None
+    future: Future[Answered] = field(default_factory=Future)
+    request: Request | None = None
+    """Rendered; there once the engine's thread has looked at the job."""
+    note: str = ""
+    has_said: bool = False
+    """Pieces of an answer were handed over; it cannot begin anew."""
+    tries: int = 0
+    """How often the engine broke down while it ran."""
+    answered_before: int | None = None
+    """Answers of the scheduler when the engine first broke down at this job alone."""
+
+    @property
+    def must_run_alone(self) -> bool:
+        """The engine died while it ran, so nothing else is put at risk beside it."""
+        return self.tries > 0
+
+    def fail(self, problem: BaseException) -> None:
+        """Tell the caller, unless it has left."""
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(problem)

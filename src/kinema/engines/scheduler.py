@@ -1,0 +1,412 @@
+"""Many callers, one engine, one thread: opens it, feeds it, and deals with what goes wrong.
+
+A CUDA context, a process group and vLLM's loop each belong to the thread that made them, so one
+thread opens, uses, reopens and closes the engine. Callers hold futures: notebooks wait for them
+with ``result()``, coroutines through ``asyncio.wrap_future``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TypeVar
+
+from kinema import prompt as prompts
+from kinema.engines.base import Engine
+from kinema.engines.failures import may_run_again, named, without_frames
+from kinema.engines.job import Answered, Job
+from kinema.errors import Busy, EngineDied, KinemaError, OutOfMemory, RequestFailed
+from kinema.families import Checkpoint, Family
+from kinema.messages import Ask, Completion, Conversation, Request
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+_LOOK_AHEAD = 256
+"""Waiting requests that are rendered and offered to the engine's ``pick`` at a time."""
+_TRIES = 3
+"""How often a request that fails the engine is run before the engine is blamed for good."""
+_RECOVERY = 64
+"""Answers after which a batch that was made smaller for want of memory may grow again."""
+
+
+class Scheduler:
+    """Runs an engine in a thread of its own, for any number of callers.
+
+    It is the engine's :class:`~kinema.engines.base.Inbox`. When the engine runs out of memory,
+    fewer requests run together; when it dies, it is opened again and those that ran are tried one
+    at a time. A request is blamed only when others were answered since it first failed; otherwise
+    the engine's own error reaches the caller.
+
+    Args:
+        open_engine: loads the weights; called in the thread, and again when the engine died.
+        family: how the model is spoken to.
+        checkpoint: its template and special tokens.
+        patience_seconds: how long an idle engine waits for requests whose media are being read, so
+            that they share a batch.
+        on_open: told when the engine begins to be loaded.
+    """
+
+    def __init__(
+        self,
+        open_engine: Callable[[], Engine],
+        *,
+        family: Family,
+        checkpoint: Checkpoint,
+        patience_seconds: float = 0.02,
+        on_open: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._open_engine = open_engine
+        self._family = family
+        self._checkpoint = checkpoint
+        self._patience_seconds = patience_seconds
+        self._on_open = on_open
+        self._engine: Engine | None = None
+        self._waiting: dict[str, Job] = {}
+        self._running: dict[str, Job] = {}
+        self._tasks: deque[Callable[[], None]] = deque()
+        self._arriving = 0
+        self._answered = 0
+        self._most: int | None = None
+        """Requests that may run together after the engine ran out of memory; None without limit."""
+        self._grows_at = 0
+        self._broken: KinemaError | None = None
+        """Why the engine cannot be opened; it is not tried again."""
+        self._closed = False
+        self._changed = threading.Condition()
+        self._ids = itertools.count()
+        self._thread: threading.Thread | None = None
+
+    # -- callers' side ---------------------------------------------------------------------------
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that the engine has not begun."""
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        """Requests that the engine works on."""
+        return len(self._running)
+
+    def submit(self, ask: Ask, *, on_text: Callable[[str], None] | None = None) -> Future[Answered]:
+        """Let a question wait for the engine. ``future.cancel()`` makes the engine drop it.
+
+        Args:
+            ask: every source in it is decoded.
+            on_text: hears the answer piece by piece, in the engine's thread.
+
+        Raises:
+            Busy: the scheduler is closed.
+        """
+        job = Job(f"{next(self._ids)}", ask, on_text)
+        with self._changed:
+            self._check_open()
+            self._waiting[job.id] = job
+            self._changed.notify_all()
+        job.future.add_done_callback(self._notify)
+        return job.future
+
+    def call(self, task: Callable[[Engine], T]) -> Future[T]:
+        """What ``task`` returns for the open engine, in the engine's thread.
+
+        Raises:
+            Busy: the scheduler is closed.
+        """
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(task(self._open()))
+            except Exception as problem:
+                future.set_exception(problem)
+
+        with self._changed:
+            self._check_open()
+            self._tasks.append(run)
+            self._changed.notify_all()
+        return future
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """Around the reading of a question's media: an idle engine waits a moment for it."""
+        with self._changed:
+            self._arriving += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._arriving -= 1
+                self._changed.notify_all()
+
+    def close(self, *, finish: bool = False) -> None:
+        """End the thread and give the engine's memory back.
+
+        Args:
+            finish: answer first what waits and runs, instead of cancelling it.
+        """
+        with self._changed:
+            self._closed = True
+            if not finish:
+                for job in (*self._waiting.values(), *self._running.values()):
+                    job.future.cancel()
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Busy("The server is shutting down.", retry_after_seconds=10)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="kinema-engine", daemon=True)
+            self._thread.start()
+
+    def _notify(self, _: Future[Answered]) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    # -- the engine's side: an Inbox -------------------------------------------------------------
+
+    def take(self, running: Sequence[Request] = ()) -> list[Request]:
+        """See :class:`kinema.engines.base.Inbox`."""
+        self._run_tasks()
+        engine = self._open()
+        if not running:
+            self._wait_for_others(engine)
+        offered = self._rendered()
+        if not offered:
+            return []
+        first = next(iter(offered.values()))
+        if any(self._running[r.id].must_run_alone for r in running if r.id in self._running):
+            return []
+        if first.must_run_alone:
+            chosen = [] if running else [first.id]
+        else:
+            together = [j.request for j in offered.values() if j.request and not j.must_run_alone]
+            room = self._room(engine, len(running))
+            chosen = [request.id for request in engine.pick(together, running)][:room]
+        begun = (self._begin(offered[job_id], engine) for job_id in chosen)
+        return [request for request in begun if request is not None]
+
+    def is_cancelled(self, request_id: str) -> bool:
+        """See :class:`kinema.engines.base.Inbox`."""
+        job = self._running.get(request_id)
+        return job is None or job.future.cancelled()
+
+    def is_streamed(self, request_id: str) -> bool:
+        """See :class:`kinema.engines.base.Inbox`."""
+        job = self._running.get(request_id)
+        return job is not None and job.on_text is not None
+
+    def write(self, request_id: str, text: str) -> None:
+        """See :class:`kinema.engines.base.Inbox`."""
+        job = self._running.get(request_id)
+        if job is not None and job.on_text is not None and not job.future.cancelled():
+            job.has_said = True
+            job.on_text(text)
+
+    def complete(self, completion: Completion) -> None:
+        """See :class:`kinema.engines.base.Inbox`."""
+        job = self._running.pop(completion.request_id, None)
+        if job is None:
+            return
+        self._answered += 1
+        if job.future.set_running_or_notify_cancel():
+            assert job.request is not None
+            job.future.set_result(Answered(job.request, completion, job.note))
+
+    def fail(self, request_id: str, problem: KinemaError) -> None:
+        """See :class:`kinema.engines.base.Inbox`."""
+        job = self._running.pop(request_id, None)
+        if job is not None:
+            job.fail(problem)
+
+    # -- the engine's thread ---------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while self._wait():
+            self._run_tasks()
+            problem = self._serve()
+            # The handler was left, and the traceback dropped, before anything is freed or tried
+            # again: its frames hold the tensors of the failed attempt.
+            if problem is not None:
+                self._recover(problem)
+            self._drop_cancelled()
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _wait(self) -> bool:
+        """Until something is to do; False when nothing will come any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._tasks or self._closed)
+            return bool(self._waiting or self._tasks)
+
+    def _serve(self) -> BaseException | None:
+        """Let the engine answer what waits; returns what went wrong."""
+        if not self._waiting:
+            return None
+        try:
+            self._open().serve(self)
+        except Exception as problem:
+            return without_frames(problem)
+        return None
+
+    def _open(self) -> Engine:
+        if self._broken is not None:
+            raise self._broken
+        if self._engine is None:
+            self._on_open()
+            try:
+                self._engine = self._open_engine()
+            except KinemaError as problem:
+                self._broken = problem
+                raise
+        return self._engine
+
+    def _run_tasks(self) -> None:
+        while self._tasks:
+            self._tasks.popleft()()
+
+    def _wait_for_others(self, engine: Engine) -> None:
+        """A moment, while media are being read whose requests would fill the batch."""
+        size = engine.batch_size
+        if size is None:
+            return
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self._arriving or len(self._waiting) >= size or self._closed,
+                timeout=self._patience_seconds,
+            )
+
+    def _rendered(self) -> dict[str, Job]:
+        """What waits, in order, each with its request; one that cannot be rendered has failed."""
+        self._drop_cancelled()
+        with self._changed:
+            jobs = list(itertools.islice(self._waiting.values(), _LOOK_AHEAD))
+        for job in jobs:
+            if job.request is None:
+                self._attempt(job, lambda job=job: self._render(job, job.ask.conversation))
+        return {job.id: job for job in jobs if job.request is not None and job.id in self._waiting}
+
+    def _room(self, engine: Engine, running: int) -> int | None:
+        """How many more may run; None where the engine alone decides."""
+        if self._most is not None and self._answered >= self._grows_at:
+            self._most, self._grows_at = 2 * self._most, self._answered + _RECOVERY
+            if engine.batch_size is not None and self._most >= engine.batch_size:
+                self._most = None
+        return None if self._most is None else max(0, self._most - running)
+
+    def _attempt(self, job: Job, make: Callable[[], Request]) -> None:
+        """Give a waiting job the request that ``make`` makes, or the error that it raises."""
+        try:
+            job.request = make()
+        except Exception as problem:
+            with self._changed:
+                self._waiting.pop(job.id, None)
+            job.request = None
+            job.fail(named(problem, "The request could not be prepared."))
+
+    def _begin(self, job: Job, engine: Engine) -> Request | None:
+        """Move a job to those that run, its request known to fit; None when it cannot run."""
+        self._attempt(job, lambda: self._fitted(job, engine))
+        with self._changed:
+            if job.request is None or self._waiting.pop(job.id, None) is None:
+                return None
+            self._running[job.id] = job
+            return job.request
+
+    def _render(self, job: Job, conversation: Conversation) -> Request:
+        return prompts.prepare(
+            conversation,
+            family=self._family,
+            checkpoint=self._checkpoint,
+            params=job.ask.params,
+            request_id=job.id,
+            add_bos=job.ask.add_bos,
+        )
+
+    def _fitted(self, job: Job, engine: Engine) -> Request:
+        assert job.request is not None
+        request, job.note = prompts.fit(
+            job.request,
+            count=engine.count_tokens,
+            context_length=engine.context_length,
+            reprepare=lambda conversation: self._render(job, conversation),
+            reduce=job.ask.fit,
+        )
+        return request
+
+    def _drop_cancelled(self) -> None:
+        with self._changed:
+            for jobs in (self._waiting, self._running):
+                for job_id in [j.id for j in jobs.values() if j.future.cancelled()]:
+                    del jobs[job_id]
+
+    # -- failures --------------------------------------------------------------------------------
+
+    def _recover(self, problem: BaseException) -> None:
+        """The engine raised ``problem``: decide what becomes of the requests that it had."""
+        jobs = list(self._running.values())
+        self._running.clear()
+        if not isinstance(problem, KinemaError):
+            _log.error("the engine failed", exc_info=problem)
+        if self._broken is not None:
+            with self._changed:
+                jobs += self._waiting.values()
+                self._waiting.clear()
+        if self._broken is not None or not jobs or not may_run_again(problem):
+            for job in jobs:
+                job.fail(named(problem, "The engine failed."))
+            return
+        assert isinstance(problem, KinemaError)
+        if isinstance(problem, EngineDied):
+            self._close_engine()
+        elif self._engine is not None:
+            self._engine.release()
+        if isinstance(problem, OutOfMemory) and len(jobs) > 1:
+            self._most, self._grows_at = len(jobs) // 2, self._answered + _RECOVERY
+            self._put_back(jobs, problem)
+        elif len(jobs) > 1:
+            for job in jobs:
+                job.tries += 1
+            self._put_back(jobs, problem)
+        else:
+            self._try_alone(jobs[0], problem)
+
+    def _try_alone(self, job: Job, problem: KinemaError) -> None:
+        """A request failed with no other beside it: it or the engine is to blame."""
+        job.tries += 1
+        if problem.blame == "request":
+            job.fail(problem)
+        elif job.answered_before is not None and self._answered > job.answered_before:
+            # Others were answered since it first failed alone, so the engine is well.
+            job.fail(RequestFailed(str(problem), hint=problem.hint))
+        elif job.tries >= _TRIES:
+            job.fail(problem)  # all that waited ran in between, and nothing was answered
+        else:
+            if job.answered_before is not None:
+                self._close_engine()  # it failed twice in a row: a fresh one may do better
+            job.answered_before = self._answered
+            self._put_back([job], problem, last=True)
+
+    def _put_back(self, jobs: Sequence[Job], problem: KinemaError, *, last: bool = False) -> None:
+        """Let jobs wait again, before all others or behind them."""
+        for job in jobs:
+            if job.has_said:
+                job.fail(problem)
+        again = {job.id: job for job in jobs if not job.has_said and not job.future.cancelled()}
+        with self._changed:
+            self._waiting = self._waiting | again if last else again | self._waiting
+
+    def _close_engine(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
