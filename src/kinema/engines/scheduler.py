@@ -134,6 +134,11 @@ class Scheduler:
             self._changed.notify_all()
         return future
 
+    def count(self, ask: Ask) -> Future[int]:
+        """Prompt tokens of a question, counted in the engine's thread."""
+        job = Job("count", ask, None)
+        return self.call(lambda engine: engine.count_tokens(self._render(job, ask.conversation)))
+
     @contextmanager
     def arriving(self) -> Iterator[None]:
         """Around the reading of a question's media: an idle engine waits a moment for it."""

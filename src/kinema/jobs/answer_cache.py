@@ -1,0 +1,93 @@
+"""What the model has answered: a question with the same key is never asked twice.
+
+Several processes may share one file; a key holds everything that decides its answer, so one run's
+answer is any run's answer.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from kinema.errors import KinemaError, UsageError
+
+_PATIENCE_SECONDS = 60.0
+_FORMAT = 2
+"""Of the file, in SQLite's user_version: 1 held captions alone, and had no number."""
+
+
+class AnswerCache:
+    """JSON values by key in a SQLite file, safe for threads and processes.
+
+    Raises:
+        UsageError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            self._database = sqlite3.connect(
+                path, isolation_level=None, timeout=_PATIENCE_SECONDS, check_same_thread=False
+            )
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._check_format()
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS answer (id TEXT PRIMARY KEY, value TEXT NOT NULL)"
+            )
+            self._database.execute(f"PRAGMA user_version = {_FORMAT}")
+        except sqlite3.Error as problem:
+            raise UsageError(
+                f"{path} cannot be opened: {problem}.", hint="Choose another file."
+            ) from problem
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _check_format(self) -> None:
+        (tables,) = self._database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        (found,) = self._database.execute("PRAGMA user_version").fetchone()
+        if tables and found != _FORMAT:
+            self._database.close()
+            raise UsageError(
+                f"{self._path} holds answers of another version of kinema (format {found or 1}, "
+                f"this one writes {_FORMAT}).",
+                hint="Give another file, or remove this one to ask everything again.",
+            )
+
+    def get(self, key: str) -> Any:
+        """The value of a key, None where there is none."""
+        with self._translated():
+            row = self._database.execute("SELECT value FROM answer WHERE id = ?", (key,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def put(self, key: str, value: Any) -> None:
+        """Keep a value; the first one of a key stays."""
+        with self._translated():
+            self._database.execute(
+                "INSERT OR IGNORE INTO answer VALUES (?, ?)",
+                (key, json.dumps(value, ensure_ascii=False, sort_keys=True)),
+            )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            with self._lock:
+                yield
+        except sqlite3.OperationalError as problem:
+            raise KinemaError(
+                f"{self._path} cannot be written: {problem}.",
+                hint="Free some disk space and run the same command again; nothing is lost.",
+            ) from problem

@@ -1,0 +1,106 @@
+"""How far a run is: what ended, what is under way, and from both how long the rest takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from kinema.errors import KinemaError
+from kinema.ledger import Ledger, Outcome, Unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is, after a unit ended or a part of one was done."""
+
+    ended: int
+    """Units that ended, in this run and before."""
+    of: int
+    failed: int
+    elapsed_seconds: float
+    eta_seconds: float | None
+    """None before anything was done."""
+    video_seconds: float = 0.0
+    """Of video that was worked on in this run, where the verb measures it."""
+    unit: Unit | None = None
+    """The one that this is about."""
+    result: Any = None
+    """What the unit made, when it has just ended well."""
+    problem: KinemaError | None = None
+    """Why the unit has just failed."""
+
+
+@dataclass
+class _Share:
+    """What is done of units that have not ended."""
+
+    part: float = 0.0
+    video_seconds: float = 0.0
+
+
+class Meter:
+    """Counts what ended and what is done of the rest.
+
+    Args:
+        wanted: units of this run, of all that the ledger holds.
+    """
+
+    def __init__(self, ledger: Ledger, wanted: Collection[str]) -> None:
+        states = {unit.id: unit.state for unit in ledger.units() if unit.id in wanted}
+        self._of = len(states)
+        self._before = {i for i, state in states.items() if state not in ("todo", "running")}
+        self._failed = {i for i, state in states.items() if state in ("failed", "quarantined")}
+        self._here: set[str] = set()
+        self._open: dict[str, _Share] = {}
+        self._all_open = _Share()
+        self._video_seconds = 0.0
+        self._began = time.perf_counter()
+
+    @property
+    def begun(self) -> Progress:
+        """How far the run is before it does anything."""
+        return self._progress(None)
+
+    def part(self, unit: Unit, share: float, *, video_seconds: float = 0.0) -> Progress:
+        """One more ``share`` of a unit, of 1 in all, is done."""
+        for one in (self._open.setdefault(unit.id, _Share()), self._all_open):
+            one.part += share
+            one.video_seconds += video_seconds
+        return self._progress(unit)
+
+    def ended(
+        self, unit: Unit, outcome: Outcome | KinemaError, *, video_seconds: float = 0.0
+    ) -> Progress:
+        """A unit ended; one that failed may be tried, and end, once more."""
+        share = self._open.pop(unit.id, _Share())
+        self._all_open.part -= share.part
+        self._all_open.video_seconds -= share.video_seconds
+        self._here.add(unit.id)
+        if isinstance(outcome, KinemaError):
+            if outcome.settles != "skipped":
+                self._failed.add(unit.id)
+            return self._progress(unit, problem=outcome)
+        self._failed.discard(unit.id)
+        self._video_seconds += video_seconds
+        return self._progress(unit, result=outcome.result)
+
+    def _progress(
+        self, unit: Unit | None, *, result: Any = None, problem: KinemaError | None = None
+    ) -> Progress:
+        elapsed = time.perf_counter() - self._began
+        ended = len(self._before | self._here)
+        done = len(self._here) + self._all_open.part
+        left = max(0.0, self._of - ended - self._all_open.part)
+        return Progress(
+            ended=ended,
+            of=self._of,
+            failed=len(self._failed),
+            elapsed_seconds=elapsed,
+            eta_seconds=elapsed / done * left if done > 0 else None,
+            video_seconds=self._video_seconds + self._all_open.video_seconds,
+            unit=unit,
+            result=result,
+            problem=problem,
+        )
