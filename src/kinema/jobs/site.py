@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 2.0
 
 
 class Site(Protocol):
-    """What a unit's story may ask for. All that crosses here pickles, and none of it holds pixels."""
+    """What a unit's story may ask for. All that crosses pickles and holds no pixels."""
 
     async def look(self, task: Callable[[Workers], T]) -> T:
         """What ``task`` finds with the processes that read videos; no engine is needed."""
