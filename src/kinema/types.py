@@ -356,9 +356,7 @@ class PictureFolder:
         return str(self.path)
 
 
-Source = (
-    str | Path | bytes | BinaryIO | Frames | NDArray[np.uint8] | Sequence[Any] | PictureFolder
-)
+Source = str | Path | bytes | BinaryIO | Frames | NDArray[np.uint8] | Sequence[Any] | PictureFolder
 """What a user may pass as a video or image: path, URL, bytes, open file, frames, uint8[T, H, W, 3]
 (a torch tensor as well), a list of pictures, or a folder of them with its rate; see
 :mod:`kinema.video.source`."""
