@@ -61,15 +61,15 @@ class ScriptedModel:
             self.asked += taken
             for request in taken:
                 try:
-                    said = self._reply(request)
+                    answer = self._reply(request)
                 except KinemaError as problem:
                     if problem.blame != "request":
                         raise
                     inbox.fail(request.id, problem)
                     continue
-                inbox.complete(
-                    said if isinstance(said, Completion) else Completion(request.id, said)
-                )
+                if isinstance(answer, str):
+                    answer = Completion(request.id, answer)
+                inbox.complete(answer)
 
     def release(self) -> None:
         pass

@@ -127,10 +127,10 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(run, questions,
             done.append(progress.unit.id)
             raise KeyboardInterrupt
 
+    cut = tmp_path / "cut"
     with pytest.raises(KeyboardInterrupt):
-        cut = tmp_path / "cut"
         run("perceptiontest", questions, always("A"), output=cut, on_progress=interrupt)
-    resumed, model = run("perceptiontest", questions, always("A"), output=tmp_path / "cut")
+    resumed, model = run("perceptiontest", questions, always("A"), output=cut)
     (asked,) = model.asked
     (left,) = [r.item for r in resumed.records if r.item.id not in done]
     assert asks_about(asked, left)

@@ -136,10 +136,9 @@ def _verdicts(
         problem = _ask(ledger, wanted, protocol, model, settings)
         if problem is not None:
             raise unfinished(problem, ledger, noun="verdicts") from problem
-        found = {
-            u.id: Verdict(**u.result) for u in ledger.units() if u.state in ("done", "partial")
-        }
-    return [found.get(key, Verdict(None)) for key in (unit_id(c.key, decided) for c in cases)]
+        units = {unit.id: unit for unit in ledger.units() if unit.result is not None}
+    keys = [unit_id(case.key, decided) for case in cases]
+    return [Verdict(**units[key].result) if key in units else Verdict(None) for key in keys]
 
 
 def _ask(

@@ -60,7 +60,7 @@ class EvalSettings:
             raise UsageError(f"There is no preset {self.preset!r}.", hint=", ".join(PRESETS))
 
 
-def run_benchmark(
+def run_benchmark(  # noqa: PLR0913  one keyword per choice of the user is the point
     settings: EvalSettings,
     model: str,
     *,
