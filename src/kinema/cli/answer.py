@@ -79,7 +79,7 @@ def answer(
     )
     check_output(job.prompt_file, job.output)
     if rank() > 0:
-        return follow(model, job.settings)
+        return follow(model.open(job.settings))
     failed = job.run(lambda progress: None if files.quiet else _show(progress))
     if failed:
         raise PartialFailure(
