@@ -37,7 +37,9 @@ def answer(media, tmp_path):
         source = tmp_path / "prompts.jsonl"
         lines = [r if isinstance(r, str) else json.dumps(r) for r in records]
         source.write_text("\n".join(lines))
-        job_settings = {k: settings.pop(k) for k in ("params", "force", "retry_failed") if k in settings}
+        job_settings = {
+            k: settings.pop(k) for k in ("params", "force", "retry_failed") if k in settings
+        }
         options = AnswerOptions(**{"media_base_path": media} | settings)
         job = AnswerJob(
             source, tmp_path / name, find_model("echo"), options=options, **job_settings
