@@ -22,8 +22,8 @@ from kinema.engines import EngineSettings
 # The flags of a subclass are read in the subclass's module, so its types must be known here.
 from kinema.engines.base import Attention, Device, DType, Quantization  # noqa: F401
 from kinema.errors import KinemaError, PartialFailure, UsageError
+from kinema.jobs.inputs import VideoInput, find_inputs, parse_shard
 from kinema.models.lwm.prompt import FrameEnds, Layout  # noqa: F401
-from kinema.tasks.caption.inputs import VideoInput, find_inputs, parse_shard
 from kinema.tasks.caption.job import RUNNERS, CaptionJob, Runner
 from kinema.tasks.caption.options import CaptionOptions
 from kinema.tasks.caption.outputs import Outputs

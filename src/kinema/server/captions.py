@@ -17,12 +17,12 @@ from kinema.captioning.exports import write_video
 from kinema.captioning.records import VideoRecord
 from kinema.captioning.segments import SegmentOptions
 from kinema.errors import Busy, KinemaError, UsageError
+from kinema.jobs.inputs import VideoInput
 from kinema.messages import SamplingParams
 from kinema.server.backend import Backend
 from kinema.server.errors import NotFound, body_of, for_strangers
 from kinema.server.files import StoredFile
 from kinema.server.media import renamed
-from kinema.tasks.caption.inputs import VideoInput
 from kinema.tasks.caption.options import CaptionOptions
 from kinema.types import FrameSampling
 

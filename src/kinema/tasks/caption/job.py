@@ -15,12 +15,12 @@ from kinema.captioning.segments import SegmentOptions
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings
 from kinema.errors import DecodeDeadline, DecoderCrashed, KinemaError, MediaError, NoVideoStream
+from kinema.jobs.inputs import VideoInput
 from kinema.lazy import Row, Table
 from kinema.ledger import Ledger, Unit
 from kinema.messages import SamplingParams
 from kinema.tasks.caption.describe import Described
 from kinema.tasks.caption.feed import Feed, OnCaption, Video, read_ahead, unheard
-from kinema.tasks.caption.inputs import VideoInput
 from kinema.tasks.caption.memo import Memo
 from kinema.tasks.caption.options import DEFAULT_FPS, CaptionOptions
 from kinema.tasks.caption.plan import Planner, VideoPlan
