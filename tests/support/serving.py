@@ -17,7 +17,7 @@ import uvicorn
 from kinema.engines import Engine, EngineSettings, Inbox
 from kinema.engines.echo import EchoEngine
 from kinema.engines.scheduler import Scheduler
-from kinema.messages import Request
+from kinema.messages import Completion, Request
 from kinema.server.app import create_app
 from kinema.server.backend import Backend
 from kinema.server.limits import ServerSettings
@@ -119,11 +119,36 @@ class Dripping(EchoEngine):
         self.stopped: list[str] = []
 
     def _answer(self, request: Request, inbox: Inbox) -> None:
-        """Looks at each word whether anybody still waits for it."""
-        self.begun.set()
-        for _ in request.conversation.messages[-1].text.split() or [""]:
-            while not self.permits.acquire(timeout=0.05):
-                if inbox.is_cancelled(request.id):
-                    self.stopped.append(request.id)
-                    return
-        super()._answer(request, inbox)
+        try:
+            super()._answer(request, _DrippingInbox(inbox, self))
+        except _Stopped:
+            self.stopped.append(request.id)
+
+
+class _Stopped(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class _DrippingInbox:
+    """Lets each word and the end of an answer through when there is a permit for it."""
+
+    def __init__(self, inbox: Inbox, engine: Dripping) -> None:
+        self._inbox = inbox
+        self._engine = engine
+
+    def is_streamed(self, request_id: str) -> bool:
+        return True
+
+    def write(self, request_id: str, text: str) -> None:
+        self._wait(request_id)
+        self._inbox.write(request_id, text)
+
+    def complete(self, completion: Completion) -> None:
+        self._wait(completion.request_id)
+        self._inbox.complete(completion)
+
+    def _wait(self, request_id: str) -> None:
+        self._engine.begun.set()
+        while not self._engine.permits.acquire(timeout=0.05):
+            if self._inbox.is_cancelled(request_id):
+                raise _Stopped
