@@ -44,11 +44,12 @@ CREATE TABLE IF NOT EXISTS unit (
     suspect INTEGER NOT NULL DEFAULT 0,
     payload TEXT NOT NULL,
     result TEXT,
-    error TEXT
+    error TEXT,
+    code TEXT
 );
 CREATE INDEX IF NOT EXISTS unit_state ON unit (state, suspect, position);
 """
-_COLUMNS = "id, payload, state, attempts, result, error"
+_COLUMNS = "id, payload, state, attempts, result, error, code"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Unit:
     """Times that it ended with an error."""
     result: Any = None
     error: str | None = None
+    code: str | None = None
+    """Of the error that it ended with, as :mod:`kinema.errors` names it."""
 
 
 class Ledger:
@@ -157,7 +160,9 @@ class Ledger:
         """The unit ended with an error: to be tried once more, or settled as the error says."""
         again = problem.may_pass and unit.attempts + 1 < _TRIES
         state: State = "todo" if again else problem.settles
-        self._set(unit.id, state, error=problem.sentence, attempts=unit.attempts + 1)
+        self._set(
+            unit.id, state, error=problem.sentence, code=problem.code, attempts=unit.attempts + 1
+        )
 
     def skip(self, unit_id: str, reason: str) -> None:
         """The unit needs no work."""
@@ -177,7 +182,8 @@ class Ledger:
         marks = ", ".join("?" * len(states))
         with self._transaction():
             return self._database.execute(
-                "UPDATE unit SET state = 'todo', attempts = 0, kills = 0, error = NULL "
+                "UPDATE unit SET state = 'todo', attempts = 0, kills = 0, error = NULL, "
+                "code = NULL "
                 f"WHERE state IN ({marks})",
                 states,
             ).rowcount
@@ -210,13 +216,14 @@ class Ledger:
         *,
         result: str | None = None,
         error: str | None = None,
+        code: str | None = None,
         attempts: int = 0,
     ) -> None:
         with self._transaction():
             changed = self._database.execute(
-                "UPDATE unit SET state = ?, result = ?, error = ?, attempts = ?, suspect = 0 "
-                "WHERE id = ?",
-                (state, result, error, attempts, unit_id),
+                "UPDATE unit SET state = ?, result = ?, error = ?, code = ?, attempts = ?, "
+                "suspect = 0 WHERE id = ?",
+                (state, result, error, code, attempts, unit_id),
             ).rowcount
         if not changed:
             raise KeyError(unit_id)
@@ -355,6 +362,6 @@ def _dump(value: Any) -> str:
 
 
 def _unit(row: tuple[Any, ...]) -> Unit:
-    unit, payload, state, attempts, result, error = row
+    unit, payload, state, attempts, result, error, code = row
     loaded = None if result is None else json.loads(result)
-    return Unit(unit, json.loads(payload), state, attempts, loaded, error)
+    return Unit(unit, json.loads(payload), state, attempts, loaded, error, code)

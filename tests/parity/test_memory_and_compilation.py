@@ -55,7 +55,7 @@ def small(video_llava_folder, monkeypatch):
 
 
 def _tokens(engine, requests):
-    return {c.request_id: c.token_ids for c in engine.generate(requests)}
+    return {c.request_id: c.token_ids for c in generate(engine, requests)}
 
 
 def test_a_batch_that_does_not_fit_runs_in_halves(small):
@@ -72,7 +72,7 @@ def test_after_one_smaller_try_comes_advice(small):
     for run in (
         lambda: _tokens(engine, requests),
         lambda: _tokens(engine, requests[:1]),
-        lambda: list(engine.stream(requests[0])),
+        lambda: list(stream(engine, requests[0])),
     ):
         limit["failures"] = 0
         with pytest.raises(OutOfMemory) as caught:

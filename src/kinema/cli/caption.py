@@ -22,9 +22,9 @@ from kinema.engines import EngineSettings
 # The flags of a subclass are read in the subclass's module, so its types must be known here.
 from kinema.engines.base import Attention, Device, DType, Quantization  # noqa: F401
 from kinema.errors import KinemaError, PartialFailure, Unfinished, UsageError
+from kinema.jobs.inputs import VideoInput, find_inputs, parse_shard
 from kinema.jobs.progress import Progress
 from kinema.models.lwm.prompt import FrameEnds, Layout  # noqa: F401
-from kinema.tasks.caption.inputs import VideoInput, find_inputs, parse_shard
 from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.caption.options import CaptionOptions
 from kinema.tasks.caption.outputs import Outputs

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kinema.errors import NotAFile, UsageError
-from kinema.types import Frames
+from kinema.types import Frames, PictureFolder
 from kinema.video.access import LOCAL, Access
 from kinema.video.archive import VIDEO_SUFFIXES
 from kinema.video.data_uri import decode_frame_list, is_data_uri, is_frame_list
@@ -110,6 +110,8 @@ def find_pictures(source: Any, access: Access, *, fps: float | None = None) -> P
         if not source:
             raise UsageError("The list of pictures is empty.", hint="Give at least one.")
         return Pictures("<pictures>", source, fps)
+    if isinstance(source, PictureFolder):
+        return _named(str(source), access, source.fps)
     if isinstance(source, str | Path):
         return _named(str(source), access, fps)
     return None

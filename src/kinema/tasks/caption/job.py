@@ -16,12 +16,12 @@ from kinema.engines import EngineSettings
 from kinema.engines.scheduler import Scheduler
 from kinema.errors import KinemaError
 from kinema.jobs.answer_cache import AnswerCache
+from kinema.jobs.inputs import VideoInput
 from kinema.jobs.progress import Meter, Progress
 from kinema.jobs.runner import Stoppable, run, unfinished
 from kinema.jobs.site import Site
 from kinema.ledger import Ledger, Outcome, Unit
 from kinema.messages import SamplingParams
-from kinema.tasks.caption.inputs import VideoInput
 from kinema.tasks.caption.options import DEFAULT_FPS, CaptionOptions
 from kinema.tasks.caption.settings import CaptionSettings
 from kinema.tasks.caption.story import Described, Storyteller

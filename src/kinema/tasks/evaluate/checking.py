@@ -12,8 +12,9 @@ from typing import Any
 from kinema.errors import KinemaError
 from kinema.evaluation.benchmarks import Benchmark, Folder, find_benchmark
 from kinema.lazy import load
-from kinema.tasks.evaluate.feeding import load_clip
-from kinema.types import FrameSampling
+from kinema.tasks.evaluate.questions import video_of
+from kinema.types import PictureFolder
+from kinema.video import load_frames
 
 _WORKERS = 2
 
@@ -66,11 +67,10 @@ def check_benchmark(
     benchmark = find_benchmark(name)
     split = split or benchmark.splits[0]
     items = benchmark.items(root, split=split)
-    base = root if root.is_dir() else root.parent
-    present = {item.video: item.facts.get("fps") for item in items if item.video}
+    present = {item.video: video_of(item, root) for item in items if item.video}
     unreadable: dict[str, str] = {}
     with ThreadPoolExecutor(_WORKERS) as pool:
-        problems = pool.map(lambda video: _first_frame(base / video, present[video]), present)
+        problems = pool.map(_first_frame, present.values())
         for done, (video, problem) in enumerate(zip(present, problems, strict=True), start=1):
             on_progress(done, len(present))
             if problem:
@@ -87,9 +87,9 @@ def check_benchmark(
     )
 
 
-def _first_frame(path: Path, fps: float | None) -> str:
+def _first_frame(video: Path | PictureFolder) -> str:
     try:
-        load_clip(path, FrameSampling(single="first"), fps)
+        load_frames(video, single="first")
     except KinemaError as problem:
         return f"{problem.code}: {problem}"
     return ""
