@@ -13,6 +13,7 @@ from kinema import prompt as prompts
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings, Generates, world_size
 from kinema.errors import KinemaError, UsageError
+from kinema.files import FEATURES_SUFFIX
 from kinema.ledger import Ledger, Unit
 from kinema.messages import (
     Completion,
@@ -27,7 +28,6 @@ from kinema.messages import (
     VideoPart,
 )
 from kinema.tasks.answer_record import final_record, seen_by, spoken, with_name, without_ends
-from kinema.tasks.chat import FEATURES_SUFFIX
 from kinema.tasks.models import Model
 from kinema.tasks.prompts_file import (
     MediaBase,

@@ -12,6 +12,7 @@ from typing import Any
 from kinema import prompt as prompts
 from kinema.engines import EngineSettings, Generates, Streams, require, world_size
 from kinema.errors import ModelError
+from kinema.files import FEATURES_SUFFIX, PICTURE_SUFFIXES
 from kinema.messages import (
     Completion,
     Conversation,
@@ -30,9 +31,7 @@ from kinema.types import Features, Frames, FrameSampling, Source
 from kinema.video import load_frames
 
 DEFAULT_PROMPT = "What happens in this video?"
-FEATURES_SUFFIX = ".safetensors"
 """How a features file is told from a video."""
-_STILLS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
@@ -293,7 +292,7 @@ def as_part(medium: Source | Part, sampling: FrameSampling) -> Part:
     if isinstance(medium, TextPart | ImagePart | VideoPart | FeaturesPart):
         return medium
     suffix = Path(medium).suffix.lower() if isinstance(medium, str | Path) else ""
-    if suffix in _STILLS and isinstance(medium, str | Path):
+    if suffix in PICTURE_SUFFIXES and isinstance(medium, str | Path):
         return ImagePart(medium)
     if suffix == FEATURES_SUFFIX and isinstance(medium, str | Path):
         return FeaturesPart(Path(medium))

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from kinema.errors import KinemaError, MediaNotFound, UsageError
-from kinema.ledger import write_atomically
+from kinema.files import write_atomically
 
 MediaType = Literal["auto", "video", "image"]
 _TEXT_FIELDS = ("prompt", "text", "question")

@@ -13,7 +13,7 @@ from kinema.captioning.exports import VIDEO_EXPORTS, Load, write_run, write_vide
 from kinema.captioning.quality import Language, common_sentences, flagged
 from kinema.captioning.records import VideoRecord
 from kinema.captioning.result import demo_result
-from kinema.ledger import write_atomically
+from kinema.files import write_atomically
 from kinema.tasks.caption.describe import Described
 from kinema.tasks.caption.inputs import VideoInput
 from kinema.tasks.caption.job import CaptionJob

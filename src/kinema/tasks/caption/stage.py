@@ -20,7 +20,7 @@ from kinema.captioning.result import DEMO_BACKENDS, DEMO_MODELS, demo_result
 from kinema.captioning.steps import Call
 from kinema.engines import EngineSettings
 from kinema.errors import KinemaError, UsageError
-from kinema.ledger import write_atomically
+from kinema.files import write_atomically
 from kinema.messages import Request, SamplingParams
 from kinema.tasks.caption.asking import Seen, answer_of, failed_answer
 from kinema.tasks.caption.feed import Feed, Video

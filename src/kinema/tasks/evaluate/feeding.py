@@ -14,12 +14,12 @@ from kinema.errors import KinemaError
 from kinema.evaluation.benchmarks import Benchmark
 from kinema.evaluation.presets import Preset, choose_sampling, put_question
 from kinema.evaluation.records import Item
+from kinema.files import PICTURE_SUFFIXES
 from kinema.messages import Completion, Conversation, Request
 from kinema.types import Frames, FrameSampling
 from kinema.video import load_frames, load_image
 
 _READ_AHEAD = 4
-_PICTURES = {".jpg", ".jpeg", ".png"}
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def load_clip(
 
 def _pictures(folder: Path, fps: float) -> Frames:
     """Every picture of a folder, in the order of the numbers in their names."""
-    names = (p for p in folder.iterdir() if p.suffix.lower() in _PICTURES)
+    names = (p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
     paths = sorted(names, key=lambda p: (len(p.stem), p.stem))
     count = len(paths)
     return Frames(

@@ -18,7 +18,8 @@ from kinema.evaluation.benchmarks import Benchmark, find_benchmark
 from kinema.evaluation.presets import PRESETS, PresetName
 from kinema.evaluation.records import Item, Prediction, Record
 from kinema.evaluation.scoring import Scores, score_records
-from kinema.ledger import Ledger, write_atomically
+from kinema.files import write_atomically
+from kinema.ledger import Ledger
 from kinema.messages import SamplingParams
 from kinema.tasks.evaluate.feeding import Question
 from kinema.tasks.evaluate.predicting import Predictor
