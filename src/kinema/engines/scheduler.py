@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from kinema import prompt as prompts
@@ -322,7 +323,7 @@ class Scheduler:
             jobs = list(itertools.islice(self._waiting.values(), _LOOK_AHEAD))
         for job in jobs:
             if job.request is None:
-                self._attempt(job, lambda job=job: self._render(job, job.ask.conversation))
+                self._attempt(job, partial(self._render, job, job.ask.conversation))
         return {job.id: job for job in jobs if job.request is not None and job.id in self._waiting}
 
     def _room(self, engine: Engine, running: int) -> int | None:

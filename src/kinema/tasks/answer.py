@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kinema.config import fingerprint
-from kinema.datasets.samples import FEATURES_SUFFIX
 from kinema.engines import EngineSettings, world_size
 from kinema.errors import KinemaError, MissingPackage, UsageError
+from kinema.files import FEATURES_SUFFIX
 from kinema.jobs.runner import in_own_loop, run, unfinished
 from kinema.jobs.site import PATIENCE_SECONDS, Local, Site
 from kinema.ledger import Ledger, Outcome, Unit

@@ -16,6 +16,7 @@ from kinema import prompt as prompts
 from kinema.engines import Engine, EngineSettings, world_size
 from kinema.engines.job import Answered
 from kinema.engines.scheduler import Scheduler
+from kinema.files import FEATURES_SUFFIX, PICTURE_SUFFIXES
 from kinema.messages import (
     Ask,
     Completion,
@@ -35,9 +36,7 @@ from kinema.video import load_frames
 
 T = TypeVar("T")
 DEFAULT_PROMPT = "What happens in this video?"
-FEATURES_SUFFIX = ".safetensors"
 """How a features file is told from a video."""
-_STILLS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
@@ -307,7 +306,7 @@ def as_part(medium: Source | Part, sampling: FrameSampling) -> Part:
     if isinstance(medium, TextPart | ImagePart | VideoPart | FeaturesPart):
         return medium
     suffix = Path(medium).suffix.lower() if isinstance(medium, str | Path) else ""
-    if suffix in _STILLS and isinstance(medium, str | Path):
+    if suffix in PICTURE_SUFFIXES and isinstance(medium, str | Path):
         return ImagePart(medium)
     if suffix == FEATURES_SUFFIX and isinstance(medium, str | Path):
         return FeaturesPart(Path(medium))

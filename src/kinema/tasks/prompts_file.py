@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kinema.errors import RequestRefused, UsageError
-from kinema.ledger import write_atomically
+from kinema.files import write_atomically
 from kinema.video.archive import SEPARATOR
 
 MediaType = Literal["auto", "video", "image"]

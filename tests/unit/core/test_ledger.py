@@ -19,7 +19,7 @@ from kinema.errors import (
     NoVideoStream,
     UsageError,
 )
-from kinema.ledger import Ledger, Outcome, write_atomically
+from kinema.ledger import Ledger, Outcome
 
 SETTINGS = {"model": "echo", "fps": 1}
 UNITS = [(f"u{i}", {"n": i}) for i in range(5)]
@@ -154,15 +154,11 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         Ledger(tmp_path / "nowhere" / "job.sqlite", settings=SETTINGS)
 
 
-def test_an_atomic_write_leaves_no_draft(tmp_path):
-    write_atomically(tmp_path / "out.json", "new")
-    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
-
-
 JOB = """
 import sys, time
 from pathlib import Path
-from kinema.ledger import Ledger, Outcome, write_atomically
+from kinema.files import write_atomically
+from kinema.ledger import Ledger, Outcome
 folder = Path(sys.argv[1])
 with Ledger(folder / "job.sqlite", settings={}) as ledger:
     ledger.add((f"u{i}", i) for i in range(60))

@@ -13,8 +13,8 @@ from kinema.captioning.exports import VIDEO_EXPORTS, Load, write_run, write_vide
 from kinema.captioning.quality import Language, common_sentences, flagged
 from kinema.captioning.records import VideoRecord
 from kinema.captioning.result import demo_result
+from kinema.files import write_atomically
 from kinema.jobs.inputs import VideoInput
-from kinema.ledger import write_atomically
 from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.caption.story import Described
 

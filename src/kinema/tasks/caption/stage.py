@@ -25,10 +25,10 @@ from kinema.engines import EngineSettings
 from kinema.engines.job import Answered
 from kinema.engines.scheduler import Scheduler
 from kinema.errors import KinemaError, UsageError
+from kinema.files import write_atomically
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.runner import in_own_loop
 from kinema.jobs.site import Local
-from kinema.ledger import write_atomically
 from kinema.messages import Ask, Reply, SamplingParams
 from kinema.structured import follow_schema
 from kinema.tasks.caption.options import DEFAULT_FPS, CaptionOptions
