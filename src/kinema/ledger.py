@@ -11,7 +11,6 @@ alone, and only a kill while it is alone counts against it.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import sqlite3
@@ -295,44 +294,6 @@ class Ledger:
                 f"{self.path} cannot be written: {problem}.",
                 hint="Free some disk space and run the same command again; nothing is lost.",
             ) from problem
-
-
-def content_hash(path: Path) -> str:
-    """Thirty-two hex digits of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def unit_id(content: str, settings: Mapping[str, Any]) -> str:
-    """The id of one unit: what it is about and everything that decides its result."""
-    return f"{content}-{fingerprint(settings)}"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a whole file or nothing, also when the process dies in the middle.
-
-    One writer at a time: the next one writes over a draft that a killed one left behind.
-    """
-    write_lines(path, [text], end="")
-
-
-def write_lines(path: Path, lines: Iterable[str], *, end: str = "\n") -> None:
-    """Write a whole file, line by line, or nothing; see :func:`write_atomically`."""
-    with whole_file(path) as draft, draft.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}{end}" for line in lines)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A draft to write to; it becomes ``path`` at the end, and goes where something fails."""
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        yield draft
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _lock(path: Path) -> int:

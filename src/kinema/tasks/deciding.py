@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from kinema.engines import EngineSettings
-from kinema.ledger import content_hash
+from kinema.files import sha256_of
 from kinema.tasks.models import Model, revision_of
 
 NOT_DECIDING = {
@@ -69,7 +69,7 @@ def model_identity(model: Model, settings: EngineSettings) -> dict[str, Any]:
 def _adapter_hashes(folder: Path) -> dict[str, str]:
     """Of each file of an adapter: it is small, and trained again under the same name."""
     files = sorted(path for path in folder.glob("*") if path.is_file())
-    return {path.name: content_hash(path) for path in files}
+    return {path.name: sha256_of(path) for path in files}
 
 
 def _without_credentials(address: str) -> str:

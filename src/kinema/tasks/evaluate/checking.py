@@ -11,6 +11,7 @@ from typing import Any
 
 from kinema.errors import KinemaError
 from kinema.evaluation.benchmarks import Benchmark, Folder, find_benchmark
+from kinema.files import sha256_of
 from kinema.lazy import load
 from kinema.tasks.evaluate.questions import video_of
 from kinema.types import PictureFolder
@@ -100,7 +101,4 @@ def _hashes(benchmark: Benchmark, root: Path, split: str) -> dict[str, str]:
     load(benchmark.read)(folder, split)
     base = root if root.is_dir() else root.parent
     files = sorted({path for path in folder.read_files if path.is_file()})
-    return {
-        path.relative_to(base).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
+    return {path.relative_to(base).as_posix(): sha256_of(path) for path in files}

@@ -22,9 +22,10 @@ from kinema.evaluation.judge import (
     prompt_hash,
     summarise,
 )
+from kinema.files import sha256_of, write_atomically
 from kinema.jobs.runner import in_own_loop, run, unfinished
 from kinema.jobs.site import PATIENCE_SECONDS, Local
-from kinema.ledger import Ledger, Outcome, Unit, content_hash, unit_id, write_atomically
+from kinema.ledger import Ledger, Outcome, Unit
 from kinema.messages import Ask, Conversation, Message, SamplingParams, TextPart
 from kinema.tasks.deciding import model_identity
 from kinema.tasks.evaluate.stored import PREDICTIONS, Run
@@ -100,7 +101,7 @@ def judge_run(run: Run, settings: JudgeSettings) -> dict[str, Any] | None:
         "judge": settings.name,
         "address": settings.judge,
         "prompt_sha256": prompt_hash(kind),
-        "predictions": content_hash(run.folder / PREDICTIONS),
+        "predictions": sha256_of(run.folder / PREDICTIONS),
         "date": datetime.now(UTC).date().isoformat(),
         **summarise(run.records, cases, verdicts, kind),
     }
@@ -115,7 +116,7 @@ def read_judgement(run: Run) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     judged = found.get("predictions")  # kinema 0.1 did not write which ones
-    return found if judged in (None, content_hash(run.folder / PREDICTIONS)) else None
+    return found if judged in (None, sha256_of(run.folder / PREDICTIONS)) else None
 
 
 def _verdicts(
@@ -126,8 +127,9 @@ def _verdicts(
     Verdicts of several judges stand in one file, so that none is lost when another judge is asked.
     """
     model = settings.find()
-    decided = {"params": _PARAMS.to_dict(), **model_identity(model, settings.loading)}
-    wanted = {unit_id(case.key, decided): case for case in cases}
+    judge = fingerprint({"params": _PARAMS.to_dict(), **model_identity(model, settings.loading)})
+    keys = [f"{case.key}-{judge}" for case in cases]
+    wanted = dict(zip(keys, cases, strict=True))
     with Ledger(path, settings={"prompt": prompt_hash(protocol)}, restart=True) as ledger:
         ledger.add((key, {}) for key in wanted)
         ledger.reopen("skipped", "partial", "failed", "quarantined")
@@ -137,7 +139,6 @@ def _verdicts(
         if problem is not None:
             raise unfinished(problem, ledger, noun="verdicts") from problem
         units = {unit.id: unit for unit in ledger.units() if unit.result is not None}
-    keys = [unit_id(case.key, decided) for case in cases]
     return [Verdict(**units[key].result) if key in units else Verdict(None) for key in keys]
 
 

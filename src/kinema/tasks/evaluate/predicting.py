@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kinema.config import fingerprint
 from kinema.errors import MediaNotFound, MissingCapability
 from kinema.evaluation.choice import LETTERS
 from kinema.evaluation.records import Prediction
 from kinema.jobs.site import Site
-from kinema.ledger import Outcome, Unit, unit_id
+from kinema.ledger import Outcome, Unit
 from kinema.messages import Ask, Completion, SamplingParams
 from kinema.tasks.evaluate.questions import Question
 from kinema.types import Shown
@@ -44,7 +45,7 @@ class Predictor:
         ranks = self.rank and item.task == "choice" and item.lettered
         if ranks:
             params = replace(params, max_new_tokens=1, min_new_tokens=0, logprobs=_ALTERNATIVES)
-        key = unit_id(item.id, self.identity)
+        key = f"{item.id}-{fingerprint(self.identity)}"
         asked = Ask(key=key, conversation=question.conversation, params=params)
         reply = await site.answer(asked)
         said = reply.completion

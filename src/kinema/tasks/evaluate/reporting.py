@@ -25,7 +25,7 @@ from kinema.evaluation.report import (
 from kinema.evaluation.scoring import Score, is_hidden, measure, worst_answers
 from kinema.evaluation.statistics import Difference, paired_difference
 from kinema.evaluation.timeline import draw_timeline
-from kinema.ledger import write_atomically
+from kinema.files import write_atomically
 from kinema.messages import SamplingParams
 from kinema.tasks.evaluate.judging import read_judgement
 from kinema.tasks.evaluate.questions import video_of

@@ -13,7 +13,7 @@ from kinema.evaluation.answers import read_answer
 from kinema.evaluation.benchmarks import Benchmark, find_benchmark
 from kinema.evaluation.records import Record
 from kinema.evaluation.scoring import Scores, score_records
-from kinema.ledger import write_atomically, write_lines
+from kinema.files import write_atomically, write_lines
 
 PREDICTIONS, TIMINGS, RUN, RESULTS, LEDGER = (
     *("predictions.jsonl", "timings.jsonl", "run.json", "results.json", "ledger.sqlite"),
