@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -28,6 +26,7 @@ from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark
 from kinema.types import FrameSampling
 from support.layouts import msvd_qa, video_chatgpt
 from support.scripted import ScriptedModel
+from support.told_server import Server
 
 YES, NO = '{"pred": "yes", "score": 5}', '{"pred": "no", "score": 1}'
 
@@ -110,52 +109,10 @@ def test_the_hash_of_the_prompts_tells_protocols_apart():
     assert prompt_hash("answer") == prompt_hash("answer")
 
 
-class Server:
-    """An OpenAI-compatible judge on this machine."""
-
-    def __init__(self, reply: Callable[[dict], tuple[int, str]]) -> None:
-        self.requests: list[dict] = []
-        self.keys: list[str | None] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.requests.append(body)
-                outer.keys.append(self.headers["Authorization"])
-                status, text = reply(body)
-                content = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = False
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-        self.address = f"http://127.0.0.1:{self._server.server_port}/v1"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
-
-    def start(reply) -> Server:
-        servers.append(Server(reply))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
+    with ExitStack() as servers:
+        yield lambda reply: servers.enter_context(Server(reply))
 
 
 @pytest.fixture
