@@ -51,9 +51,9 @@ class Command:
         self._mother.communicate()
 
     def run(self, *, kill_after: float = 0.0) -> tuple[int, float]:
-        """Exit status, negative for the signal that ended it, and processor seconds used to the end.
+        """Exit status, negative for the signal that ended it, and processor seconds used.
 
-        The seconds are 0 where the command was killed.
+        They are 0 where the command was killed.
         """
         assert self._mother.stdin is not None
         assert self._mother.stdout is not None
