@@ -57,6 +57,8 @@ class EngineSettings:
     """Address of the server (openai), ending in /v1; OPENAI_BASE_URL when not given."""
     served_model: str | None = None
     """What the server calls the model (openai); --model when not given."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the server's key (openai)."""
     concurrency: int = 8
     """Requests on their way to a server at once (openai)."""
     trust_remote_code: bool = False
