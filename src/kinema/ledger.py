@@ -11,7 +11,6 @@ alone, and only a kill while it is alone counts against it.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import sqlite3
@@ -44,11 +43,12 @@ CREATE TABLE IF NOT EXISTS unit (
     suspect INTEGER NOT NULL DEFAULT 0,
     payload TEXT NOT NULL,
     result TEXT,
-    error TEXT
+    error TEXT,
+    code TEXT
 );
 CREATE INDEX IF NOT EXISTS unit_state ON unit (state, suspect, position);
 """
-_COLUMNS = "id, payload, state, attempts, result, error"
+_COLUMNS = "id, payload, state, attempts, result, error, code"
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class Unit:
     """Times that it ended with an error."""
     result: Any = None
     error: str | None = None
+    code: str | None = None
+    """Of the error that it ended with, as :mod:`kinema.errors` names it."""
 
 
 class Ledger:
@@ -157,7 +159,9 @@ class Ledger:
         """The unit ended with an error: to be tried once more, or settled as the error says."""
         again = problem.may_pass and unit.attempts + 1 < _TRIES
         state: State = "todo" if again else problem.settles
-        self._set(unit.id, state, error=problem.sentence, attempts=unit.attempts + 1)
+        self._set(
+            unit.id, state, error=problem.sentence, code=problem.code, attempts=unit.attempts + 1
+        )
 
     def skip(self, unit_id: str, reason: str) -> None:
         """The unit needs no work."""
@@ -177,7 +181,8 @@ class Ledger:
         marks = ", ".join("?" * len(states))
         with self._transaction():
             return self._database.execute(
-                "UPDATE unit SET state = 'todo', attempts = 0, kills = 0, error = NULL "
+                "UPDATE unit SET state = 'todo', attempts = 0, kills = 0, error = NULL, "
+                "code = NULL "
                 f"WHERE state IN ({marks})",
                 states,
             ).rowcount
@@ -210,13 +215,14 @@ class Ledger:
         *,
         result: str | None = None,
         error: str | None = None,
+        code: str | None = None,
         attempts: int = 0,
     ) -> None:
         with self._transaction():
             changed = self._database.execute(
-                "UPDATE unit SET state = ?, result = ?, error = ?, attempts = ?, suspect = 0 "
-                "WHERE id = ?",
-                (state, result, error, attempts, unit_id),
+                "UPDATE unit SET state = ?, result = ?, error = ?, code = ?, attempts = ?, "
+                "suspect = 0 WHERE id = ?",
+                (state, result, error, code, attempts, unit_id),
             ).rowcount
         if not changed:
             raise KeyError(unit_id)
@@ -290,44 +296,6 @@ class Ledger:
             ) from problem
 
 
-def content_hash(path: Path) -> str:
-    """Thirty-two hex digits of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def unit_id(content: str, settings: Mapping[str, Any]) -> str:
-    """The id of one unit: what it is about and everything that decides its result."""
-    return f"{content}-{fingerprint(settings)}"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a whole file or nothing, also when the process dies in the middle.
-
-    One writer at a time: the next one writes over a draft that a killed one left behind.
-    """
-    write_lines(path, [text], end="")
-
-
-def write_lines(path: Path, lines: Iterable[str], *, end: str = "\n") -> None:
-    """Write a whole file, line by line, or nothing; see :func:`write_atomically`."""
-    with whole_file(path) as draft, draft.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}{end}" for line in lines)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A draft to write to; it becomes ``path`` at the end, and goes where something fails."""
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        yield draft
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def _lock(path: Path) -> int:
     """A lock that dies with this process, kept beside the file."""
     try:
@@ -355,6 +323,6 @@ def _dump(value: Any) -> str:
 
 
 def _unit(row: tuple[Any, ...]) -> Unit:
-    unit, payload, state, attempts, result, error = row
+    unit, payload, state, attempts, result, error, code = row
     loaded = None if result is None else json.loads(result)
-    return Unit(unit, json.loads(payload), state, attempts, loaded, error)
+    return Unit(unit, json.loads(payload), state, attempts, loaded, error, code)

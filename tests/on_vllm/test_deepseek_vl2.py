@@ -32,6 +32,7 @@ from kinema.types import Frames
 from support import served
 from support.by_hand import NEW_TOKENS, clip
 from support.checkpoints import make_tokenizer, spread
+from support.driver import answer, generate, stream
 from support.serving import serving
 from support.tiny_parts import llama
 
@@ -163,14 +164,13 @@ def wide(seed: int, num_frames: int) -> Frames:
 def test_words_alone_are_answered_as_by_transformers(model):
     found, engine, language, tokenizer = model
     request = _request(found, TextPart("what do you see?"))
-    (answer,) = engine.generate([request])
+    token_ids = answer(engine, request).token_ids
     ids = tokenizer(request.prompt.text, return_tensors="pt").input_ids
     with torch.no_grad():
         by_hand = language.generate(
             ids, do_sample=False, max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS
         )
-    assert answer.error is None
-    assert list(answer.token_ids) == by_hand[0, ids.shape[1] :].tolist()
+    assert list(token_ids) == by_hand[0, ids.shape[1] :].tolist()
 
 
 def test_pictures_cost_what_vllm_counts(model, shown):
@@ -183,8 +183,8 @@ def test_pictures_cost_what_vllm_counts(model, shown):
         "mixed": (ImagePart(wide(3, 1)), VideoPart(wide(1, 3)), why),
     }
     requests = [_request(found, *parts, name=name) for name, parts in asked.items()]
-    answers = {a.request_id: a for a in engine.generate(requests)}
-    assert {n: a.error for n, a in answers.items()} == dict.fromkeys(asked)
+    answers = {a.request_id: a for a in generate(engine, requests)}
+    assert answers.keys() == asked.keys()
     for request in requests:
         plain = tokenizer(request.prompt.text).input_ids
         pictures = plain.count(tokenizer.image_token_id)
@@ -202,9 +202,8 @@ def test_a_follow_up_reads_the_earlier_pictures_from_the_cache(model, shown):
     first = Message("user", (VideoPart(wide(2, 3)), TextPart("what do you see?")))
     said = (first, Message("assistant", (TextPart("a rabbit"),)))
     request = _request(found, TextPart("why?"), before=said)
-    (answer,) = engine.generate([request])
-    assert answer.error is None
-    assert answer.usage.prompt_tokens == engine.count_tokens(request) > 3 * WHOLE
+    asked = answer(engine, request).usage.prompt_tokens
+    assert asked == engine.count_tokens(request) > 3 * WHOLE
     shown("deepseek-vl2", "vllm", "follow-up")
 
 
@@ -221,9 +220,7 @@ def test_a_frame_met_in_both_sizes_is_encoded_for_each(model):
     few = _request(found, ImagePart(_first(frames)), TextPart("why?"), name="few")
     many = _request(found, VideoPart(frames), TextPart("why?"), name="many")
     for request in (few, many, few):
-        (answer,) = engine.generate([request])
-        assert answer.error is None
-        assert len(answer.token_ids) == NEW_TOKENS
+        assert len(answer(engine, request).token_ids) == NEW_TOKENS
 
 
 def _first(frames: Frames) -> Frames:
@@ -238,9 +235,9 @@ def _first(frames: Frames) -> Frames:
 def test_an_answer_comes_in_pieces(model, shown):
     found, engine, _, _ = model
     request = _request(found, ImagePart(clip(3, 1)), TextPart("why?"))
-    *_, last = engine.stream(request)
-    (whole,) = engine.generate([request])
-    assert last.completion.token_ids == whole.token_ids
+    *pieces, last = stream(engine, request)
+    assert last.token_ids == answer(engine, request).token_ids
+    assert "".join(pieces).strip() == last.text
     shown("deepseek-vl2", "vllm", "streamed")
 
 

@@ -24,6 +24,7 @@ from kinema.messages import Conversation, ImagePart, Message, SamplingParams, Te
 from kinema.prompt import decode, prepare
 from kinema.tasks.models import find_model
 from support.by_hand import clip
+from support.driver import generate
 from support.tiny_parts import clip as clip_tower
 
 HF = EngineSettings(device="cpu", dtype="float32", keep_conversations=0)
@@ -101,7 +102,7 @@ def test_smollm2_says_through_vllm_what_it_says_through_transformers(folder, mon
     for name in ("hf", "vllm"):
         model = find_model(str(folder), engine=name)
         engine = model.open(HF if name == "hf" else replace(HF, max_context=1024))
-        texts[name] = {c.request_id: c.text for c in engine.generate(_requests(model))}
+        texts[name] = {c.request_id: c.text for c in generate(engine, _requests(model))}
         engine.close()
     assert texts["vllm"] == texts["hf"]
     assert "Paris" in texts["vllm"]["words"]

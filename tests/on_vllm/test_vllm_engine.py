@@ -16,7 +16,7 @@ pytest.importorskip("vllm")
 
 from kinema.engines import EngineSettings
 from kinema.engines.vllm.folder import readable_folder
-from kinema.errors import MissingCapability
+from kinema.errors import MissingCapability, RequestRefused
 from kinema.families import FAMILIES
 from kinema.messages import Conversation, ImagePart, Message, SamplingParams, TextPart, VideoPart
 from kinema.prompt import decode, prepare
@@ -25,6 +25,7 @@ from kinema.tasks.models import find_model
 from support import tiny_families
 from support.by_hand import NEW_TOKENS, clip
 from support.capabilities import CAPABILITIES
+from support.driver import ListInbox, answer, generate, stream
 from support.tiny_families import MAKERS, make_checkpoint
 
 PARAMS = SamplingParams(max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS)
@@ -59,7 +60,7 @@ def both(request, folder_of):
     # vLLM's Transformers backend changes transformers' classes, so the reference runs first.
     hf = find_model(str(folder_of(request.param)), engine="hf").open(HF)
     _without_compression(hf)
-    theirs = {c.request_id: c for c in hf.generate(_requests(model))}
+    theirs = {c.request_id: c for c in generate(hf, _requests(model))}
     hf.close()
     engine = model.open(SETTINGS)
     yield model, engine, theirs
@@ -100,8 +101,7 @@ def _requests(model):
 
 def test_tokens_equal_those_of_the_hf_engine(both, shown):
     model, engine, theirs = both
-    ours = {c.request_id: c for c in engine.generate(_requests(model))}
-    assert {n: c.error for n, c in ours.items()} == dict.fromkeys(ours)
+    ours = {c.request_id: c for c in generate(engine, _requests(model))}
     assert {n: c.token_ids for n, c in ours.items()} == {n: c.token_ids for n, c in theirs.items()}
     counted = {n: c.usage.prompt_tokens for n, c in ours.items()}
     assert counted == {n: c.usage.prompt_tokens for n, c in theirs.items()}
@@ -149,10 +149,12 @@ class NotACPU:
 def test_a_stream_gives_the_tokens_of_the_answer(both, shown):
     model, engine, _ = both
     request = _request(model, VideoPart(clip(1)), TextPart("what do you see?"))
-    (whole,) = engine.generate([request])
-    deltas = list(engine.stream(request))
-    assert deltas[-1].completion.token_ids == whole.token_ids
-    assert "".join(d.text for d in deltas).strip() == whole.text
+    whole = answer(engine, request)
+    *pieces, last = stream(engine, request)
+    assert last.token_ids == whole.token_ids
+    assert "".join(pieces).strip() == whole.text
+    assert len(pieces) > 1
+    assert 0 < last.first_token_seconds <= last.seconds
     shown(model.family.name, "vllm", "streamed")
 
 
@@ -160,27 +162,37 @@ def test_one_bad_request_does_not_end_the_batch(both):
     model, engine, _ = both
     good = _request(model, TextPart("why?"), name="good")
     long = _request(model, TextPart("why? " * 3000), name="long")
-    answers = {c.request_id: c for c in engine.generate([long, good])}
-    assert answers["long"].finish_reason == "error"
-    assert "maximum context length" in answers["long"].error
-    assert answers["good"].error is None
+    inbox = ListInbox(engine, [long, good])
+    engine.serve(inbox)
+    assert [c.request_id for c in inbox.completions] == ["good"]
+    assert isinstance(inbox.problems["long"], RequestRefused)
+    assert "longer than the maximum model length of 2048" in str(inbox.problems["long"])
 
 
 def test_counted_tokens_are_the_tokens_that_run(both):
     model, engine, _ = both
     request = _request(model, VideoPart(clip(1)), TextPart("what do you see?"))
     counted = engine.count_tokens(request)
-    (completion,) = engine.generate([request])
+    completion = answer(engine, request)
     assert completion.usage.prompt_tokens == counted
 
 
-def test_a_closed_stream_leaves_the_engine_usable(both):
+class Leaves(ListInbox):
+    """Cancels a request when its first piece arrives."""
+
+    def write(self, request_id, text):
+        super().write(request_id, text)
+        self.cancelled.add(request_id)
+
+
+def test_a_cancelled_stream_leaves_the_engine_usable(both):
     model, engine, _ = both
     params = SamplingParams(max_new_tokens=200, min_new_tokens=200)
-    stream = engine.stream(_request(model, TextPart("why?"), params=params))
-    next(stream)
-    stream.close()
-    (after,) = engine.generate([_request(model, TextPart("why?"))])
+    inbox = Leaves(engine, [_request(model, TextPart("why?"), params=params)], streamed=True)
+    engine.serve(inbox)
+    assert len(inbox.pieces) == 1
+    assert inbox.completions == []
+    after = answer(engine, _request(model, TextPart("why?")))
     assert len(after.token_ids) == NEW_TOKENS
 
 
@@ -191,8 +203,7 @@ def test_logprobs_are_those_of_the_hf_engine(folder_of):
         model = find_model(str(folder_of("qwen2-vl")), engine=engine_name)
         engine = model.open(settings)
         request = _request(model, VideoPart(clip(1)), TextPart("why?"), params=params)
-        (completion,) = engine.generate([request])
-        found[engine_name] = completion.logprobs
+        found[engine_name] = answer(engine, request).logprobs
         engine.close()
     ours, theirs = ([t.logprob for t in found[name]] for name in ("vllm", "hf"))
     assert ours == pytest.approx(theirs, abs=1e-3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from functools import partial
 
 import pytest
@@ -112,7 +111,7 @@ def inductor():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+@pytest.mark.needs_program("g++")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_compiled_step_gives_the_same_tokens(video_llava_folder, inductor):
     compiled = _talk(video_llava_folder, compiled=True, questions=["why?"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from kinema.engines import Generates
+from kinema.engines import Engine
 from kinema.families import Checkpoint, Family
 from kinema.messages import (
     Conversation,
@@ -20,6 +20,7 @@ from kinema.messages import (
 from kinema.prompt import decode, prepare
 from support.by_hand import NEW_TOKENS, clip, through_jpeg
 from support.capabilities import Shown
+from support.driver import ListInbox, answer, stream
 
 PARAMS = SamplingParams(max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS)
 _SEEN = TextPart("what do you see?")
@@ -59,9 +60,12 @@ def requests(
             )
 
 
-def answers(engine: Generates, asked: Iterable[Request]) -> dict[str, str]:
+def answers(engine: Engine, asked: Iterable[Request]) -> dict[str, str]:
     """What the engine says to each, or why it does not."""
-    return {c.request_id: c.error or c.text for c in engine.generate(asked)}
+    inbox = ListInbox(engine, asked)
+    engine.serve(inbox)
+    said = {completion.request_id: completion.text for completion in inbox.completions}
+    return said | {name: str(problem) for name, problem in inbox.problems.items()}
 
 
 def show_answers(shown: Shown, name: str) -> None:
@@ -73,9 +77,9 @@ def show_answers(shown: Shown, name: str) -> None:
     shown(name, "openai", "follow-up")
 
 
-def assert_stream_says_the_same(engine: Generates, request: Request) -> None:
+def assert_stream_says_the_same(engine: Engine, request: Request) -> None:
     """The pieces of a stream are the words of the whole answer."""
-    (whole,) = engine.generate([request])
-    *pieces, last = engine.stream(request)
-    assert "".join(piece.text for piece in pieces).strip() == last.completion.text == whole.text
-    assert last.completion.usage == whole.usage
+    whole = answer(engine, request)
+    *pieces, last = stream(engine, request)
+    assert "".join(map(str, pieces)).strip() == last.text == whole.text
+    assert last.usage == whole.usage

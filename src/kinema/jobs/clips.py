@@ -16,7 +16,7 @@ from kinema import prompt as prompts
 from kinema.errors import KinemaError
 from kinema.families import Family
 from kinema.messages import Conversation, FeaturesPart, ImagePart, Part, TextPart, VideoPart
-from kinema.types import Features, Frames, FrameSampling
+from kinema.types import Features, Frames, FrameSampling, PictureFolder
 from kinema.video import VideoInfo, Workers
 from kinema.video.url_gate import is_url
 
@@ -186,11 +186,19 @@ class Clips:
         decode = partial(prompts.decode_part, clip.part, self._family, load=self._load)
         self.num_decodes += 1
         try:
-            clip.decoded.set_result(await loop.run_in_executor(self._pool, decode))
+            part = await loop.run_in_executor(self._pool, decode)
+            self._correct(clip, part)
+            clip.decoded.set_result(part)
         except BaseException as problem:
             self._forget(clip)
             clip.decoded.set_exception(problem)
             clip.decoded.exception()  # whoever waited may have left; then nobody else asks
+
+    def _correct(self, clip: _Clip, part: Part) -> None:
+        """Count what a clip takes, now that it is known, instead of what was estimated."""
+        if not isinstance(part, TextPart) and isinstance(part.source, Frames):
+            self._budget.release(clip.num_bytes - part.source.pixels.nbytes)
+            clip.num_bytes = part.source.pixels.nbytes
 
     async def _estimate(self, part: Part) -> int:
         """Bytes that a medium will take once it is decoded."""
@@ -254,7 +262,8 @@ def _key(part: Part) -> Hashable:
     """What two parts have in common when one reading serves both."""
     if isinstance(part, TextPart):
         return part
-    source = part.source if isinstance(part.source, str | Path | bytes) else id(part.source)
+    has_name = isinstance(part.source, str | Path | bytes | PictureFolder)
+    source = part.source if has_name else id(part.source)
     if isinstance(part, VideoPart):
         return ("video", source, part.sampling, part.name, part.size, part.skip_similar)
     return (type(part).__name__, source, getattr(part, "name", ""))

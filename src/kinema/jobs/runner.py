@@ -75,8 +75,9 @@ async def _together(
                 return
             # A unit that failed for a passing reason is to do again, so look after each end.
             ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in ended:
-                task.result()
+            # Several may have failed at once; asyncio complains of errors that nobody looked at.
+            for problem in filter(None, [task.exception() for task in ended]):
+                raise problem
     finally:
         for task in running:
             task.cancel()

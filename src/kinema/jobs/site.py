@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -14,6 +14,7 @@ from kinema.families import Family
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.clips import BUDGET_BYTES, Clips
 from kinema.messages import Ask, Conversation, Message, Reply, SamplingParams, TextPart
+from kinema.structured import follow_schema
 from kinema.video import Workers
 
 T = TypeVar("T")
@@ -54,6 +55,47 @@ class _Pending:
     waiters: int = 0
 
 
+class Answers:
+    """Answers by key: known ones, and those that are on their way, each asked for once.
+
+    Args:
+        known: where answers are kept; None keeps none.
+        ask: gets an answer that is not known.
+    """
+
+    def __init__(self, known: AnswerCache | None, ask: Callable[[Ask], Awaitable[Reply]]) -> None:
+        self._known = known
+        self._ask = ask
+        self._pending: dict[str, _Pending] = {}
+
+    async def answer(self, ask: Ask) -> Reply:
+        """The answer to a question; two that ask the same wait for one."""
+        if self._known is not None and (known := self._known.get(ask.key)) is not None:
+            return Reply.from_dict(known)
+        pending = self._pending.get(ask.key)
+        if pending is None:
+            pending = _Pending(asyncio.create_task(self._get(ask)))
+            self._pending[ask.key] = pending
+        pending.waiters += 1
+        try:
+            # One that leaves does not take the answer away from the others.
+            return await asyncio.shield(pending.task)
+        finally:
+            pending.waiters -= 1
+            if not pending.waiters:
+                if self._pending.get(ask.key) is pending:
+                    del self._pending[ask.key]
+                pending.task.cancel()
+
+    async def _get(self, ask: Ask) -> Reply:
+        reply = await self._ask(ask)
+        if ask.params.json_schema is not None:
+            follow_schema(reply.completion.text, ask.params.json_schema)
+        if self._known is not None:
+            self._known.put(ask.key, reply.to_dict())
+        return reply
+
+
 class Local:
     """This process: worker processes that decode, a cache of answers, and one engine.
 
@@ -80,12 +122,9 @@ class Local:
     ) -> None:
         self._scheduler = scheduler
         self._workers = workers
-        self._answers = answers
+        self._answers = Answers(answers, self._ask)
         self._pool = ThreadPoolExecutor(readers, "kinema-decode")
         self.clips = Clips(workers, self._pool, family, strict=strict, budget_bytes=budget_bytes)
-        self._pending: dict[str, _Pending] = {}
-        self.num_answers = 0
-        """Questions that got an answer, known ones included."""
 
     def close(self) -> None:
         """End the threads."""
@@ -97,23 +136,8 @@ class Local:
         return await loop.run_in_executor(self._pool, task, self._workers)
 
     async def answer(self, ask: Ask) -> Reply:
-        """See :class:`Site`. Two that ask the same wait for one answer."""
-        if self._answers is not None and (known := self._answers.get(ask.key)) is not None:
-            self.num_answers += 1
-            return Reply.from_dict(known)
-        pending = self._pending.get(ask.key)
-        if pending is None:
-            pending = self._pending[ask.key] = _Pending(asyncio.create_task(self._ask(ask)))
-            pending.task.add_done_callback(lambda _: self._pending.pop(ask.key, None))
-        pending.waiters += 1
-        try:
-            # One that leaves does not take the answer away from the others.
-            return await asyncio.shield(pending.task)
-        finally:
-            pending.waiters -= 1
-            if not pending.waiters and not pending.task.done():
-                self._pending.pop(ask.key, None)
-                pending.task.cancel()
+        """See :class:`Site`."""
+        return await self._answers.answer(ask)
 
     async def count(self, text: str) -> int:
         """See :class:`Site`."""
@@ -129,11 +153,7 @@ class Local:
             with self._scheduler.arriving():
                 conversation = await stack.enter_async_context(self.clips.decoded(ask.conversation))
                 answered = self._scheduler.submit(replace(ask, conversation=conversation))
-            reply = (await asyncio.wrap_future(answered)).reply()
-        self.num_answers += 1
-        if self._answers is not None:
-            self._answers.put(ask.key, reply.to_dict())
-        return reply
+            return (await asyncio.wrap_future(answered)).reply()
 
 
 def _said(text: str) -> Conversation:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from vllm import LLM
 from vllm.exceptions import VLLMError
 from vllm.platforms import current_platform
@@ -17,16 +17,26 @@ from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.transformers_utils.config import get_config
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from kinema.engines.base import EngineSettings, Inbox, failed
+from kinema.engines.base import EngineSettings, Inbox
+from kinema.engines.failures import first_line
 from kinema.engines.vllm.folder import readable_folder
 from kinema.engines.vllm.prompts import PromptMaker, sampling_params
-from kinema.errors import MissingCapability, ModelError
+from kinema.errors import (
+    EngineDied,
+    MissingCapability,
+    ModelError,
+    OutOfMemory,
+    RequestFailed,
+    RequestRefused,
+)
 from kinema.families import Family
 from kinema.families.weights import check_weights
-from kinema.messages import Completion, Delta, Request, TokenLogprob, Usage
+from kinema.messages import Completion, Request, TokenLogprob, Usage
 
 _IN_FLIGHT = 256
 """Requests handed to vLLM's scheduler before the first is finished, at most."""
+_JOIN = 16
+"""Requests that begin between two steps, at most: those that run wait while others are rendered."""
 _ANY = 999
 """Media of a kind in one prompt: as many as its context holds."""
 _STRUCTURED = {"backend": "guidance", "disable_any_whitespace": True}
@@ -51,6 +61,8 @@ class VLLMEngine:
     """
 
     name = "vllm"
+    batch_size: int | None = None
+    """New requests may join those that run."""
 
     def __init__(self, folder: Path, *, family: Family, settings: EngineSettings) -> None:
         _check_parallel(settings)
@@ -58,80 +70,116 @@ class VLLMEngine:
         readable = readable_folder(folder, family)
         with _load_errors(folder.name):
             self._llm = LLM(str(readable), **_arguments(folder, family, settings))
-        self._family = family
+        self._one_length = family.takes_video and not family.ragged_batch_ok
         self._maker = PromptMaker(folder, family)
         self._names = map(str, itertools.count())
+        self._rendered: dict[str, tuple[Request, Any]] = {}
         self.context_length: int | None = int(self._llm.model_config.max_model_len)
 
     def count_tokens(self, request: Request) -> int:
-        """Length of the prompt as vLLM's own processor expands it."""
-        # What is counted may never run. vLLM's cache would believe its media with the engine.
-        return len(self._render(request, skip_mm_cache=True)["prompt_token_ids"])
+        """Length of the prompt as vLLM's own processor expands it; its rendering is kept.
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Completions as they get ready. A request that vLLM refuses does not end the others."""
-        queue = _Queue(requests, self._family)
+        Raises:
+            RequestRefused: vLLM's processor does not take the request.
+        """
+        rendered = self._render(request)
+        self._rendered[request.id] = (request, rendered)
+        return len(rendered["prompt_token_ids"])
+
+    def pick(self, waiting: Sequence[Request], running: Sequence[Request]) -> list[Request]:
+        """Those that may join now, in order of arrival, up to 256 in flight.
+
+        Requests whose record holds log-probabilities run alone, because neighbours move floats.
+        Families whose clips do not stack get one clip length at a time: vLLM encodes the clips of
+        several requests in one call. When the first in line cannot join, nothing else does, so
+        that those that run end and its turn comes.
+        """
+        if not waiting or any(map(_must_run_alone, running)):
+            return []
+        if _must_run_alone(waiting[0]):
+            return [] if running else [waiting[0]]
+        joining = [request for request in waiting if not _must_run_alone(request)]
+        if self._one_length:
+            lengths = map(_clip_lengths, (*running, *joining))
+            length = next(filter(None, lengths), frozenset())
+            joining = [r for r in joining if _clip_lengths(r) in (frozenset(), length)]
+        if waiting[0] not in joining:
+            return []
+        return joining[: min(_JOIN, _IN_FLIGHT - len(running))]
+
+    def serve(self, inbox: Inbox) -> None:
+        """See :class:`kinema.engines.base.Engine`: vLLM's scheduler takes requests as they come.
+
+        Raises:
+            EngineDied: vLLM's engine process is gone, or cannot go on after an error.
+            OutOfMemory: a step needed more memory than there is.
+        """
         running: dict[str, _Running] = {}
-        while True:
-            for request in queue.take(_IN_FLIGHT - len(running), idle=not running):
-                try:
-                    running |= self._start(request, streamed=False)
-                except _REFUSALS as problem:
-                    yield failed(request, _translated(problem))
-            if not running and queue.empty:
-                return
-            for output in self._step() if running else ():
-                if output.finished and output.request_id in running:
-                    yield running.pop(output.request_id).completion(output)
-
-    def stream(self, request: Request) -> Iterator[Delta]:
-        """Text as it is generated; the last delta carries the completion."""
         try:
-            started = self._start(request, streamed=True)
-        except _REFUSALS as problem:
-            raise _translated(problem) from problem
-        ((name, running),) = started.items()
-        try:
-            yield from self._pieces(name, running)
-        finally:
-            self._llm.llm_engine.abort_request([name])
+            while (taken := self._take(inbox, running)) or running:
+                for request in taken:
+                    self._begin(request, inbox, running)
+                self._rendered.clear()  # what was counted and not taken does not run
+                self._drop_cancelled(inbox, running)
+                if running:
+                    for output in self._llm.llm_engine.step():
+                        if output.request_id in running:
+                            _tell(output, inbox, running)
+        except EngineDeadError as problem:
+            raise EngineDied(
+                "vLLM's engine died.", hint="Its own log above says why; memory is the usual cause."
+            ) from problem
+        except Exception as problem:
+            self._clean_up(running)
+            if _is_out_of_memory(problem):
+                raise _out_of_memory(problem) from problem
+            raise
 
-    def serve(self, inbox: Inbox) -> Iterator[Delta]:
-        """See :class:`kinema.engines.Serves`: vLLM's scheduler takes requests as they arrive."""
-        running: dict[str, _Running] = {}
-        while True:
-            yield from self._admit(inbox, running)
-            self._drop_cancelled(inbox, running)
-            if not running:
-                return
-            for output in self._step():
-                if output.request_id in running:
-                    yield from _news(output, running)
+    def release(self) -> None:
+        """Empty vLLM's caches: prefixes, encoded media and processed media.
+
+        Raises:
+            EngineDied: vLLM's engine process is gone.
+        """
+        self._rendered.clear()
+        engine = self._llm.llm_engine
+        try:
+            engine.reset_prefix_cache()
+            engine.reset_mm_cache()
+            engine.reset_encoder_cache()
+        except EngineDeadError as problem:
+            raise EngineDied("vLLM's engine died.", hint="Its own log says why.") from problem
 
     def close(self) -> None:
         """Stop vLLM and give the memory back."""
+        self._rendered.clear()
         if self._llm is not None:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
 
-    def _pieces(self, name: str, started: _Running) -> Iterator[Delta]:
-        running = {name: started}
-        while running:
-            for output in (o for o in self._step() if o.request_id == name):
-                yield from _news(output, running)
+    def _take(self, inbox: Inbox, running: dict[str, _Running]) -> list[Request]:
+        return inbox.take([one.request for one in running.values()])
 
-    def _admit(self, inbox: Inbox, running: dict[str, _Running]) -> Iterator[Delta]:
-        """Hand vLLM what waits; of those families whose clips it cannot mix, one length a time."""
-        alike = _any_length if self._family.ragged_batch_ok else _clip_lengths
-        while room := _IN_FLIGHT - len(running):
-            taken = inbox.take(room, alike=alike, beside=[one.request for one in running.values()])
-            if not taken:
-                return
-            for request in taken:
-                try:
-                    running |= self._start(request, streamed=True)
-                except _REFUSALS as problem:
-                    yield Delta(request.id, "", failed(request, _translated(problem)))
+    def _begin(self, request: Request, inbox: Inbox, running: dict[str, _Running]) -> None:
+        """Hand a request to vLLM; one that it refuses has failed, and the others go on."""
+        began = time.perf_counter()
+        name = next(self._names)
+        params = sampling_params(request.params, streamed=inbox.is_streamed(request.id))
+        try:
+            counted, rendered = self._rendered.pop(request.id, (None, None))
+            if counted is not request:
+                rendered = self._render(request)
+            self._llm.llm_engine.add_request(name, rendered, params)
+        except EngineDeadError:
+            raise
+        except RequestRefused as problem:
+            inbox.fail(request.id, problem)
+        except _REFUSALS as problem:
+            if _is_out_of_memory(problem):
+                raise
+            inbox.fail(request.id, _refused(problem))
+        else:
+            running[name] = _Running(request, _visual_tokens(rendered), began)
 
     def _drop_cancelled(self, inbox: Inbox, running: dict[str, _Running]) -> None:
         gone = [n for n, one in running.items() if inbox.is_cancelled(one.request.id)]
@@ -140,31 +188,44 @@ class VLLMEngine:
         for name in gone:
             del running[name]
 
-    def _start(self, request: Request, *, streamed: bool) -> dict[str, _Running]:
-        began = time.perf_counter()
-        rendered = self._render(request)
-        name = next(self._names)
-        params = sampling_params(request.params, streamed=streamed)
-        name = self._llm.llm_engine.add_request(name, rendered, params) or name
-        # vLLM may add a suffix of its own; outputs carry the name that was given.
-        return {name.split("-")[0]: _Running(request, _visual_tokens(rendered), began)}
+    def _clean_up(self, running: dict[str, _Running]) -> None:
+        """Make vLLM usable again after a step that failed in this process.
 
-    def _render(self, request: Request, *, skip_mm_cache: bool = False) -> Any:
-        """The request processed by vLLM."""
+        vLLM writes blocks and encoded media into its caches when it schedules a step, before the
+        model has filled them. After a failed step they would be read as if they were filled.
+        """
+        engine = self._llm.llm_engine
+        engine.abort_request(list(running))
+        if not engine.reset_prefix_cache():
+            raise EngineDied("vLLM cannot go on after an error.", hint="Its log above says why.")
+        engine.reset_encoder_cache()
+
+    def _render(self, request: Request) -> Any:
+        """The request processed by vLLM, media included.
+
+        vLLM's usual cache of processed media has two sides: the renderer remembers what it
+        rendered and from then on leaves those pixels out, and the engine must have received every
+        one of these renderings, in the same order. What is counted may never run, or run in
+        another order, or be refused after it was rendered. So every rendering goes through the
+        renderer's other cache (``skip_mm_cache``), which makes no promise about the engine: a
+        medium is processed once and sent with each request. Names of media are the same, so
+        the engine's caches of encoded media and of prefixes work as ever.
+
+        Raises:
+            RequestRefused: vLLM's processor does not take the request.
+            OutOfMemory: not even its pixels can be prepared.
+        """
         renderer = self._llm.llm_engine.renderer
-        prompt = parse_model_prompt(self._llm.model_config, self._maker.make(request))
-        params = renderer.default_cmpl_tok_params
-        (rendered,) = renderer.render_cmpl([prompt], params, skip_mm_cache=skip_mm_cache)
-        return rendered
-
-    def _step(self) -> list[Any]:
+        # Without vLLM's limit, so that what is too long is counted instead of refused.
+        params = replace(renderer.default_cmpl_tok_params, max_total_tokens=None)
         try:
-            outputs: list[Any] = self._llm.llm_engine.step()
-        except EngineDeadError as problem:
-            raise ModelError(
-                "vLLM's engine died.", hint="Its own log above says why; memory is the usual cause."
-            ) from problem
-        return outputs
+            prompt = parse_model_prompt(self._llm.model_config, self._maker.make(request))
+            (rendered,) = renderer.render_cmpl([prompt], params, skip_mm_cache=True)
+        except (*_REFUSALS, MemoryError) as problem:
+            if _is_out_of_memory(problem):
+                raise _out_of_memory(problem) from problem
+            raise _refused(problem) from problem
+        return rendered
 
 
 def _check_parallel(settings: EngineSettings) -> None:
@@ -209,53 +270,17 @@ class _load_errors:
     def __exit__(self, kind: type[BaseException] | None, problem: Any, trace: Any) -> None:
         if isinstance(problem, (*_REFUSALS, OSError, ImportError)):
             raise ModelError(
-                f"vLLM cannot load {self._name}: {_first_line(problem)}",
+                f"vLLM cannot load {self._name}: {first_line(problem)}",
                 hint="Its log above says more. The engine hf may run the model: --engine hf.",
             ) from problem
 
 
-class _Queue:
-    """Hands out requests, only clips of one length at a time where a family cannot stack others.
-
-    vLLM encodes clips of several requests in one call, and for those families it fails on
-    different lengths.
-    """
-
-    def __init__(self, requests: Iterable[Request], family: Family) -> None:
-        self._coming = iter(requests)
-        self._apart = not family.ragged_batch_ok and family.takes_video
-        self._waiting: deque[Request] = deque()
-        self._length: frozenset[int] = frozenset()
-        self._fill()
-
-    @property
-    def empty(self) -> bool:
-        return not self._waiting
-
-    def take(self, room: int, *, idle: bool) -> list[Request]:
-        """Up to ``room`` requests that may run now; ``idle`` when nothing else does."""
-        if idle:
-            self._length = next(filter(None, map(self._lengths, self._waiting)), frozenset())
-        taken = [r for r in self._waiting if self._lengths(r) in (frozenset(), self._length)]
-        taken = taken[:room] or ([self._waiting[0]] if idle and self._waiting else [])
-        self._waiting = deque(r for r in self._waiting if not any(r is t for t in taken))
-        self._fill()
-        return taken
-
-    def _fill(self) -> None:
-        more = itertools.islice(self._coming, _IN_FLIGHT - len(self._waiting))
-        self._waiting.extend(more)
-
-    def _lengths(self, request: Request) -> frozenset[int]:
-        return _clip_lengths(request) if self._apart else frozenset()
+def _must_run_alone(request: Request) -> bool:
+    return request.params.logprobs is not None
 
 
 def _clip_lengths(request: Request) -> frozenset[int]:
     return frozenset(len(m.frames) for m in request.media if m.kind == "video")
-
-
-def _any_length(request: Request) -> None:
-    return None
 
 
 @dataclass
@@ -271,9 +296,6 @@ class _Running:
     def completion(self, output: Any) -> Completion:
         """What vLLM answered."""
         answer = output.outputs[0]
-        if answer.finish_reason not in ("stop", "length"):
-            problem = ModelError(f"vLLM ended the request: {answer.finish_reason}.")
-            return failed(self.request, problem)
         return Completion(
             request_id=self.request.id,
             text=answer.text.strip(),
@@ -286,17 +308,22 @@ class _Running:
         )
 
 
-def _news(output: Any, running: dict[str, _Running]) -> Iterator[Delta]:
+def _tell(output: Any, inbox: Inbox, running: dict[str, _Running]) -> None:
     """What one step added to a request; one that is finished runs no more."""
     one = running[output.request_id]
-    text = output.outputs[0].text
-    if text != one.said:
+    answer = output.outputs[0]
+    if inbox.is_streamed(one.request.id) and answer.text != one.said:
         one.first = one.first or time.perf_counter() - one.began
-        yield Delta(one.request.id, text[len(one.said) :])
-        one.said = text
-    if output.finished:
-        del running[output.request_id]
-        yield Delta(one.request.id, "", one.completion(output))
+        inbox.write(one.request.id, answer.text[len(one.said) :])
+        one.said = answer.text
+    if not output.finished:
+        return
+    del running[output.request_id]
+    if answer.finish_reason in ("stop", "length"):
+        inbox.complete(one.completion(output))
+    else:
+        problem = RequestFailed(f"vLLM ended the request: {answer.finish_reason}.")
+        inbox.fail(one.request.id, problem)
 
 
 def _visual_tokens(rendered: Any) -> int:
@@ -321,12 +348,22 @@ def _ranked(steps: dict[int, Any]) -> list[Any]:
     return sorted(steps.values(), key=lambda step: step.rank or 0)
 
 
-def _translated(problem: Exception) -> ModelError:
-    return ModelError(
-        f"vLLM refused the request: {_first_line(problem)}",
+def _refused(problem: Exception) -> RequestRefused:
+    return RequestRefused(
+        f"vLLM refused the request: {first_line(problem) or type(problem).__name__}",
         hint="`kinema models` says what the family takes.",
     )
 
 
-def _first_line(problem: BaseException) -> str:
-    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)
+def _out_of_memory(problem: BaseException) -> OutOfMemory:
+    return OutOfMemory(
+        f"vLLM ran out of memory: {first_line(problem) or type(problem).__name__}",
+        hint="Use fewer frames, a smaller --max-context or a lower --gpu-memory.",
+    )
+
+
+def _is_out_of_memory(problem: BaseException) -> bool:
+    # torch's allocator for CPUs raises a plain RuntimeError.
+    return isinstance(problem, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(problem, RuntimeError) and "can't allocate memory" in str(problem)
+    )

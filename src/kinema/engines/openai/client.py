@@ -1,0 +1,212 @@
+"""One call of the chat API: sent again while the server is busy, its errors by name."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+
+from kinema.engines.openai.body import chat_body
+from kinema.engines.openai.replies import Gathered, completion_of, events, parsed, without_key
+from kinema.errors import (
+    AccessRefused,
+    EngineUnreachable,
+    ModelError,
+    ModelNotFound,
+    RequestFailed,
+    RequestRefused,
+)
+from kinema.messages import Completion, Request
+
+_ATTEMPTS = 5
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 30.0
+_TIMEOUT = httpx.Timeout(600.0, connect=10.0)
+_REFUSES = {400, 413, 422}
+_MAY_PASS = {408, 409, 425, 429}
+"""Beside 5xx, what a server says while it is busy or not ready."""
+
+
+@dataclass(eq=False)
+class Call:
+    """A request on its way to the server."""
+
+    request: Request
+    is_streamed: bool
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    response: httpx.Response | None = None
+    """The open stream of the answer."""
+
+    def cancel(self) -> None:
+        """Send it no more, and break a stream off; the server sees the connection end."""
+        self.cancelled.set()
+        if self.response is not None:
+            # Closing a socket does not wake a thread that reads from it; shutting it down does.
+            connection = self.response.extensions["network_stream"].get_extra_info("socket")
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class Client:
+    """Asks one model of one server. May be used by several threads at once.
+
+    Args:
+        base_url: the server's address, up to where ``chat/completions`` follows.
+        key: sent in a header and shown nowhere.
+        model: what the server calls the model.
+    """
+
+    def __init__(self, base_url: str, *, key: str | None, model: str) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(
+            base_url=base_url.rstrip("/") + "/", headers=headers, timeout=_TIMEOUT
+        )
+        self._model = model
+        self._has_answered = False
+
+    def answer(self, call: Call) -> Completion:
+        """The whole answer at once.
+
+        Raises:
+            KinemaError: as :meth:`stream`.
+        """
+        began = time.perf_counter()
+        body = chat_body(call.request, self._model)
+        with closing(self._send(body, call)) as response:
+            content = parsed(response.content)
+        if content is None:
+            raise self._no_completion()
+        self._has_answered = True
+        return completion_of(call.request, content, began)
+
+    def stream(self, call: Call, write: Callable[[str], None]) -> Completion:
+        """The answer, ``write`` being called with each piece as the server sends it.
+
+        Raises:
+            AccessRefused: the server does not accept the key (401, 403).
+            ModelNotFound: it has no such model, or there is no chat API (404).
+            RequestRefused: it does not take this request (400, 413, 422).
+            EngineUnreachable: it is out of reach, busy or failing, also after several attempts,
+                or breaks off in the middle.
+            RequestFailed: it ends the answer with an error, or answers something else this time.
+            ModelError: what answers is not a chat server.
+        """
+        began = time.perf_counter()
+        body = chat_body(call.request, self._model)
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        gathered, first = Gathered(), None
+        with closing(self._send(body, call)) as response:
+            call.response = response
+            if call.cancelled.is_set():
+                call.cancel()
+            for event in events(response):
+                if text := gathered.add(event):
+                    first = first or time.perf_counter() - began
+                    write(text)
+        if not gathered.num_events:
+            raise self._no_completion()
+        self._has_answered = True
+        completion = completion_of(call.request, gathered.as_answer(), began)
+        return replace(completion, first_token_seconds=first)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _send(self, body: dict[str, Any], call: Call) -> httpx.Response:
+        """The server's answer, asked for again while it is busy or out of reach."""
+        for attempt in itertools.count(1):
+            response, problem = None, None
+            try:
+                request = self._http.build_request("POST", "chat/completions", json=body)
+                response = self._http.send(request, stream=call.is_streamed)
+            except httpx.TransportError as transport:
+                problem = transport
+            if response is not None and response.is_success:
+                return response
+            may_pass = response is None or _may_pass(response.status_code)
+            if not may_pass or attempt == _ATTEMPTS or call.cancelled.is_set():
+                if response is None:
+                    raise self._unreachable() from problem
+                with closing(response):
+                    raise _refused(response, self._model)
+            if response is not None:
+                response.close()
+            call.cancelled.wait(pause_seconds(attempt, response))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _no_completion(self) -> ModelError:
+        """A 200 with other content. From an address that never gave a completion it is the
+        address that is wrong, for every request; later it is this one answer."""
+        kind = RequestFailed if self._has_answered else ModelError
+        return kind(
+            "The server's answer is not a chat completion.",
+            hint="Is --base-url that of an OpenAI-compatible server? It usually ends in /v1.",
+        )
+
+    def _unreachable(self) -> EngineUnreachable:
+        url = self._http.base_url
+        port = url.port or (443 if url.scheme == "https" else 80)
+        return EngineUnreachable(
+            f"The server at {url.host}:{port} does not answer.",
+            hint="Is it running, and is --base-url right? It usually ends in /v1.",
+        )
+
+
+def pause_seconds(attempt: int, response: httpx.Response | None) -> float:
+    """Seconds to wait: what the server asks for, else twice as long each time."""
+    asked = response.headers.get("retry-after", "") if response is not None else ""
+    if asked.replace(".", "", 1).isdigit():
+        return min(float(asked), _LONGEST_PAUSE_SECONDS)
+    return float(min(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1), _LONGEST_PAUSE_SECONDS))
+
+
+def _may_pass(status: int) -> bool:
+    return status in _MAY_PASS or status >= 500
+
+
+def _refused(response: httpx.Response, model: str) -> ModelError:
+    """The error of a status that is not success, in the server's own words where it has some."""
+    status, said = response.status_code, _error_text(response)
+    if status in (401, 403):
+        return AccessRefused(
+            f"The server refused the key ({status}).",
+            hint="Set OPENAI_API_KEY to one that it accepts.",
+        )
+    if status == 404:
+        return ModelNotFound(
+            f"The server has no model {model!r}, or no chat API at this address.",
+            hint="--model is the name the server uses; --base-url usually ends in /v1.",
+        )
+    if status in _REFUSES:
+        return RequestRefused(
+            f"The server refused the request ({status}): {said}",
+            hint="Fewer or smaller frames help where it says the input is too long.",
+        )
+    if _may_pass(status):
+        return EngineUnreachable(
+            f"The server is busy or failing ({status}): {said}",
+            hint=f"It was asked {_ATTEMPTS} times. Try again later, or lower --concurrency.",
+        )
+    return ModelError(
+        f"The server does not answer as a chat server does ({status}): {said}",
+        hint="Is --base-url right? It usually ends in /v1.",
+    )
+
+
+def _error_text(response: httpx.Response) -> str:
+    try:
+        content = json.loads(response.read())
+        error = content.get("error", content)
+        said = error.get("message") or error.get("detail") if isinstance(error, dict) else error
+    except (ValueError, AttributeError, httpx.HTTPError):
+        said = None
+    return without_key(str(said or response.reason_phrase), response)[:500]
