@@ -28,8 +28,8 @@ from kinema import prompt as prompts
 from kinema.captioning.prompts import Prompts
 from kinema.captioning.segments import SegmentOptions
 from kinema.engines import EngineSettings, Generates
+from kinema.jobs.inputs import find_inputs
 from kinema.messages import Conversation, Message, SamplingParams, TextPart, VideoPart
-from kinema.tasks.caption.inputs import find_inputs
 from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.models import Model, find_model
 from kinema.types import FrameSampling

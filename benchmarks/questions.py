@@ -29,6 +29,7 @@ from kinema.messages import Conversation, Message, Request, SamplingParams, Text
 from kinema.tasks.models import find_model
 from kinema.types import Frames
 from shapes import video_llava_shape
+from support.driver import generate
 
 QUESTIONS = ("Why is this funny?", "what do you see in this video?")
 VIDEOS, FRAMES, SIDE = 4, 8, 224
@@ -54,7 +55,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     with torch.inference_mode():
         engine = model.open(EngineSettings(device=options.device, dtype=options.dtype))
         ways = {
-            "ours": lambda: in_order(engine.generate(requests)),
+            "ours": lambda: in_order(generate(engine, requests)),
             "plain": plain.one_by_one,
             "plain_batch": plain.together,
         }

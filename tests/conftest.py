@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -30,6 +31,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="put what the tests showed into docs/capabilities.json, instead of comparing",
     )
+    parser.addoption(
+        "--all-programs",
+        action="store_true",
+        help="fail, and do not skip, a test whose program (needs_program) is not installed",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out a test whose program is missing, before any of its fixtures is made."""
+    for mark in item.iter_markers("needs_program"):
+        if not any(map(shutil.which, mark.args)):
+            reason = f"needs {' or '.join(mark.args)}, which is not installed on this machine"
+            if item.config.getoption("--all-programs"):
+                pytest.fail(reason, pytrace=False)
+            pytest.skip(reason)
 
 
 def pytest_configure(config: pytest.Config) -> None:

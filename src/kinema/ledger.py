@@ -3,12 +3,14 @@
 A job is killed at any instant and started again with the same command, and the same bytes come out:
 units have deterministic ids, a result and the state "done" are one transaction, and records are
 read back in the order the units were added.
+
+A unit that was being worked on when the process was killed is a suspect: it is worked on again
+alone, and only a kill while it is alone counts against it.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import sqlite3
@@ -21,7 +23,14 @@ from typing import Any, Literal, Self
 from kinema.config import fingerprint
 from kinema.errors import KinemaError, UsageError
 
-State = Literal["todo", "running", "done", "failed", "skipped", "quarantined"]
+State = Literal["todo", "running", "done", "partial", "failed", "skipped", "quarantined"]
+
+_FORMAT = 2
+"""Of the file, in SQLite's user_version; 0.1.0 wrote none, which reads as 0."""
+_TRIES = 2
+"""How often a unit is tried whose error may pass."""
+_MOST_KILLS = 25
+"""A unit that was alone when so many processes were killed is given up."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS job (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -30,12 +39,26 @@ CREATE TABLE IF NOT EXISTS unit (
     id TEXT NOT NULL UNIQUE,
     state TEXT NOT NULL DEFAULT 'todo',
     attempts INTEGER NOT NULL DEFAULT 0,
+    kills INTEGER NOT NULL DEFAULT 0,
+    suspect INTEGER NOT NULL DEFAULT 0,
     payload TEXT NOT NULL,
     result TEXT,
-    error TEXT
+    error TEXT,
+    code TEXT
 );
-CREATE INDEX IF NOT EXISTS unit_state ON unit (state, position);
+CREATE INDEX IF NOT EXISTS unit_state ON unit (state, suspect, position);
 """
+_COLUMNS = "id, payload, state, attempts, result, error, code"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the work on a unit made."""
+
+    result: Any
+    """Ready for JSON."""
+    is_partial: bool = False
+    """Something in it failed, so that it is tried again where failures are."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +69,11 @@ class Unit:
     payload: Any
     state: State
     attempts: int
+    """Times that it ended with an error."""
     result: Any = None
     error: str | None = None
+    code: str | None = None
+    """Of the error that it ended with, as :mod:`kinema.errors` names it."""
 
 
 class Ledger:
@@ -56,11 +82,11 @@ class Ledger:
     Args:
         path: the file; made when it is not there.
         settings: everything that decides the results; a job never goes on with other ones.
-        max_attempts: a unit that fails, or takes the process down, this often is given up.
         restart: with other settings, forget the old units instead of refusing.
 
     Raises:
-        UsageError: another process works on this file, or its settings differ.
+        UsageError: another process works on this file, its settings differ, or another version of
+            kinema wrote it.
     """
 
     def __init__(
@@ -68,17 +94,16 @@ class Ledger:
         path: Path,
         *,
         settings: Mapping[str, Any],
-        max_attempts: int = 2,
         restart: bool = False,
     ) -> None:
         self.path = path
-        self._max_attempts = max_attempts
         self._lock = _lock(path)
         try:
             self._database = sqlite3.connect(path, isolation_level=None)
             self._database.execute("PRAGMA journal_mode=WAL")
             with self._translated():
-                self._database.executescript(_SCHEMA)
+                self._check_format(restart)
+                self._database.executescript(f"{_SCHEMA} PRAGMA user_version = {_FORMAT};")
                 self._check_settings(settings, restart)
                 self._recover()
         except BaseException:
@@ -110,60 +135,63 @@ class Ledger:
             )
         return self._database.total_changes - before
 
-    def claim(self, limit: int = 1) -> list[Unit]:
-        """Up to ``limit`` units that are still to do, now running, in the order they were added."""
-        with self._transaction():
-            rows = self._database.execute(
-                "UPDATE unit SET state = 'running', attempts = attempts + 1 WHERE position IN "
-                "(SELECT position FROM unit WHERE state = 'todo' ORDER BY position LIMIT ?) "
-                "RETURNING position, id, payload, state, attempts, result, error",
-                (limit,),
-            ).fetchall()
-        return [_unit(row[1:]) for row in sorted(rows)]
+    def claim(self, *, suspect: bool = False) -> Unit | None:
+        """The next unit that is to do, now running; None when there is none.
 
-    def finish(self, unit_id: str, result: Any) -> None:
-        """The unit is done; its JSON result and its state become true together."""
-        self._set(unit_id, "done", result=_dump(result))
-
-    def settle(self, results: Mapping[str, Any], errors: Mapping[str, str]) -> None:
-        """Units that ran together are done, or failed for good, in one transaction.
-
-        So a batch is never cut by a crash, and what runs again runs in the same company.
+        Args:
+            suspect: one that may have taken an earlier process down; else only others.
         """
-        done = [("done", _dump(result), None, unit) for unit, result in results.items()]
-        failed = [("failed", None, error, unit) for unit, error in errors.items()]
         with self._transaction():
-            self._database.executemany(
-                "UPDATE unit SET state = ?, result = ?, error = ? WHERE id = ?", [*done, *failed]
-            )
+            row = self._database.execute(
+                "UPDATE unit SET state = 'running' WHERE position = (SELECT position FROM unit "
+                "WHERE state = 'todo' AND suspect = ? ORDER BY position LIMIT 1) "
+                f"RETURNING {_COLUMNS}",
+                (int(suspect),),
+            ).fetchone()
+        return None if row is None else _unit(row)
 
-    def fail(self, unit_id: str, error: str, *, retry: bool = False) -> None:
-        """The unit failed: for good, or to be tried again while it has attempts left."""
-        again = retry and self._attempts(unit_id) < self._max_attempts
-        self._set(unit_id, "todo" if again else "failed", error=error)
+    def finish(self, unit: Unit, outcome: Outcome) -> None:
+        """The unit is done; its result and its state become true together."""
+        state: State = "partial" if outcome.is_partial else "done"
+        self._set(unit.id, state, result=_dump(outcome.result))
+
+    def fail(self, unit: Unit, problem: KinemaError) -> None:
+        """The unit ended with an error: to be tried once more, or settled as the error says."""
+        again = problem.may_pass and unit.attempts + 1 < _TRIES
+        state: State = "todo" if again else problem.settles
+        self._set(
+            unit.id, state, error=problem.sentence, code=problem.code, attempts=unit.attempts + 1
+        )
 
     def skip(self, unit_id: str, reason: str) -> None:
         """The unit needs no work."""
         self._set(unit_id, "skipped", error=reason)
 
-    def quarantine(self, unit_id: str, reason: str) -> None:
-        """The unit is dangerous and is not tried again."""
-        self._set(unit_id, "quarantined", error=reason)
+    def redo(self, unit_id: str, reason: str) -> None:
+        """What the unit made is gone; it is to do again."""
+        self._set(unit_id, "todo", error=reason)
 
-    def reopen(self, state: State) -> int:
-        """Units in this state are to do again, with all their attempts; returns how many."""
+    def give_back(self) -> None:
+        """Units that were begun and have no outcome are to do again, with nothing held against."""
+        with self._transaction():
+            self._database.execute("UPDATE unit SET state = 'todo' WHERE state = 'running'")
+
+    def reopen(self, *states: State) -> int:
+        """Units in these states are to do again, with all their attempts; returns how many."""
+        marks = ", ".join("?" * len(states))
         with self._transaction():
             return self._database.execute(
-                "UPDATE unit SET state = 'todo', attempts = 0, error = NULL WHERE state = ?",
-                (state,),
+                "UPDATE unit SET state = 'todo', attempts = 0, kills = 0, error = NULL, "
+                "code = NULL "
+                f"WHERE state IN ({marks})",
+                states,
             ).rowcount
 
     def units(self, state: State | None = None) -> Iterator[Unit]:
         """All units, or those in one state, in the order they were added."""
         where = "WHERE state = ?" if state else ""
         rows = self._database.execute(
-            f"SELECT id, payload, state, attempts, result, error FROM unit {where} "
-            "ORDER BY position",
+            f"SELECT {_COLUMNS} FROM unit {where} ORDER BY position",
             (state,) if state else (),
         )
         return map(_unit, rows)
@@ -171,7 +199,7 @@ class Ledger:
     def get(self, unit_id: str) -> Unit | None:
         """One unit, None where there is none of this id."""
         row = self._database.execute(
-            "SELECT id, payload, state, attempts, result, error FROM unit WHERE id = ?", (unit_id,)
+            f"SELECT {_COLUMNS} FROM unit WHERE id = ?", (unit_id,)
         ).fetchone()
         return None if row is None else _unit(row)
 
@@ -181,21 +209,37 @@ class Ledger:
         return dict(rows.fetchall())
 
     def _set(
-        self, unit_id: str, state: State, *, result: str | None = None, error: str | None = None
+        self,
+        unit_id: str,
+        state: State,
+        *,
+        result: str | None = None,
+        error: str | None = None,
+        code: str | None = None,
+        attempts: int = 0,
     ) -> None:
         with self._transaction():
             changed = self._database.execute(
-                "UPDATE unit SET state = ?, result = ?, error = ? WHERE id = ?",
-                (state, result, error, unit_id),
+                "UPDATE unit SET state = ?, result = ?, error = ?, code = ?, attempts = ?, "
+                "suspect = 0 WHERE id = ?",
+                (state, result, error, code, attempts, unit_id),
             ).rowcount
         if not changed:
             raise KeyError(unit_id)
 
-    def _attempts(self, unit_id: str) -> int:
-        (attempts,) = self._database.execute(
-            "SELECT attempts FROM unit WHERE id = ?", (unit_id,)
-        ).fetchone()
-        return int(attempts)
+    def _check_format(self, restart: bool) -> None:
+        """Refuse a file of another version of kinema; on request, forget what is in it."""
+        (tables,) = self._database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        (found,) = self._database.execute("PRAGMA user_version").fetchone()
+        if not tables or found == _FORMAT:
+            return
+        if not restart:
+            raise UsageError(
+                f"{self.path} was written by another version of kinema (format {found or 1}, this "
+                f"one writes {_FORMAT}).",
+                hint="Use another output, or --force to start over here.",
+            )
+        self._database.executescript("DROP TABLE IF EXISTS unit; DROP TABLE IF EXISTS job;")
 
     def _check_settings(self, settings: Mapping[str, Any], restart: bool) -> None:
         row = self._database.execute("SELECT value FROM job WHERE key = 'settings'").fetchone()
@@ -212,13 +256,23 @@ class Ledger:
         )
 
     def _recover(self) -> None:
-        """Units that were running when the last process died wait again, or are given up."""
+        """Units that were running when the last process was killed are suspects now.
+
+        A kill counts against a unit that was alone; among several, nobody knows which it was.
+        """
+        (running,) = self._database.execute(
+            "SELECT COUNT(*) FROM unit WHERE state = 'running'"
+        ).fetchone()
+        if running == 1:
+            self._database.execute("UPDATE unit SET kills = kills + 1 WHERE state = 'running'")
         self._database.execute(
             "UPDATE unit SET state = 'quarantined', error = 'took the process down' "
-            "WHERE state = 'running' AND attempts >= ?",
-            (self._max_attempts,),
+            "WHERE state = 'running' AND kills >= ?",
+            (_MOST_KILLS,),
         )
-        self._database.execute("UPDATE unit SET state = 'todo' WHERE state = 'running'")
+        self._database.execute(
+            "UPDATE unit SET state = 'todo', suspect = 1 WHERE state = 'running'"
+        )
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -240,44 +294,6 @@ class Ledger:
                 f"{self.path} cannot be written: {problem}.",
                 hint="Free some disk space and run the same command again; nothing is lost.",
             ) from problem
-
-
-def content_hash(path: Path) -> str:
-    """Thirty-two hex digits of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def unit_id(content: str, settings: Mapping[str, Any]) -> str:
-    """The id of one unit: what it is about and everything that decides its result."""
-    return f"{content}-{fingerprint(settings)}"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a whole file or nothing, also when the process dies in the middle.
-
-    One writer at a time: the next one writes over a draft that a killed one left behind.
-    """
-    write_lines(path, [text], end="")
-
-
-def write_lines(path: Path, lines: Iterable[str], *, end: str = "\n") -> None:
-    """Write a whole file, line by line, or nothing; see :func:`write_atomically`."""
-    with whole_file(path) as draft, draft.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}{end}" for line in lines)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A draft to write to; it becomes ``path`` at the end, and goes where something fails."""
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        yield draft
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _lock(path: Path) -> int:
@@ -307,6 +323,6 @@ def _dump(value: Any) -> str:
 
 
 def _unit(row: tuple[Any, ...]) -> Unit:
-    unit, payload, state, attempts, result, error = row
+    unit, payload, state, attempts, result, error, code = row
     loaded = None if result is None else json.loads(result)
-    return Unit(unit, json.loads(payload), state, attempts, loaded, error)
+    return Unit(unit, json.loads(payload), state, attempts, loaded, error, code)

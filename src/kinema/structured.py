@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from kinema.errors import ModelError, UsageError
+from kinema.errors import SchemaMisfit, UsageError
 from kinema.lazy import Row, Table
 
 _PARTS = Table(
@@ -51,16 +51,16 @@ def follow_schema(text: str, schema: str) -> Any:
     """The value that an answer is, held against the schema that it was asked for.
 
     Raises:
-        ModelError: it is no JSON, or another shape.
+        SchemaMisfit: it is no JSON, or another shape.
     """
     try:
         value = json.loads(text)
     except ValueError as problem:
-        raise ModelError(
+        raise SchemaMisfit(
             f"The answer is no whole JSON: {_shown(text)}.", hint="Raise --max-new-tokens."
         ) from problem
     for flaw in _validator(schema).iter_errors(value):
-        raise ModelError(f"The answer does not follow the schema: {_shown(flaw.message)}.")
+        raise SchemaMisfit(f"The answer does not follow the schema: {_shown(flaw.message)}.")
     return value
 
 

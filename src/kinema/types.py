@@ -340,6 +340,23 @@ def _check_clock(name: str, values: NDArray[Any], dtype: np.dtype[Any], count: i
         raise UsageError(f"{name} does not increase.", hint="Sort the frames and drop repeats.")
 
 
-Source = str | Path | bytes | BinaryIO | Frames | NDArray[np.uint8] | Sequence[Any]
+@dataclass(frozen=True)
+class PictureFolder:
+    """A folder of pictures that were taken at a steady rate, in the order of their numbers."""
+
+    path: Path
+    fps: float
+    """Pictures a second; a folder that is given by its path alone is shown at one a second."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.fps) and self.fps > 0):
+            raise UsageError(f"fps is {self.fps:g}; it must be above 0.", hint="Try 1.")
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+Source = str | Path | bytes | BinaryIO | Frames | NDArray[np.uint8] | Sequence[Any] | PictureFolder
 """What a user may pass as a video or image: path, URL, bytes, open file, frames, uint8[T, H, W, 3]
-(a torch tensor as well), or a list of pictures; see :mod:`kinema.video.source`."""
+(a torch tensor as well), a list of pictures, or a folder of them with its rate; see
+:mod:`kinema.video.source`."""

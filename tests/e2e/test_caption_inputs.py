@@ -8,7 +8,7 @@ import pytest
 
 from kinema.cli.app import run
 from kinema.errors import NotMedia, UsageError
-from kinema.tasks.caption.inputs import find_inputs
+from kinema.jobs.inputs import find_inputs
 from support.clips import make_clip
 
 

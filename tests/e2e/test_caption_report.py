@@ -8,8 +8,10 @@ import pytest
 from playwright.sync_api import expect
 
 from kinema.cli.app import run
-from support.browser import chromium
+from support.browser import chromium, needs_chromium
 from support.serving import EXAMPLE
+
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from support.browser import chromium, visiting
+from support.browser import chromium, needs_chromium, visiting
 from support.serving import EXAMPLE, Dripping, serving
 from support.web import reply, serve
 
+pytestmark = needs_chromium
 SEEN = "[video 8 frames 0.38–5.62 s]"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from kinema.engines.echo import EchoEngine
+from kinema.engines import EngineSettings
 from kinema.server.backend import Backend
 from kinema.tasks.models import find_model
 from support.serving import EXAMPLE, asked, serving
@@ -116,7 +116,9 @@ def test_chat_web_asks_on_the_page(tmp_path):
 
 
 def test_two_models_are_served_beside_each_other():
-    with serving(more=[Backend(find_model("echo"), EchoEngine(), name="second")]) as server:
+    second = find_model("echo")
+    more = [Backend(second, second.scheduler(EngineSettings()), name="second")]
+    with serving(more=more) as server:
         assert [model.id for model in server.client.models.list()] == ["echo", "second"]
         for name in ("echo", "second"):
             answer = server.client.chat.completions.create(**asked() | {"model": name})

@@ -13,7 +13,7 @@ import torch
 
 from kinema.cli.app import run
 from kinema.engines import EngineSettings
-from kinema.engines.hf.parallel import find_crew
+from kinema.engines.hf.parallel import find_process_group
 from kinema.errors import MissingCapability, UsageError
 from support.clips import make_clip
 from support.videolm import HIDDEN, TEXT, make_neva
@@ -106,8 +106,8 @@ def test_a_conversation_runs_in_two_processes(shelf):
 
 def test_slices_without_torchrun_say_how_to_start(monkeypatch):
     with pytest.raises(UsageError, match="there are 1 processes") as caught:
-        find_crew(EngineSettings(tensor_parallel=2))
+        find_process_group(EngineSettings(tensor_parallel=2))
     assert "torchrun --nproc-per-node 2" in caught.value.hint
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(MissingCapability, match="--quantization"):
-        find_crew(EngineSettings(quantization="bnb-8bit"))
+        find_process_group(EngineSettings(quantization="bnb-8bit"))

@@ -12,7 +12,14 @@ import pytest
 
 from kinema.engines import EngineSettings
 from kinema.engines.hf import HFEngine
-from kinema.errors import ContextTooLong, MissingPackage, ModelError, ModelNotFound, UnsafeModel
+from kinema.errors import (
+    ContextTooLong,
+    MissingPackage,
+    ModelError,
+    ModelNotFound,
+    RequestRefused,
+    UnsafeModel,
+)
 from kinema.families import FAMILIES, read_checkpoint, recognise
 from kinema.families.weights import check_weights
 from kinema.messages import (
@@ -29,6 +36,7 @@ from kinema.prompt import prepare
 from kinema.tasks.chat import Chat
 from kinema.tasks.models import find_model
 from support.by_hand import clip
+from support.driver import answer
 
 
 @pytest.fixture
@@ -158,9 +166,10 @@ def test_flash_attention_that_is_missing_comes_with_its_install_line(folder):
 def test_placeholders_and_media_that_do_not_match_are_counted(family_engine, prompt, kind, given):
     _, engine = family_engine("video-llava")
     media = tuple(Media(kind, clip(i)) for i in range(given))
-    (completion,) = engine.generate([Request("0", Prompt(prompt), media)])
+    with pytest.raises(RequestRefused) as caught:
+        answer(engine, Request("0", Prompt(prompt), media))
     written = prompt.count(f"<{kind}>")
-    assert f"{written} <{kind}> and the request {given} {kind}s" in completion.error
+    assert f"{written} <{kind}> and the request {given} {kind}s" in str(caught.value)
 
 
 def test_frames_that_do_not_fit_come_with_the_count_that_does(family_engine, family_folder):

@@ -13,10 +13,8 @@ import httpx
 import psutil
 import pytest
 
-from kinema.engines.base import failed
 from kinema.engines.echo import EchoEngine
 from kinema.errors import OutOfMemory
-from kinema.messages import Delta
 from support.serving import EXAMPLE, Dripping, asked, data_address, serving, video
 from support.web import drip, reply
 from support.web import serve as web_server
@@ -234,12 +232,10 @@ def test_27_words_stay_words(server, words):
 
 def test_28_out_of_memory_is_503_for_that_request_alone():
     class Full(EchoEngine):
-        def stream(self, request):
+        def _answer(self, request, inbox):
             if request.conversation.messages[-1].text == "long":
-                problem = OutOfMemory("The device ran out of memory.", hint="Use fewer frames.")
-                yield Delta(request.id, "", failed(request, problem))
-            else:
-                yield from super().stream(request)
+                raise OutOfMemory("The device ran out of memory.", hint="Use fewer frames.")
+            super()._answer(request, inbox)
 
     with serving(engine=Full()) as server:
         answer = server.post(asked(words="long"))

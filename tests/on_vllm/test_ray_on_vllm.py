@@ -11,8 +11,8 @@ import ray
 
 from kinema.captioning.segments import SegmentOptions
 from kinema.engines import EngineSettings
+from kinema.jobs.inputs import find_inputs
 from kinema.messages import SamplingParams
-from kinema.tasks.caption.inputs import find_inputs
 from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.models import find_model
 from kinema.types import FrameSampling

@@ -8,6 +8,7 @@ from kinema.families import FAMILIES
 from kinema.messages import Conversation, ImagePart, Message, SamplingParams, TextPart, VideoPart
 from kinema.prompt import decode, prepare
 from support.by_hand import NEW_TOKENS, ByHand, clip
+from support.driver import answer, generate, stream
 from support.tiny_families import HF_FAMILIES
 
 _KINDS = ("video", "image")
@@ -51,8 +52,7 @@ def _say(*parts):
 
 def _ours(family_engine, name, *parts):
     model, engine = family_engine(name)
-    (completion,) = engine.generate([_request(model, _say(*parts))])
-    assert completion.error is None
+    completion = answer(engine, _request(model, _say(*parts)))
     return list(completion.token_ids)
 
 
@@ -149,8 +149,8 @@ def test_a_batch_gives_the_tokens_of_its_requests_alone(family_engine, shown, na
         _request(model, _say(TextPart("Why is this funny?")), "d"),
         _request(model, _say(VideoPart(clip(4)), TextPart("Is this funny?")), "e"),
     ]
-    alone = {r.id: next(engine.generate([r])).token_ids for r in requests}
-    together = {c.request_id: c.token_ids for c in engine.generate(requests)}
+    alone = {r.id: answer(engine, r).token_ids for r in requests}
+    together = {c.request_id: c.token_ids for c in generate(engine, requests)}
     assert together == alone
     shown(name, "hf", "batched")
 
@@ -159,9 +159,9 @@ def test_a_batch_gives_the_tokens_of_its_requests_alone(family_engine, shown, na
 def test_a_stream_gives_the_tokens_of_the_answer(family_engine, shown, name):
     model, engine = family_engine(name)
     request = _request(model, _say(VideoPart(clip(1)), TextPart(QUESTION)))
-    (whole,) = engine.generate([request])
-    *_, last = engine.stream(request)
-    assert last.completion.token_ids == whole.token_ids
+    whole = answer(engine, request)
+    *_, last = stream(engine, request)
+    assert last.token_ids == whole.token_ids
     shown(name, "hf", "streamed")
 
 
@@ -177,7 +177,7 @@ def test_visual_tokens_are_known_before_the_processor_runs(family_engine, name):
             source_fps=10.0,
         )
         request = _request(model, _say(VideoPart(frames), TextPart("why?")))
-        (completion,) = engine.generate([request])
+        completion = answer(engine, request)
         shown = max(num_frames, model.family.exact_frames or model.family.min_frames)
         if name == "smolvlm":
             shown = num_frames

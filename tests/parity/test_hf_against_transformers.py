@@ -19,6 +19,7 @@ from kinema.messages import (
 )
 from kinema.prompt import decode, prepare
 from kinema.tasks.models import find_model
+from support.driver import ListInbox, answer, stream
 
 NEW_TOKENS = 12
 QUESTION = "what do you see in this video?"
@@ -49,7 +50,7 @@ def _request(model, parts, **params):
 
 def _answer(engines, folder, *parts, **params) -> Completion:
     model, engine = engines(folder)
-    (completion,) = engine.generate([_request(model, parts, **params)])
+    completion = answer(engine, _request(model, parts, **params))
     return completion
 
 
@@ -112,7 +113,7 @@ def test_counted_tokens_are_the_tokens_that_run(engines, video_llava_folder, fra
     model, engine = engines(video_llava_folder)
     request = _request(model, [VideoPart(frames), TextPart(QUESTION)])
     counted = engine.count_tokens(request)
-    (completion,) = engine.generate([request])
+    completion = answer(engine, request)
     assert completion.usage.prompt_tokens == counted
     assert completion.usage.visual_tokens == 8 * 5
 
@@ -130,21 +131,29 @@ def test_control_strings_of_the_user_stay_text(engines, video_llava_folder, fram
     video = tokenizer.convert_tokens_to_ids("<video>")
     assert int((ids == video).sum()) == 5 * 8
     assert inputs["attention_mask"].shape == inputs["input_ids"].shape
-    (completion,) = engine.generate([request])
+    completion = answer(engine, request)
     assert len(completion.token_ids) == NEW_TOKENS
 
 
 def test_streamed_text_is_the_generated_text(engines, video_llava_folder, frames):
     model, engine = engines(video_llava_folder)
     request = _request(model, [VideoPart(frames), TextPart(QUESTION)])
-    (whole,) = engine.generate([request])
-    deltas = list(engine.stream(request))
-    assert "".join(d.text for d in deltas).strip() == whole.text
-    assert deltas[-1].completion is not None
-    assert deltas[-1].completion.token_ids == whole.token_ids
+    whole = answer(engine, request)
+    *pieces, last = stream(engine, request)
+    assert len(pieces) > 1
+    assert "".join(pieces) == whole.text
+    assert last.token_ids == whole.token_ids
 
 
-def test_closing_a_stream_stops_the_model(engines, video_llava_folder, frames):
+class Leaving(ListInbox):
+    """Its caller reads one piece of the answer and leaves."""
+
+    def write(self, request_id, text):
+        super().write(request_id, text)
+        self.cancelled.add(request_id)
+
+
+def test_a_caller_that_leaves_stops_the_model(engines, video_llava_folder, frames, monkeypatch):
     model, engine = engines(video_llava_folder)
     said = Conversation((Message("user", (VideoPart(frames), TextPart(QUESTION))),))
     request = prepare(
@@ -153,10 +162,15 @@ def test_closing_a_stream_stops_the_model(engines, video_llava_folder, frames):
         checkpoint=model.checkpoint,
         params=SamplingParams(max_new_tokens=400, min_new_tokens=400),
     )
-    stream = engine.stream(request)
-    next(stream)
-    stream.close()
-    (after,) = engine.generate([_request(model, [VideoPart(frames), TextPart(QUESTION)])])
+    steps = []
+    forward = engine.model.forward
+    monkeypatch.setattr(engine.model, "forward", lambda **all: steps.append(0) or forward(**all))
+    inbox = Leaving(engine, [request], streamed=True)
+    engine.serve(inbox)
+    assert len(inbox.pieces) == 1
+    assert inbox.completions == []
+    assert len(steps) < 50
+    after = answer(engine, _request(model, [VideoPart(frames), TextPart(QUESTION)]))
     assert len(after.token_ids) == NEW_TOKENS
 
 
@@ -183,8 +197,8 @@ def test_stop_string_ends_the_answer_before_it(engines, video_llava_folder, fram
         checkpoint=model.checkpoint,
         params=SamplingParams(max_new_tokens=NEW_TOKENS, stop=(stop,)),
     )
-    (cut,) = engine.generate([request])
+    cut = answer(engine, request)
     assert cut.text == whole.text[: whole.text.index(stop)].strip()
     assert cut.finish_reason == "stop"
-    streamed = "".join(d.text for d in engine.stream(request))
-    assert stop not in streamed
+    *pieces, last = stream(engine, request)
+    assert "".join(pieces) == last.text == cut.text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from functools import partial
 
 import pytest
@@ -55,7 +54,7 @@ def small(video_llava_folder, monkeypatch):
 
 
 def _tokens(engine, requests):
-    return {c.request_id: c.token_ids for c in engine.generate(requests)}
+    return {c.request_id: c.token_ids for c in generate(engine, requests)}
 
 
 def test_a_batch_that_does_not_fit_runs_in_halves(small):
@@ -72,7 +71,7 @@ def test_after_one_smaller_try_comes_advice(small):
     for run in (
         lambda: _tokens(engine, requests),
         lambda: _tokens(engine, requests[:1]),
-        lambda: list(engine.stream(requests[0])),
+        lambda: list(stream(engine, requests[0])),
     ):
         limit["failures"] = 0
         with pytest.raises(OutOfMemory) as caught:
@@ -112,7 +111,7 @@ def inductor():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+@pytest.mark.needs_program("g++")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_compiled_step_gives_the_same_tokens(video_llava_folder, inductor):
     compiled = _talk(video_llava_folder, compiled=True, questions=["why?"])

@@ -14,6 +14,7 @@ from kinema.prompt import prepare
 from kinema.tasks.chat import Chat
 from kinema.tasks.models import find_model
 from support.by_hand import NEW_TOKENS, ByHand, clip
+from support.driver import answer
 from support.tiny_families import HF_FAMILIES, make_checkpoint
 
 PARAMS = SamplingParams(max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS)
@@ -56,7 +57,7 @@ def test_four_bits_are_nf4(name, shown, tmp_path):
     model = find_model(str(folder), engine="hf")
     said = Conversation((Message("user", (ImagePart(clip(1, 1)), TextPart("why?"))),))
     request = prepare(said, family=model.family, checkpoint=model.checkpoint, params=PARAMS)
-    (completion,) = model.open(settings).generate([request])
+    completion = answer(model.open(settings), request)
     hand = ByHand(folder)
     hand.model = AutoModelForImageTextToText.from_pretrained(
         folder, dtype=torch.float32, quantization_config=nf4

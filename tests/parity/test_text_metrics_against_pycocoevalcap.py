@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 
 import numpy as np
@@ -102,7 +101,7 @@ HARD_CAPTIONS = (
 )
 
 
-@pytest.mark.skipif(shutil.which("java") is None, reason="the reference tokenizer runs on Java")
+@pytest.mark.needs_program("java")  # the reference tokenizer runs on it
 def test_caption_tokens_are_those_of_the_reference(capfd):
     reference = PTBTokenizer().tokenize({i: [{"caption": c}] for i, c in enumerate(HARD_CAPTIONS)})
     capfd.readouterr()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,16 +18,14 @@ _FLAGS = (
     "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
 )  # fmt: skip
 _PATIENCE_MS = 20_000
+_NAMES = ("chromium", "chromium-browser")
+needs_chromium = pytest.mark.needs_program(*_NAMES)
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The browser of this machine; without one the test is skipped, but never in CI."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI needs a browser: apt-get install chromium")
-        pytest.skip("there is no Chromium on this machine")
+    """The browser of this machine; a test that opens it is marked with :data:`needs_chromium`."""
+    path = next(filter(None, map(shutil.which, _NAMES)))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(_FLAGS))
         try:

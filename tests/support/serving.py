@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,15 @@ import httpx
 import openai
 import uvicorn
 
-from kinema.engines import EngineSettings, Generates
+from kinema.engines import Engine, EngineSettings, Inbox
 from kinema.engines.echo import EchoEngine
-from kinema.messages import Delta, Request
+from kinema.engines.scheduler import Scheduler
+from kinema.messages import Completion, Request
 from kinema.server.app import create_app
 from kinema.server.backend import Backend
 from kinema.server.limits import ServerSettings
 from kinema.server.service import Service
-from kinema.tasks.models import find_model
+from kinema.tasks.models import Model, find_model
 
 _NAME = "served_model_name"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "four_things.mp4"
@@ -41,18 +42,36 @@ class Running:
         return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=60, **more)
 
 
+def scheduler_over(
+    open_engine: Callable[[], Engine], model: Model | None = None, **more: Any
+) -> Scheduler:
+    """A scheduler over an engine of a test's own."""
+    model = model or find_model("echo")
+    return Scheduler(open_engine, family=model.family, checkpoint=model.checkpoint, **more)
+
+
 @contextmanager
 def serving(
     model: str = "echo",
-    engine: Generates | None = None,
+    engine: Engine | Callable[[], Engine] | None = None,
     *,
     more: Sequence[Backend] = (),
     **settings: Any,
 ) -> Iterator[Running]:
-    """Serve until the block ends; what is under way then is finished."""
+    """Serve until the block ends; what is under way then is finished.
+
+    Args:
+        model: what to serve.
+        engine: runs it, or opens what runs it; the model's own when None.
+        more: other models.
+    """
     found = find_model(model)
     allowed = ServerSettings(port=0, **settings)
-    opened = Backend(found, engine or found.open(EngineSettings()), name=settings.get(_NAME))
+    if engine is None:
+        scheduler = found.scheduler(EngineSettings(device="cpu"))
+    else:
+        scheduler = scheduler_over(engine if callable(engine) else lambda: engine, found)
+    opened = Backend(found, scheduler, name=settings.get(_NAME))
     service = Service([opened, *more], allowed)
     config = uvicorn.Config(
         create_app(service), port=0, log_level="error", timeout_graceful_shutdown=20
@@ -99,16 +118,37 @@ class Dripping(EchoEngine):
         self.begun = threading.Event()
         self.stopped: list[str] = []
 
-    def stream(self, request: Request) -> Iterator[Delta]:
-        """Closing it early is noted."""
-        ended = False
+    def _answer(self, request: Request, inbox: Inbox) -> None:
         try:
-            for delta in super().stream(request):
-                self.begun.set()
-                while not self.permits.acquire(timeout=0.05):
-                    yield Delta(request.id, "")
-                ended = delta.completion is not None
-                yield delta
-        finally:
-            if not ended:
-                self.stopped.append(request.id)
+            super()._answer(request, _DrippingInbox(inbox, self))
+        except _Stopped:
+            self.stopped.append(request.id)
+
+
+class _Stopped(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class _DrippingInbox:
+    """Lets each word and the end of an answer through when there is a permit for it."""
+
+    def __init__(self, inbox: Inbox, engine: Dripping) -> None:
+        self._inbox = inbox
+        self._engine = engine
+
+    def is_streamed(self, request_id: str) -> bool:
+        return True
+
+    def write(self, request_id: str, text: str) -> None:
+        self._wait(request_id)
+        self._inbox.write(request_id, text)
+
+    def complete(self, completion: Completion) -> None:
+        self._wait(completion.request_id)
+        self._inbox.complete(completion)
+
+    def _wait(self, request_id: str) -> None:
+        self._engine.begun.set()
+        while not self._engine.permits.acquire(timeout=0.05):
+            if self._inbox.is_cancelled(request_id):
+                raise _Stopped

@@ -7,25 +7,46 @@ it stands on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from kinema.captioning.chapters import group
 from kinema.captioning.prompts import Prompts
 from kinema.captioning.records import Caption, Chapter, Sentence
-from kinema.captioning.steps import Answers, Call, Steps, call_id, together
 from kinema.captioning.text import Overlap, cited_sentences, short_clock, split_sentences, words
 from kinema.captioning.titles import title_of
-from kinema.errors import ModelError, UsageError
+from kinema.errors import KinemaError, RequestFailed, UsageError
 
 SummaryBy = Literal["auto", "model", "extract"]
+Kind = Literal["summarise", "entitle"]
 
 _MOST_SOURCES = 5
 _NEAR_BEST = 0.6
 _EXTRACTED = 5
 _LINE_TOKENS = 24
 """Number, times and line end of one note, at most."""
+
+
+class Said(Protocol):
+    """What a model said to a question."""
+
+    @property
+    def text(self) -> str:
+        """Its words."""
+        ...
+
+    @property
+    def finish_reason(self) -> str:
+        """``length`` where it was cut."""
+        ...
+
+
+AskModel = Callable[[Kind, str], Awaitable[Said]]
+"""Asks the model a question of words alone."""
+Count = Callable[[str], Awaitable[int]]
+"""Tokens of a text."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +59,11 @@ class Budget:
     """
 
     room: int | None
-    count: Callable[[str], int]
+    count: Count
 
     @classmethod
-    def of(
-        cls,
-        context: int | None,
-        count: Callable[[str], int],
-        prompts: Prompts,
-        *,
-        max_new_tokens: int,
+    async def of(
+        cls, context: int | None, count: Count, prompts: Prompts, *, max_new_tokens: int
     ) -> Budget:
         """What is left of the context beside the question and its answer.
 
@@ -57,8 +73,8 @@ class Budget:
         """
         if context is None:
             return cls(None, count)
-        question = count(prompts.summarise("", what="the whole"))
-        title = count(prompts.entitle("", what="the whole"))
+        question = await count(prompts.summarise("", what="the whole"))
+        title = await count(prompts.entitle("", what="the whole"))
         room = context - max_new_tokens - max(question, title)
         least = 2 * (max_new_tokens + _LINE_TOKENS)
         if room < least:
@@ -70,14 +86,15 @@ class Budget:
             )
         return cls(room, count)
 
-    def pack(self, notes: Sequence[Note]) -> list[list[Note]]:
+    async def pack(self, notes: Sequence[Note]) -> list[list[Note]]:
         """Neighbouring notes in as few calls as fit, at least two to a call."""
         if self.room is None:
             return [list(notes)]
+        counts = await asyncio.gather(*(self.count(note.text) for note in notes))
         groups: list[list[Note]] = []
         taken = 0
-        for note in notes:
-            cost = self.count(note.text) + _LINE_TOKENS
+        for note, count in zip(notes, counts, strict=True):
+            cost = count + _LINE_TOKENS
             if not groups or (taken + cost > self.room and len(groups[-1]) > 1):
                 groups.append([])
                 taken = 0
@@ -110,95 +127,101 @@ class Summariser:
     """Makes outlines of captions.
 
     Args:
-        settings: fingerprint of all that decides an answer.
-        by_model: ask the model; else the most telling sentences of the captions are taken.
+        ask: puts a question to the model.
+        budget: room for notes; None where the model is not asked, and the most telling sentences
+            of the captions are taken.
         chapter_seconds: about how long a chapter is.
     """
 
     prompts: Prompts
-    budget: Callable[[], Budget]
-    settings: str
-    by_model: bool = True
+    ask: AskModel
+    budget: Budget | None = None
     chapter_seconds: float = 120.0
 
-    def outline(self, captions: Sequence[Caption]) -> Steps[Outline]:
-        """Chapters first, all at one time; then the video from its chapters."""
+    async def outline(self, captions: Sequence[Caption]) -> Outline:
+        """Chapters first, all at one time; then the video from its chapters.
+
+        Raises:
+            RequestFailed: the model has no answer to a question.
+        """
         spoken = [c for c in captions if c.text]
         if not spoken:
             return Outline("", (), ())
         groups = group(spoken, chapter_seconds=self.chapter_seconds)
         overlap = Overlap(caption.text for caption in spoken)
         texts = {caption.index: caption.text for caption in spoken}
-        alone = len(groups) == 1
-        chapters = yield from together(
-            [self._chapter(i, part, overlap, texts, alone) for i, part in enumerate(groups)]
+        what = "the whole" if len(groups) == 1 else "one chapter"
+        chapters = await asyncio.gather(
+            *(self._chapter(i, part, what, overlap, texts) for i, part in enumerate(groups))
         )
-        if alone:
+        if len(groups) == 1:
             return Outline(chapters[0].title, chapters[0].summary, tuple(chapters))
         notes = [_note_of(chapter) for chapter in chapters]
-        summary = yield from self._fold(notes, "the whole", overlap, texts)
-        title = yield from self._title(summary, "the whole")
-        return Outline(title, summary, tuple(chapters))
+        summary = await self._fold(notes, "the whole", overlap, texts)
+        return Outline(await self._title(summary, "the whole"), summary, tuple(chapters))
 
-    def _chapter(
+    async def _chapter(
         self,
         index: int,
         captions: Sequence[Caption],
+        what: str,
         overlap: Overlap,
         texts: dict[int, str],
-        alone: bool,
-    ) -> Steps[Chapter]:
+    ) -> Chapter:
         notes = [Note(c.text, c.start_seconds, c.end_seconds, (c.index,)) for c in captions]
-        what = "the whole" if alone else "one chapter"
-        summary = yield from self._fold(notes, what, overlap, texts)
-        title = yield from self._title(summary, what)
+        summary = await self._fold(notes, what, overlap, texts)
         return Chapter(
             index=index,
             start_seconds=notes[0].start_seconds,
             end_seconds=notes[-1].end_seconds,
-            title=title,
+            title=await self._title(summary, what),
             summary=summary,
             captions=tuple(c.index for c in captions),
         )
 
-    def _fold(
+    async def _fold(
         self, notes: Sequence[Note], what: str, overlap: Overlap, texts: dict[int, str]
-    ) -> Steps[tuple[Sentence, ...]]:
+    ) -> tuple[Sentence, ...]:
         """Summaries of summaries, until one call holds all that is left."""
-        if not self.by_model:
+        if self.budget is None:
             return extract(notes, overlap, texts)
         while True:
-            groups = self.budget().pack(notes)
-            calls = [self._call("summarise", self._ask(part, what)) for part in groups]
-            answers = yield calls
+            groups = await self.budget.pack(notes)
+            said = await asyncio.gather(
+                *(self._said("summarise", self._question(part, what)) for part in groups)
+            )
             found = [
-                attributed(_text_of(call, answers), part, overlap, texts)
-                for call, part in zip(calls, groups, strict=True)
+                attributed(one.text, part, overlap, texts)
+                for one, part in zip(said, groups, strict=True)
             ]
             if len(found) == 1:
                 return found[0]
-            notes = [_note(part, said) for part, said in zip(groups, found, strict=True)]
+            notes = [_note(part, one) for part, one in zip(groups, found, strict=True)]
 
-    def _title(self, summary: Sequence[Sentence], what: str) -> Steps[str]:
+    async def _title(self, summary: Sequence[Sentence], what: str) -> str:
         sentences = [sentence.text for sentence in summary]
-        if not self.by_model:
+        if self.budget is None:
             return title_of(sentences)
-        call = self._call("entitle", self.prompts.entitle(" ".join(sentences), what=what))
-        answers = yield [call]
-        first, *more = _text_of(call, answers).strip().splitlines() or [""]
-        was_cut = answers[call.id].finish_reason == "length" and not more
+        said = await self._said("entitle", self.prompts.entitle(" ".join(sentences), what=what))
+        first, *more = said.text.strip().splitlines() or [""]
+        was_cut = said.finish_reason == "length" and not more
         title = first.strip().strip('"“”*# ')
         return title_of(sentences) if was_cut or not title else title
 
-    def _ask(self, notes: Sequence[Note], what: str) -> str:
+    async def _said(self, kind: Kind, text: str) -> Said:
+        try:
+            return await self.ask(kind, text)
+        except KinemaError as problem:
+            if problem.blame != "request":
+                raise
+            raise RequestFailed(f"The summary failed: {problem}", hint=problem.hint) from problem
+
+    def _question(self, notes: Sequence[Note], what: str) -> str:
         lines = (
             f"[{number}] {short_clock(n.start_seconds)}–{short_clock(n.end_seconds)} {n.text}"
             for number, n in enumerate(notes, start=1)
         )
         return self.prompts.summarise("\n".join(lines), what=what)
-
-    def _call(self, kind: Literal["summarise", "entitle"], text: str) -> Call:
-        return Call(id=call_id(self.settings, kind=kind, text=text), kind=kind, text=text)
 
 
 def attributed(
@@ -259,10 +282,3 @@ def _note(notes: Sequence[Note], said: Sequence[Sentence]) -> Note:
     captions = tuple(i for note in notes for i in note.captions)
     text = " ".join(sentence.text for sentence in said)
     return Note(text, notes[0].start_seconds, notes[-1].end_seconds, captions)
-
-
-def _text_of(call: Call, answers: Answers) -> str:
-    answer = answers[call.id]
-    if answer.error is not None:
-        raise ModelError(f"The summary failed: {answer.error}")
-    return answer.text

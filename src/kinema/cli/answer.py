@@ -14,7 +14,7 @@ from kinema.config import from_mapping
 from kinema.engines import EngineSettings, rank
 from kinema.errors import PartialFailure, UsageError
 from kinema.messages import SamplingParams
-from kinema.tasks.answer import AnswerJob, AnswerOptions, Progress, check_output
+from kinema.tasks.answer import AnswerJob, AnswerOptions, Progress, check_files
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, Model, find_model
 from kinema.tasks.neva_yaml import ALL_PROBS, NevaRequest, read_neva
@@ -38,6 +38,8 @@ class FileOptions:
     """NeVA's own inference YAML; words like inference.temperature=0.2 override it."""
     force: bool = False
     """Start over where another run with other settings left answers."""
+    retry_failed: bool = False
+    """Try records again that failed in an earlier run."""
     quiet: Annotated[bool, Parameter(alias="-q")] = False
     """Print no answer, only write the file."""
 
@@ -65,6 +67,7 @@ def answer(
         words: The prompt file; with --config, overrides of its keys.
     """
     asked = _ask(words, files)
+    check_files(asked.prompt_file, asked.output)
     model_name, parts = _model(files, asked, parts)
     model = find_model(model_name, engine=files.engine, parts=parts)
     job = AnswerJob(
@@ -76,15 +79,15 @@ def answer(
         options=replace(options, **_fields(asked.neva, "options", AnswerOptions)),
         sampling=sampling,
         force=files.force,
+        retry_failed=files.retry_failed,
     )
-    check_output(job.prompt_file, job.output)
     if rank() > 0:
-        return follow(model, job.settings)
+        return follow(model.open(job.settings))
     failed = job.run(lambda progress: None if files.quiet else _show(progress))
     if failed:
         raise PartialFailure(
             f"{failed} records failed; the rest is in {job.output}.",
-            hint="Their field `error` says why.",
+            hint="Their field `error` says why; --retry-failed tries them again.",
         )
     return 0
 

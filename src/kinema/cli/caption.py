@@ -21,15 +21,17 @@ from kinema.engines import EngineSettings
 
 # The flags of a subclass are read in the subclass's module, so its types must be known here.
 from kinema.engines.base import Attention, Device, DType, Quantization  # noqa: F401
-from kinema.errors import KinemaError, PartialFailure, UsageError
+from kinema.errors import KinemaError, PartialFailure, Unfinished, UsageError
+from kinema.jobs.inputs import VideoInput, find_inputs, parse_shard
+from kinema.jobs.progress import Progress
 from kinema.models.lwm.prompt import FrameEnds, Layout  # noqa: F401
-from kinema.tasks.caption.inputs import VideoInput, find_inputs, parse_shard
-from kinema.tasks.caption.job import RUNNERS, CaptionJob, Runner
+from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.caption.options import CaptionOptions
 from kinema.tasks.caption.outputs import Outputs
-from kinema.tasks.caption.progress import Progress
+from kinema.tasks.caption.story import Described
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
+from kinema.tasks.site import Runner
 from kinema.types import FrameSampling
 from kinema.video import Workers
 
@@ -107,8 +109,6 @@ def caption(
         videos: Files, folders, globs, .tar archives, or lists: .txt, .csv, .jsonl.
     """
     formats = _formats(run)
-    if run.runner in RUNNERS:
-        RUNNERS.load(run.runner)
     inputs = _inputs(videos, run)
     job = CaptionJob(
         inputs=inputs,
@@ -134,8 +134,10 @@ def caption(
     wanted, language = language_check(options.language)
     with Workers(1) as reader:
         outputs = Outputs(job, run.output, reader.load_frames, formats, wanted, language)
-        _work(job, outputs, quiet=run.quiet)
+        stopped = _work(job, outputs, quiet=run.quiet)
         statuses = outputs.write_all()
+        if stopped is not None:
+            raise stopped
         _show(job, outputs, run)
     return _end(statuses, run)
 
@@ -181,14 +183,19 @@ def _engine(settings: EngineSettings, run: CaptionRun) -> EngineSettings:
     return replace(settings, batch_size=run.max_threads, concurrency=run.max_threads)
 
 
-def _work(job: CaptionJob, outputs: Outputs, *, quiet: bool) -> None:
+def _work(job: CaptionJob, outputs: Outputs, *, quiet: bool) -> Unfinished | None:
+    """Run the job; what stopped it, where videos are still to do."""
     status = Status(log_seconds=JOB_LOG_SECONDS)
     inputs = {one.source: one for one in job.inputs}
 
     def tell(progress: Progress) -> None:
         status.clear()
-        if progress.described is not None:
-            outputs.write_one(inputs[progress.source], progress.described)
+        if progress.unit is None:
+            if progress.ended and not quiet:
+                say(f"note: {progress.ended} of {progress.of} videos were done in earlier runs.")
+        elif progress.result is not None:
+            described = Described.from_dict(progress.result)
+            outputs.write_one(inputs[progress.unit.payload["source"]], described)
         elif progress.problem is not None:
             complain(progress.problem)
         if not quiet:
@@ -196,13 +203,16 @@ def _work(job: CaptionJob, outputs: Outputs, *, quiet: bool) -> None:
 
     try:
         job.run(tell)
+    except Unfinished as problem:
+        return problem
     finally:
         status.clear()
+    return None
 
 
 def _line(progress: Progress) -> str:
     parts = [
-        f"{progress.videos} of {progress.of} videos",
+        f"{progress.ended} of {progress.of} videos",
         f"{short_clock(progress.video_seconds)} of video",
         f"{progress.failed} failed" if progress.failed else "",
         f"{short_clock(eta)} left" if (eta := round(progress.eta_seconds or 0)) else "",

@@ -92,7 +92,8 @@ def chat(
         prompt: The question; - reads it from stdin.
     """
     if rank() > 0:
-        return follow(find_model(options.model, engine=options.engine, parts=parts), settings)
+        model = find_model(options.model, engine=options.engine, parts=parts)
+        return follow(model.open(settings))
     if options.web:
         return _talk_on_page(source, prompt, options, settings, parts)
     if source == STDIN and prompt in (None, STDIN):

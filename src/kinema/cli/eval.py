@@ -18,7 +18,7 @@ from kinema.errors import PartialFailure, UsageError
 from kinema.evaluation.answers import read_answer
 from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.presets import PresetName
-from kinema.ledger import write_atomically
+from kinema.files import write_atomically
 from kinema.tasks.evaluate.checking import Check, check_benchmark
 from kinema.tasks.evaluate.judging import JudgeSettings, judge_run, read_judgement
 from kinema.tasks.evaluate.reporting import (

@@ -16,10 +16,8 @@ from kinema.datasets.chat_json import conversation_to_json
 from kinema.datasets.rows import DataRow, read_rows
 from kinema.datasets.shapes import Shape, conversation_of, shape_of
 from kinema.errors import MediaNotFound, UsageError
-from kinema.ledger import write_lines
+from kinema.files import FEATURES_SUFFIX, write_lines
 from kinema.messages import Conversation
-
-FEATURES_SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from kinema.messages import Ask, Completion, Reply, Request
-from kinema.types import Frames, Shown
+from kinema.types import Shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +22,8 @@ class Answered:
     @property
     def shown(self) -> tuple[Shown, ...]:
         """What the model saw, without pixels."""
-        media: Iterator[Frames] = (medium.frames for medium in self.request.media)
-        return tuple(map(Shown.of, (*media, *self.request.features)))
+        frames = (medium.frames for medium in self.request.media)
+        return tuple(Shown.of(one) for one in (*frames, *self.request.features))
 
     def reply(self) -> Reply:
         """The same without pixels."""

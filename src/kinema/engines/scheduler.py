@@ -14,13 +14,21 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from kinema import prompt as prompts
 from kinema.engines.base import Engine
-from kinema.engines.failures import may_run_again, named, without_frames
+from kinema.engines.failures import first_line, may_run_again, named, without_frames
 from kinema.engines.job import Answered, Job
-from kinema.errors import Busy, EngineDied, KinemaError, OutOfMemory, RequestFailed
+from kinema.errors import (
+    Busy,
+    EngineDied,
+    KinemaError,
+    ModelError,
+    OutOfMemory,
+    RequestFailed,
+)
 from kinema.families import Checkpoint, Family
 from kinema.messages import Ask, Completion, Conversation, Request
 
@@ -77,6 +85,7 @@ class Scheduler:
         self._grows_at = 0
         self._broken: KinemaError | None = None
         """Why the engine cannot be opened; it is not tried again."""
+        self._is_opening = False
         self._closed = False
         self._changed = threading.Condition()
         self._ids = itertools.count()
@@ -93,6 +102,11 @@ class Scheduler:
     def num_running(self) -> int:
         """Requests that the engine works on."""
         return len(self._running)
+
+    @property
+    def problem(self) -> KinemaError | None:
+        """Why the engine cannot be opened, now and later; None while that is not known."""
+        return self._broken
 
     def submit(self, ask: Ask, *, on_text: Callable[[str], None] | None = None) -> Future[Answered]:
         """Let a question wait for the engine. ``future.cancel()`` makes the engine drop it.
@@ -134,6 +148,11 @@ class Scheduler:
             self._changed.notify_all()
         return future
 
+    def count(self, ask: Ask) -> Future[int]:
+        """Prompt tokens of a question, counted in the engine's thread."""
+        job = Job("count", ask, None)
+        return self.call(lambda engine: engine.count_tokens(self._render(job, ask.conversation)))
+
     @contextmanager
     def arriving(self) -> Iterator[None]:
         """Around the reading of a question's media: an idle engine waits a moment for it."""
@@ -149,6 +168,9 @@ class Scheduler:
     def close(self, *, finish: bool = False) -> None:
         """End the thread and give the engine's memory back.
 
+        An engine that is still being loaded is not waited for, as nothing can interrupt that; its
+        thread closes it as soon as it is there.
+
         Args:
             finish: answer first what waits and runs, instead of cancelling it.
         """
@@ -158,7 +180,8 @@ class Scheduler:
                 for job in (*self._waiting.values(), *self._running.values()):
                     job.future.cancel()
             self._changed.notify_all()
-        if self._thread is not None:
+            is_loading = self._is_opening and not finish
+        if self._thread is not None and not is_loading:
             self._thread.join()
 
     def _check_open(self) -> None:
@@ -232,6 +255,7 @@ class Scheduler:
 
     def _run(self) -> None:
         while self._wait():
+            self._drop_cancelled()
             self._run_tasks()
             problem = self._serve()
             # The handler was left, and the traceback dropped, before anything is freed or tried
@@ -239,9 +263,7 @@ class Scheduler:
             if problem is not None:
                 self._recover(problem)
             self._drop_cancelled()
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+        self._close_engine()
 
     def _wait(self) -> bool:
         """Until something is to do; False when nothing will come any more."""
@@ -264,11 +286,19 @@ class Scheduler:
             raise self._broken
         if self._engine is None:
             self._on_open()
+            self._is_opening = True
             try:
                 self._engine = self._open_engine()
             except KinemaError as problem:
                 self._broken = problem
                 raise
+            except Exception as problem:
+                self._broken = ModelError(
+                    f"The engine cannot be opened. {type(problem).__name__}: {first_line(problem)}"
+                )
+                raise self._broken from problem
+            finally:
+                self._is_opening = False
         return self._engine
 
     def _run_tasks(self) -> None:
@@ -293,7 +323,7 @@ class Scheduler:
             jobs = list(itertools.islice(self._waiting.values(), _LOOK_AHEAD))
         for job in jobs:
             if job.request is None:
-                self._attempt(job, lambda job=job: self._render(job, job.ask.conversation))
+                self._attempt(job, partial(self._render, job, job.ask.conversation))
         return {job.id: job for job in jobs if job.request is not None and job.id in self._waiting}
 
     def _room(self, engine: Engine, running: int) -> int | None:
@@ -362,6 +392,12 @@ class Scheduler:
             with self._changed:
                 jobs += self._waiting.values()
                 self._waiting.clear()
+        elif not jobs:
+            # It failed before it took anything. The first one that waits stands in for what it
+            # would have taken, so that failing again and again comes to an end.
+            with self._changed:
+                jobs = list(self._waiting.values())[:1]
+                self._waiting = {i: job for i, job in self._waiting.items() if job not in jobs}
         if self._broken is not None or not jobs or not may_run_again(problem):
             for job in jobs:
                 job.fail(named(problem, "The engine failed."))

@@ -15,8 +15,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -25,11 +24,10 @@ from kinema.evaluation.records import Record
 from kinema.evaluation.statistics import Measured, interval
 
 Protocol = Literal["answer", "aspects"]
-Ask = Callable[[str, str], str]
+Ask = Callable[[str, str], Awaitable[str]]
 """System prompt and question in, the judge's reply out; raises KinemaError when it fails."""
 
 ATTEMPTS = 3
-_WORKERS = 8
 
 _ANSWER_SYSTEM = (
     "You compare a predicted answer to a question about a video with the correct answer. Synonyms "
@@ -161,22 +159,19 @@ def _literal(text: str) -> Any:
     return None
 
 
-def judge_cases(
-    cases: Sequence[Case], protocol: Protocol, ask: Ask, *, workers: int = _WORKERS
-) -> Iterator[tuple[Case, Verdict]]:
-    """Verdicts in the order of the cases; one that cannot be had stays without a score."""
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        yield from zip(
-            cases, pool.map(lambda case: _judge(case, protocol, ask), cases), strict=True
-        )
+async def judge_case(case: Case, protocol: Protocol, ask: Ask) -> Verdict:
+    """The judge's verdict, without a score when no attempt gave a usable reply.
 
-
-def _judge(case: Case, protocol: Protocol, ask: Ask) -> Verdict:
+    Raises:
+        KinemaError: of the judge's engine or of the run, which says nothing about the case.
+    """
     reply = ""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            reply = ask(case.system, case.question)
+            reply = await ask(case.system, case.question)
         except KinemaError as problem:
+            if problem.blame in ("engine", "run"):
+                raise
             reply = str(problem)
             continue
         if verdict := parse_verdict(reply, protocol):

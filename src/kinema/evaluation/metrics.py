@@ -304,11 +304,6 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def metrics_for(task: Task) -> dict[str, Metric]:
-    """The rows of one task."""
-    return {name: metric for name, metric in METRICS.items() if task in metric.tasks}
-
-
 def unparsed_lines(answers: Answers) -> dict[str, Any]:
     """Lines of segment answers that could not be read, and labels nobody knows."""
     parsed = [a.value for a in answers if isinstance(a.value, Parsed)]

@@ -74,8 +74,6 @@ class Prediction:
     """Log-probability of each option's letter, when options were ranked."""
     finish_reason: str = ""
     usage: Mapping[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    """Time that the engine spent."""
     warnings: tuple[str, ...] = ()
     model: str = ""
     revision: str = ""
@@ -88,8 +86,8 @@ class Prediction:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Prediction:
-        """The inverse of :meth:`to_dict`."""
-        return cls(**_tuples(values))
+        """The inverse of :meth:`to_dict`; kinema 0.1 wrote measured seconds as well."""
+        return cls(**_tuples({k: v for k, v in values.items() if k != "seconds"}))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import struct
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kinema.errors import ModelError, UnsafeModel
+from kinema.files import sha256_of
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -91,9 +91,7 @@ def _check_sum(folder: Path, file: Path) -> None:
     expected = _published_sum(folder, file)
     if expected is None:
         return
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != expected:
+    if sha256_of(file) != expected:
         raise _incomplete(folder, f"{file.name} does not match its checksum")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
 from typing import Annotated, Any, TypeVar
 
@@ -13,16 +13,16 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
 
 from kinema import __version__
+from kinema.engines.job import Answered
 from kinema.lazy import Row, Table
-from kinema.messages import Completion, Delta
 from kinema.server import errors
 from kinema.server.asking import read_question
 from kinema.server.auth import KeyCheck
-from kinema.server.backend import Question
+from kinema.server.backend import Piece
 from kinema.server.caption_routes import add_captions
 from kinema.server.limits import Gate
 from kinema.server.metrics import Watch
-from kinema.server.replies import Reply, checked
+from kinema.server.replies import Reply
 from kinema.server.schema import ChatRequest
 from kinema.server.service import Service
 
@@ -73,17 +73,16 @@ def _add_chat(app: FastAPI, service: Service) -> None:
         """Answer a conversation about videos and images."""
         reading = read_question(body, service)
         question, backend = await _unless_hung_up(request, reading)
-        reply = Reply(question.id, body.model, question.frames)
-        deltas = service.answer(question, backend)
+        reply = Reply(question.id, body.model)
+        pieces = service.answer(question, backend, streamed=body.stream)
         if not body.stream:
-            completions = await _unless_hung_up(request, _gathered(question, deltas))
-            return JSONResponse(reply.whole(completions))
+            answers = await _unless_hung_up(request, _gathered(pieces))
+            return JSONResponse(reply.whole(answers))
         # A request that cannot be answered is found out before the status line is written.
-        first = await _unless_hung_up(request, _next(deltas))
+        first = await _unless_hung_up(request, anext(pieces))
         usage = bool(body.stream_options and body.stream_options.include_usage)
-        indices = {request_id: i for i, request_id in enumerate(question.request_ids)}
-        chunks = reply.chunks(_again(first, deltas), indices, with_usage=usage)
-        return _EventStream(chunks, deltas)
+        chunks = reply.chunks(_again(first, pieces), question.n, with_usage=usage)
+        return _EventStream(chunks, pieces)
 
 
 def _add_files(app: FastAPI, service: Service) -> None:
@@ -138,9 +137,12 @@ def _add_looks(app: FastAPI, service: Service) -> None:
         return card(service.find(model).name)
 
     @app.get("/health")
-    async def health() -> dict[str, str]:
-        """Whether the server takes requests; asks for no key."""
-        return {"status": "ok"}
+    async def health() -> JSONResponse:
+        """Whether every model can answer; asks for no key."""
+        broken = [b.name for b in service.backends.values() if b.problem is not None]
+        if broken:
+            return JSONResponse({"status": "broken", "models": broken}, status_code=503)
+        return JSONResponse({"status": "ok"})
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -151,14 +153,14 @@ def _add_looks(app: FastAPI, service: Service) -> None:
 class _EventStream(StreamingResponse):
     """Server-sent events; a caller that hangs up stops the model."""
 
-    def __init__(self, events: AsyncIterator[str], deltas: AsyncGenerator[Delta, None]) -> None:
+    def __init__(self, events: AsyncIterator[str], pieces: AsyncGenerator[Piece, None]) -> None:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(events, media_type="text/event-stream", headers=headers)
-        self._deltas = deltas
+        self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write the events; stop the model whatever ends them."""
-        async with aclosing(self._deltas):
+        async with aclosing(self._pieces):
             await super().__call__(scope, receive, send)
 
 
@@ -169,7 +171,7 @@ class _HungUp(HTTPException):
         super().__init__(499, "The caller hung up.")
 
 
-async def _unless_hung_up(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def _unless_hung_up(request: Request, work: Awaitable[T]) -> T:
     """What ``work`` returns; it is cancelled when the caller hangs up."""
     working = asyncio.ensure_future(work)
     watching = asyncio.ensure_future(_hung_up(request))
@@ -189,29 +191,14 @@ async def _hung_up(request: Request) -> None:
         pass
 
 
-async def _gathered(question: Question, deltas: AsyncGenerator[Delta, None]) -> list[Completion]:
-    """The completions in the order of their ids."""
-    done: dict[str, Completion] = {}
-    async with aclosing(deltas):
-        async for delta in deltas:
-            if delta.completion is not None:
-                done[delta.request_id] = checked(delta.completion)
-    return [done[request_id] for request_id in question.request_ids]
+async def _gathered(pieces: AsyncGenerator[Piece, None]) -> list[Answered]:
+    """The answers in the order of their indices."""
+    async with aclosing(pieces):
+        done = {p.index: p.answered async for p in pieces if p.answered is not None}
+    return [done[index] for index in sorted(done)]
 
 
-async def _next(deltas: AsyncGenerator[Delta, None]) -> Delta:
-    """The first delta.
-
-    Raises:
-        KinemaError: there is none, or it says that the engine failed.
-    """
-    delta = await anext(deltas)
-    if delta.completion is not None:
-        checked(delta.completion)
-    return delta
-
-
-async def _again(first: Delta, rest: AsyncIterator[Delta]) -> AsyncIterator[Delta]:
+async def _again(first: Piece, rest: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
     yield first
-    async for delta in rest:
-        yield delta
+    async for piece in rest:
+        yield piece

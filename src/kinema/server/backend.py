@@ -1,30 +1,23 @@
-"""One of the models that are served: its engine behind a batcher."""
+"""One of the models that are served: questions go in, pieces of their answers come out."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncGenerator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-from kinema import prompt as prompts
-from kinema.engines import Generates
-from kinema.messages import (
-    Conversation,
-    Delta,
-    ImagePart,
-    Request,
-    SamplingParams,
-    VideoPart,
-)
-from kinema.server.batcher import Batcher
-from kinema.server.lending import LentEngine
+from kinema.engines.job import Answered
+from kinema.engines.scheduler import Scheduler
+from kinema.errors import Busy, KinemaError
+from kinema.messages import Ask, Conversation, ImagePart, SamplingParams, VideoPart
+from kinema.server.errors import for_strangers
 from kinema.tasks.models import Model
 from kinema.types import Frames
-
-_LENT = 4
-"""Requests of a caption job that wait or run at once; the rest of a batch is for others."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +31,40 @@ class Question:
     id: str = field(default_factory=lambda: secrets.token_hex(12))
 
     @property
-    def request_ids(self) -> list[str]:
-        """One for each answer that is asked for."""
-        return [f"{self.id}-{i}" for i in range(self.n)]
+    def asks(self) -> list[Ask]:
+        """One for each answer that is wanted; with a seed, each has another."""
+        seed = self.params.seed
+        return [
+            Ask(
+                key=f"{self.id}-{i}",
+                conversation=self.conversation,
+                params=replace(self.params, seed=None if seed is None else seed + i),
+                fit=self.fit,
+            )
+            for i in range(self.n)
+        ]
 
     @property
     def frames(self) -> list[Frames]:
-        """What the model is shown, in order."""
-        parts = (p for p in self.conversation.media if isinstance(p, ImagePart | VideoPart))
-        return [part.source for part in parts if isinstance(part.source, Frames)]
+        """What the model is to be shown, in order."""
+        return frames_of(self.conversation)
+
+
+def frames_of(conversation: Conversation) -> list[Frames]:
+    """The frames of each video and image that was read, in order."""
+    parts = (p for p in conversation.media if isinstance(p, ImagePart | VideoPart))
+    return [part.source for part in parts if isinstance(part.source, Frames)]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """News of one of the answers to a question: more of its text, or its end."""
+
+    index: int
+    """Which of the ``n`` answers."""
+    text: str = ""
+    answered: Answered | None = None
+    """The whole answer, in its last piece."""
 
 
 class Backend:
@@ -54,82 +72,93 @@ class Backend:
 
     Args:
         model: found, its weights not loaded by this.
-        engine: with the model's weights; closed with this.
+        scheduler: over the model's engine; closed with this.
         name: what callers call the model, instead of its own name.
     """
 
-    def __init__(self, model: Model, engine: Generates, *, name: str | None = None) -> None:
+    def __init__(self, model: Model, scheduler: Scheduler, *, name: str | None = None) -> None:
         self.model = model
         self.name = name or Path(model.name).name
-        self._engine = engine
-        self._batcher = Batcher(engine)
+        self.scheduler = scheduler
 
     @property
     def num_waiting(self) -> int:
         """Requests that the engine has not begun."""
-        return self._batcher.num_waiting
+        return self.scheduler.num_waiting
 
     @property
     def num_running(self) -> int:
         """Requests that the engine works on."""
-        return self._batcher.num_running
+        return self.scheduler.num_running
+
+    @property
+    def problem(self) -> KinemaError | None:
+        """Why the engine cannot be opened, or opened again; None while it works."""
+        return self.scheduler.problem
+
+    def open(self) -> None:
+        """Load the weights, and wait until they are there.
+
+        Raises:
+            KinemaError: they cannot be loaded.
+        """
+        self.scheduler.call(lambda engine: None).result()
 
     def arriving(self) -> AbstractContextManager[None]:
         """Around the reading of a request's media: an idle engine waits a moment for it."""
-        return self._batcher.arriving()
+        return self.scheduler.arriving()
 
-    def answer(self, question: Question) -> AsyncGenerator[Delta, None]:
-        """Pieces of the answers, mixed; each one's last delta carries its completion.
+    async def answer(
+        self, question: Question, *, streamed: bool = False
+    ) -> AsyncGenerator[Piece, None]:
+        """Pieces of the answers, mixed; each one's last piece carries the whole answer.
 
         Closing the iterator stops the model.
 
+        Args:
+            question: with its media read.
+            streamed: whether pieces come while the model writes, or whole answers alone.
+
         Raises:
-            KinemaError: the request does not fit the model, or the server is shutting down.
+            KinemaError: the request does not fit the model, the engine failed at it, or the
+                server is shutting down.
         """
-        prepared: dict[str, Request] = {}
+        heard: asyncio.Queue[Piece | BaseException] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
 
-        def prepare(request_id: str) -> Request:
-            if not prepared:
-                prepared[""] = self._fitted(question)
-            return _copy(prepared[""], request_id, question.request_ids.index(request_id))
+        def tell(news: Piece | BaseException) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                loop.call_soon_threadsafe(heard.put_nowait, news)
 
-        return self._batcher.answer(question.request_ids, prepare)
+        def write(index: int, text: str) -> None:
+            tell(Piece(index, text))
 
-    def lend(self, name: str, is_cancelled: Callable[[], bool]) -> LentEngine:
-        """The engine, for a job that has nobody else's requests in mind."""
-        return LentEngine(
-            self._batcher, self._engine, name=name, most=_LENT, is_cancelled=is_cancelled
-        )
+        def end(index: int, future: Future[Answered]) -> None:
+            if future.cancelled():
+                tell(Busy("The server is shutting down.", retry_after_seconds=10))
+            else:
+                problem = future.exception()
+                tell(problem or Piece(index, answered=future.result()))
+
+        futures: list[Future[Answered]] = []
+        try:
+            with self.arriving():  # all n of them, so that they share a batch
+                for index, ask in enumerate(question.asks):
+                    on_text = partial(write, index) if streamed else None
+                    future = self.scheduler.submit(ask, on_text=on_text)
+                    futures.append(future)
+                    future.add_done_callback(partial(end, index))
+            unfinished = question.n
+            while unfinished:
+                news = await heard.get()
+                if isinstance(news, BaseException):
+                    raise for_strangers(news)
+                unfinished -= news.answered is not None
+                yield news
+        finally:
+            for future in futures:
+                future.cancel()
 
     def close(self) -> None:
         """Finish what is under way, then give the engine's memory back."""
-        self._batcher.close()
-        self._engine.close()
-
-    def _fitted(self, question: Question) -> Request:
-        def prepare(conversation: Conversation) -> Request:
-            return prompts.prepare(
-                conversation,
-                family=self.model.family,
-                checkpoint=self.model.checkpoint,
-                params=question.params,
-                request_id=question.request_ids[0],
-            )
-
-        request, _ = prompts.fit(
-            prepare(question.conversation),
-            count=self._engine.count_tokens,
-            context_length=self._engine.context_length,
-            reprepare=prepare,
-            reduce=question.fit,
-        )
-        return request
-
-
-def _copy(request: Request, request_id: str, number: int) -> Request:
-    """One of the answers to a request: the first is the request itself, the others differ."""
-    if request.id == request_id:
-        return request
-    seed = request.params.seed
-    params = replace(request.params, seed=None if seed is None else seed + number)
-    return replace(request, id=request_id, params=params)
+        self.scheduler.close(finish=True)

@@ -11,20 +11,18 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from kinema.captioning.exports import write_video
 from kinema.captioning.records import VideoRecord
 from kinema.captioning.segments import SegmentOptions
 from kinema.errors import Busy, KinemaError, UsageError
+from kinema.jobs.inputs import VideoInput
 from kinema.messages import SamplingParams
 from kinema.server.backend import Backend
-from kinema.server.errors import NotFound, body_of
+from kinema.server.errors import NotFound, body_of, for_strangers
 from kinema.server.files import StoredFile
-from kinema.server.lending import Cancelled, LentEngine
 from kinema.server.media import renamed
-from kinema.tasks.caption.inputs import VideoInput
-from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.caption.options import CaptionOptions
 from kinema.types import FrameSampling
 
@@ -33,6 +31,8 @@ Format = Literal["json", "srt", "vtt", "chapters", "ffmetadata"]
 
 _log = logging.getLogger(__name__)
 _MOST_WAITING = 16
+_MOST_REQUESTS = 4
+"""Requests of a caption job that wait or run at once; the rest of a batch is for others."""
 _MOST_KEPT = 256
 """Jobs that have ended and can still be looked at."""
 
@@ -49,6 +49,17 @@ class Wanted:
     sampling: FrameSampling = field(default_factory=FrameSampling)
 
 
+class Task(Protocol):
+    """A caption job of :mod:`kinema.tasks.caption`, as far as it is looked at from outside."""
+
+    num_answers: int
+    """Answers of the model so far."""
+
+    def cancel(self) -> None:
+        """Make it end soon; may be called from any thread."""
+        ...
+
+
 @dataclass(eq=False)
 class Job:
     """One caption job and how far it is."""
@@ -60,13 +71,26 @@ class Job:
     status: Status = "queued"
     record: VideoRecord | None = None
     problem: KinemaError | None = None
-    engine: LentEngine | None = None
+    task: Task | None = None
     is_cancelled: bool = False
 
     @property
     def has_ended(self) -> bool:
         """Whether its status stays."""
         return self.status not in ("queued", "in_progress")
+
+    @property
+    def num_answers(self) -> int:
+        """Answers of the model so far."""
+        return 0 if self.task is None else self.task.num_answers
+
+    def cancel(self) -> None:
+        """Stop soon, or never begin."""
+        self.is_cancelled = True
+        if self.status == "queued":
+            self.status = "cancelled"
+        if self.task is not None:
+            self.task.cancel()
 
     def to_dict(self) -> dict[str, Any]:
         """The job as callers see it."""
@@ -78,7 +102,7 @@ class Job:
             "file_id": self.wanted.file.id,
             "filename": self.wanted.file.name,
             "status": self.status,
-            "num_answers": 0 if self.engine is None else self.engine.num_answers,
+            "num_answers": self.num_answers,
             "error": None if self.problem is None else body_of(self.problem)["error"],
             "result": None if self.record is None else self.record.to_dict(),
         }
@@ -101,7 +125,7 @@ class Job:
 
 
 class CaptionJobs:
-    """Runs jobs in a thread, one at a time, on the engine of their model, which is lent to them.
+    """Runs jobs in a thread, one at a time, on the scheduler of their model.
 
     Args:
         folder: for what jobs keep while they run.
@@ -148,18 +172,19 @@ class CaptionJobs:
             NotFound: there is none.
         """
         job = self.get(job_id)
-        job.is_cancelled = True
-        if job.status == "queued":
-            job.status = "cancelled"
+        job.cancel()
         return job
 
     def close(self) -> None:
         """Stop every job."""
         for job in self._jobs.values():
-            job.is_cancelled = True
+            job.cancel()
         self._thread.shutdown()
 
     def _run(self, job: Job) -> None:
+        # The task brings what only jobs need; a server that describes nothing starts without it.
+        from kinema.jobs.runner import Cancelled  # noqa: PLC0415
+
         if job.is_cancelled:
             job.status = "cancelled"
             return
@@ -170,7 +195,7 @@ class CaptionJobs:
         except Cancelled:
             job.status = "cancelled"
         except KinemaError as problem:
-            job.problem = problem
+            job.problem = for_strangers(problem)
             job.status = "failed"
         except Exception:
             _log.exception("a caption job failed")
@@ -178,10 +203,25 @@ class CaptionJobs:
             job.status = "failed"
 
     def _describe(self, job: Job) -> VideoRecord:
-        file = job.wanted.file
+        from kinema.tasks.caption.job import CaptionJob  # noqa: PLC0415
+
+        wanted, file = job.wanted, job.wanted.file
         state = Path(tempfile.mkdtemp(prefix="captions-", dir=self._folder))
         try:
-            task = self._task(job, state)
+            job.task = task = CaptionJob(
+                inputs=[VideoInput(str(file.path), file.id)],
+                state=state,
+                model=wanted.backend.model,
+                params=wanted.params,
+                options=wanted.options,
+                segments=wanted.segments,
+                sampling=wanted.sampling,
+                workers=1,
+                scheduler=wanted.backend.scheduler,
+                max_requests=_MOST_REQUESTS,
+            )
+            if job.is_cancelled:  # meanwhile
+                task.cancel()
             problems: list[KinemaError] = []
             task.run(lambda step: problems.extend([step.problem] if step.problem else []))
             if problems:
@@ -190,20 +230,6 @@ class CaptionJobs:
         finally:
             shutil.rmtree(state, ignore_errors=True)
         return replace(described.record, source=file.name)
-
-    def _task(self, job: Job, state: Path) -> CaptionJob:
-        backend = job.wanted.backend
-        job.engine = engine = backend.lend(job.id, lambda: job.is_cancelled)
-        return CaptionJob(
-            inputs=[VideoInput(str(job.wanted.file.path), job.wanted.file.id)],
-            state=state,
-            model=replace(backend.model, open_with=lambda *_, **__: engine),
-            params=job.wanted.params,
-            options=job.wanted.options,
-            segments=job.wanted.segments,
-            sampling=job.wanted.sampling,
-            workers=1,
-        )
 
     def _drop_oldest(self) -> None:
         ended = [job.id for job in self._jobs.values() if job.has_ended]

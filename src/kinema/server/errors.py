@@ -11,10 +11,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from kinema.errors import (
+    AccessRefused,
     Busy,
     ContextTooLong,
     DecodeDeadline,
     EmptyRange,
+    EngineDied,
+    EngineUnreachable,
     KinemaError,
     MediaError,
     MissingCapability,
@@ -23,6 +26,9 @@ from kinema.errors import (
     NotMedia,
     OutOfMemory,
     PathNotAllowed,
+    RequestFailed,
+    RequestRefused,
+    SchemaMisfit,
     TooLarge,
     UrlNotAllowed,
     UsageError,
@@ -43,8 +49,14 @@ STATUSES: dict[type[KinemaError], int] = {
     UrlNotAllowed: 403,
     ModelError: 500,
     MissingCapability: 400,
+    AccessRefused: 502,
     ContextTooLong: 400,
+    RequestRefused: 400,
+    SchemaMisfit: 422,
+    RequestFailed: 500,
     OutOfMemory: 503,
+    EngineDied: 503,
+    EngineUnreachable: 502,
     Busy: 429,
 }
 """The status of each error; one that is not named here has that of its nearest ancestor."""
@@ -52,7 +64,8 @@ STATUSES: dict[type[KinemaError], int] = {
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _OPENAI_CODES = {"context_too_long": "context_length_exceeded", "busy": "rate_limit_exceeded"}
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-_OUT_OF_MEMORY_RETRY_SECONDS = 5
+_RETRY_SECONDS = 5
+"""When to ask again after a 503: memory is freed and an engine opened again by then."""
 
 
 class NotFound(UsageError):
@@ -73,22 +86,21 @@ class KeyRefused(UsageError):
     code = "invalid_api_key"
 
 
-class EngineFailed(ModelError):
-    """The engine answered one request with an error; ``code`` is that of the error."""
-
-    def __init__(self, message: str, code: str | None) -> None:
-        super().__init__(message)
-        self.code = code or ModelError.code  # type: ignore[misc]
-
-
 STATUSES |= {NotFound: 404, KeyRefused: 401}
-_BY_CODE = {kind.code: status for kind, status in STATUSES.items()}
+
+
+def for_strangers(problem: BaseException) -> KinemaError:
+    """The error itself when its words are ours; what others raised is logged and not told."""
+    cause = problem.__cause__
+    is_ours = cause is None or isinstance(cause, KinemaError)
+    if isinstance(problem, KinemaError) and (is_ours or type(problem) is not ModelError):
+        return problem
+    _log.error("a request failed", exc_info=problem)
+    return ModelError("The engine failed.", hint="Whoever runs this server finds why in its log.")
 
 
 def status_of(problem: KinemaError) -> int:
     """The HTTP status that says what kind of problem this is."""
-    if isinstance(problem, EngineFailed):
-        return _BY_CODE.get(problem.code, 500)
     return next(STATUSES[kind] for kind in type(problem).__mro__ if kind in STATUSES)
 
 
@@ -112,7 +124,7 @@ def error_response(problem: KinemaError) -> JSONResponse:
     if isinstance(problem, Busy):
         headers["Retry-After"] = str(problem.retry_after_seconds)
     elif status_of(problem) == 503:
-        headers["Retry-After"] = str(_OUT_OF_MEMORY_RETRY_SECONDS)
+        headers["Retry-After"] = str(_RETRY_SECONDS)
     if isinstance(problem, KeyRefused):
         headers["WWW-Authenticate"] = 'Basic realm="kinema"'
     return JSONResponse(body_of(problem), status_code=status_of(problem), headers=headers)

@@ -7,10 +7,11 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from kinema.engines.job import Answered
 from kinema.errors import KinemaError
-from kinema.messages import Completion, Delta, TokenLogprob
-from kinema.server.errors import EngineFailed, body_of
-from kinema.types import Frames
+from kinema.messages import Completion, TokenLogprob
+from kinema.server.backend import Piece, frames_of
+from kinema.server.errors import body_of
 
 
 class Reply:
@@ -19,56 +20,58 @@ class Reply:
     Args:
         request_id: of the HTTP request.
         model: what the caller called the model.
-        frames: what the model is shown.
     """
 
-    def __init__(self, request_id: str, model: str, frames: Sequence[Frames]) -> None:
+    def __init__(self, request_id: str, model: str) -> None:
         self.id = f"chatcmpl-{request_id}"
         self._model = model
         self._created = int(time.time())
-        self._frames = frames
 
-    def whole(self, completions: Sequence[Completion]) -> dict[str, Any]:
-        """The body of an answer that is not streamed; one choice a completion."""
+    def whole(self, answers: Sequence[Answered]) -> dict[str, Any]:
+        """The body of an answer that is not streamed; one choice for each of ``answers``."""
         choices = [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": done.text, "refusal": None},
-                "finish_reason": done.finish_reason,
-                "logprobs": _logprobs(done.logprobs),
+                "message": {
+                    "role": "assistant",
+                    "content": answered.completion.text,
+                    "refusal": None,
+                },
+                "finish_reason": answered.completion.finish_reason,
+                "logprobs": _logprobs(answered.completion.logprobs),
             }
-            for index, done in enumerate(completions)
+            for index, answered in enumerate(answers)
         ]
-        return self._head("chat.completion") | {
-            "choices": choices,
-            "usage": usage_of(completions),
-            "kinema": self._evidence(completions),
-        }
+        return self._head("chat.completion") | _totals(answers, choices)
 
     async def chunks(
-        self, deltas: AsyncIterator[Delta], indices: Mapping[str, int], *, with_usage: bool
+        self, pieces: AsyncIterator[Piece], n: int, *, with_usage: bool
     ) -> AsyncIterator[str]:
-        """Server-sent events, ending with ``[DONE]``; an error on the way is an event as well."""
-        done: dict[int, Completion] = {}
+        """Server-sent events, ending with ``[DONE]``; an error on the way is an event as well.
+
+        Args:
+            pieces: of ``n`` answers, mixed.
+            n: how many answers there will be.
+            with_usage: say at the end what it cost and what was shown.
+        """
+        done: dict[int, Answered] = {}
         try:
-            for index in indices.values():
+            for index in range(n):
                 yield self._chunk(index, {"role": "assistant", "content": ""})
-            async for delta in deltas:
-                index = indices[delta.request_id]
-                if delta.text:
-                    yield self._chunk(index, {"content": delta.text})
-                if delta.completion is not None:
-                    done[index] = checked(delta.completion)
-                    said = _logprobs(delta.completion.logprobs)
-                    yield self._chunk(index, {}, delta.completion.finish_reason, said)
+            async for piece in pieces:
+                if piece.text:
+                    yield self._chunk(piece.index, {"content": piece.text})
+                if piece.answered is not None:
+                    done[piece.index] = piece.answered
+                    completion = piece.answered.completion
+                    said = _logprobs(completion.logprobs)
+                    yield self._chunk(piece.index, {}, completion.finish_reason, said)
         except KinemaError as problem:
             yield _event(body_of(problem))
             return
-        completions = [done[index] for index in sorted(done)]
         if with_usage:
-            ending = {"choices": [], "usage": usage_of(completions)}
-            evidence = {"kinema": self._evidence(completions)}
-            yield _event(self._head("chat.completion.chunk") | ending | evidence)
+            totals = _totals([done[index] for index in range(n)], [])
+            yield _event(self._head("chat.completion.chunk") | totals)
         yield "data: [DONE]\n\n"
 
     def _chunk(
@@ -89,28 +92,25 @@ class Reply:
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self._created, "model": self._model}
 
-    def _evidence(self, completions: Sequence[Completion]) -> dict[str, Any]:
-        """What only kinema says: the frames that were seen, and where the time went."""
-        warnings = [warning for frames in self._frames for warning in frames.warnings]
-        first = [c.first_token_seconds for c in completions if c.first_token_seconds is not None]
-        return {
-            "frames": [frames.to_dict() for frames in self._frames],
-            "warnings": list(dict.fromkeys(warnings)),
+
+def _totals(answers: Sequence[Answered], choices: list[dict[str, Any]]) -> dict[str, Any]:
+    """Choices, what they cost, and what only kinema says: what was seen, where the time went."""
+    completions = [answered.completion for answered in answers]
+    frames = frames_of(answers[0].request.conversation)
+    warnings = [warning for shown in frames for warning in shown.warnings]
+    notes = [answers[0].note] if answers[0].note else []
+    first = [c.first_token_seconds for c in completions if c.first_token_seconds is not None]
+    return {
+        "choices": choices,
+        "usage": usage_of(completions),
+        "kinema": {
+            "frames": [shown.to_dict() for shown in frames],
+            "warnings": list(dict.fromkeys([*warnings, *notes])),
             "visual_tokens": completions[0].usage.visual_tokens,
             "seconds": round(max(c.seconds for c in completions), 4),
             "first_token_seconds": round(min(first), 4) if first else None,
-        }
-
-
-def checked(completion: Completion) -> Completion:
-    """The completion itself.
-
-    Raises:
-        EngineFailed: it says that the engine could not answer.
-    """
-    if completion.error is not None:
-        raise EngineFailed(completion.error, completion.error_code)
-    return completion
+        },
+    }
 
 
 def usage_of(completions: Sequence[Completion]) -> dict[str, Any]:

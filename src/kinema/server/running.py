@@ -67,10 +67,11 @@ def _loaded(
     backends: list[Backend] = []
     try:
         for model, name in zip(models, names, strict=True):
-            backends.append(Backend(model, model.open(engine_settings), name=name))
+            backends.append(Backend(model, model.scheduler(engine_settings), name=name))
+            backends[-1].open()  # one after the other: each sees what memory is left
     except BaseException:
         for backend in backends:
-            backend.close()
+            backend.scheduler.close()
         raise
     return Service(backends, settings)
 

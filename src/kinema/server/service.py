@@ -14,8 +14,8 @@ import anyio.to_thread
 
 from kinema import prompt as prompts
 from kinema.errors import KinemaError, TooLarge
-from kinema.messages import Conversation, Delta, ImagePart, Message, Part, SamplingParams, VideoPart
-from kinema.server.backend import Backend, Question
+from kinema.messages import Conversation, ImagePart, Message, Part, SamplingParams, VideoPart
+from kinema.server.backend import Backend, Piece, Question
 from kinema.server.captions import CaptionJobs
 from kinema.server.errors import UnknownModel
 from kinema.server.files import FileStore, StoredFile
@@ -99,13 +99,15 @@ class Service:
             self.metrics.count_frames(frames)
         return question
 
-    async def answer(self, question: Question, backend: Backend) -> AsyncGenerator[Delta, None]:
+    async def answer(
+        self, question: Question, backend: Backend, *, streamed: bool = False
+    ) -> AsyncGenerator[Piece, None]:
         """Pieces of the answers, mixed, counted; see :meth:`Backend.answer`."""
-        async with aclosing(backend.answer(question)) as deltas:
-            async for delta in deltas:
-                if delta.completion is not None:
-                    self.metrics.count(delta.completion)
-                yield delta
+        async with aclosing(backend.answer(question, streamed=streamed)) as pieces:
+            async for piece in pieces:
+                if piece.answered is not None:
+                    self.metrics.count(piece.answered.completion)
+                yield piece
 
     async def fetch(self, address: str, *, purpose: str = "vision") -> StoredFile:
         """Store what an address leads to, as if it had been uploaded.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
+from kinema.errors import KinemaError
 from kinema.ledger import Unit
-from kinema.messages import ImagePart, Part, Prompt, Request, VideoPart
-from kinema.types import Features, Frames
+from kinema.messages import Reply
 
 _ADDED = (
     "prompt",
@@ -26,30 +24,51 @@ _ADDED = (
 )
 
 
-def final_record(record: Any, unit: Unit) -> dict[str, Any]:
-    """The record as it was given, and what was found about it, in a fixed order."""
+def answered_record(
+    payload: Mapping[str, Any], prompt: str, reply: Reply, *, model_id: str, ends: Sequence[str]
+) -> dict[str, Any]:
+    """A record with what the model said about it.
+
+    Args:
+        payload: the record as it was given.
+        prompt: its words, placeholders included.
+        reply: what was sent, shown and said.
+        model_id: what the record calls the model.
+        ends: strings that are cut off behind the answer.
+    """
+    said = reply.completion
+    record = {
+        **payload,
+        "prompt": prompt,
+        "full_text": reply.prompt + said.text,
+        "pred_answer": without_ends(said.text, ends),
+        "model_id": model_id,
+        "answer_id": payload.get("answer_id", 0),
+        "metadata": payload.get("metadata", {}),
+        "frames": [one.to_dict() for one in reply.shown],
+        "usage": vars(said.usage).copy(),
+        "finish_reason": said.finish_reason,
+        "error": None,
+    }
+    if said.logprobs is not None:
+        record["logprobs"] = [vars(token).copy() for token in said.logprobs]
+    return record
+
+
+def final_record(record: Any, unit: Unit, stopped: KinemaError | None = None) -> dict[str, Any]:
+    """The record as it was given, and what was found about it, in a fixed order.
+
+    Args:
+        record: as it was given.
+        unit: what became of it.
+        stopped: what ended the run before all records were answered.
+    """
     own = dict(record) if isinstance(record, Mapping) else {"record": record}
+    if unit.state == "todo" and stopped is not None:
+        return own | {"pred_answer": None, "error": f"Still to do; the run stopped: {stopped}"}
     if unit.state != "done":
         return own | {"pred_answer": None, "error": unit.error or unit.state}
     return own | {name: unit.result[name] for name in _ADDED if name in unit.result}
-
-
-def seen_by(request: Request) -> list[Frames | Features]:
-    """Frames and features that went to the model, in prompt order."""
-    return [*(medium.frames for medium in request.media), *request.features]
-
-
-def with_name(part: Part, name: str) -> Part:
-    """Frames are called what the record calls them, also when they came out of a tar."""
-    if isinstance(part, VideoPart | ImagePart) and isinstance(part.source, Frames):
-        return replace(part, source=replace(part.source, source=name))
-    return part
-
-
-def spoken(prompt: Prompt) -> str:
-    """The prompt as a person would read it, literals in their places."""
-    literals = iter(prompt.literals)
-    return re.sub(Prompt.GUARD, lambda _: next(literals), prompt.text)
 
 
 def without_ends(text: str, ends: Sequence[str]) -> str:

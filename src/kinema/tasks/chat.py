@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeVar
+from uuid import uuid4
 
 from kinema import prompt as prompts
-from kinema.engines import EngineSettings, Generates, Streams, require, world_size
-from kinema.errors import ModelError
+from kinema.engines import Engine, EngineSettings, world_size
+from kinema.engines.job import Answered
+from kinema.engines.scheduler import Scheduler
+from kinema.files import FEATURES_SUFFIX, PICTURE_SUFFIXES
 from kinema.messages import (
+    Ask,
     Completion,
     Conversation,
     FeaturesPart,
     ImagePart,
     Message,
     Part,
-    Request,
     SamplingParams,
     TextPart,
     VideoPart,
@@ -29,10 +34,9 @@ from kinema.tasks.models import DEFAULT_MODEL, Model, find_model
 from kinema.types import Features, Frames, FrameSampling, Source
 from kinema.video import load_frames
 
+T = TypeVar("T")
 DEFAULT_PROMPT = "What happens in this video?"
-FEATURES_SUFFIX = ".safetensors"
 """How a features file is told from a video."""
-_STILLS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,11 @@ class Answer:
     engine: str
     prompt: str
     frames: tuple[Frames | Features, ...]
-    """What the model saw, one entry a video or image, in the order it was given."""
+    """What the model saw, one entry a video or image, in the order it was given; what was taken
+    away to make the request fit is not in it."""
     completion: Completion
     seconds: dict[str, float]
-    """Where the time went: decode, load, generate and, when streamed, first_token."""
+    """Where the time went: decode, load, generate and, when it was watched, first_token."""
     warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -78,12 +83,14 @@ class Chat:
     """A conversation about videos and images.
 
     The media of a turn are read before any weights are loaded, and stay for the turns after it.
+    The engine works in a thread of its own; Ctrl-C while an answer is awaited ends that answer
+    alone, and the next question can be asked.
 
     Args:
         model: ``tiny``, a checkpoint folder, or a name on a model hub.
         engine: the backend; the family's first one when None.
         system: replaces the family's own system prompt.
-        params: how words are picked.
+        params: sampling parameters.
         settings: how weights are loaded.
         parts: the pieces of a checkpoint that comes in pieces, and its template.
         fit: take frames away when they do not fit the context, instead of refusing.
@@ -115,11 +122,11 @@ class Chat:
         self._fit = fit
         self._load = partial(load_frames, strict=strict)
         self._on_stage = on_stage
-        self._engine: Generates | None = None
+        self._scheduler: Scheduler | None = None
         if system is not None:
             self.conversation += Message("system", (TextPart(system),))
         if world_size() > 1:
-            self._engine = self.model.open(self._settings)  # the other processes wait for it
+            self._scheduled()  # the other processes wait for the engine
 
     def __enter__(self) -> Chat:
         return self
@@ -127,15 +134,15 @@ class Chat:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def open(self) -> Generates:
-        """The backend, with its weights loaded; the first question does this too.
+    def open(self) -> Engine:
+        """The engine, with its weights loaded; the first question does this too.
 
         That of transformers holds ``model`` and ``processor``, which are transformers' own.
+
+        Raises:
+            ModelError: the weights cannot be loaded.
         """
-        if self._engine is None:
-            self._on_stage("loading")
-            self._engine = self.model.open(self._settings)
-        return self._engine
+        return _result(self._scheduled().call(lambda engine: engine))
 
     def look(self, *media: Source | Part, **sampling: Any) -> list[Part]:
         """Read media now; what comes back can be given to :meth:`ask` and is not read again.
@@ -159,19 +166,27 @@ class Chat:
         Raises:
             MediaError: a source cannot be read.
             ContextTooLong: prompt, frames and answer do not fit the model.
+            ModelError: what else the engine or the server behind it ran into.
         """
         turn = self._begin(prompt, media, sampling)
-        completion = next(self._ready(turn).generate([turn.request]))
-        return self._end(turn, completion)
+        return self._end(turn, _result(self._submit(turn)))
 
     def stream(self, prompt: str, *media: Source | Part, **sampling: Any) -> Iterator[str | Answer]:
-        """Like :meth:`ask`, yielding text as it comes and the :class:`Answer` at the end."""
+        """Like :meth:`ask`, yielding text as it comes and the :class:`Answer` at the end.
+
+        Leaving the iterator early ends the answer; the conversation stays as it was.
+        """
         turn = self._begin(prompt, media, sampling)
-        for delta in require(self._ready(turn), Streams).stream(turn.request):
-            if delta.text:
-                yield delta.text
-            if delta.completion is not None:
-                yield self._end(turn, delta.completion)
+        pieces: SimpleQueue[str | None] = SimpleQueue()
+        answered = self._submit(turn, on_text=pieces.put)
+        answered.add_done_callback(lambda _: pieces.put(None))
+        try:
+            while (piece := pieces.get()) is not None:
+                if piece:
+                    yield piece
+        finally:
+            answered.cancel()
+        yield self._end(turn, answered.result())
 
     def reset(self) -> None:
         """Forget every turn but the system prompt; the weights stay loaded."""
@@ -180,9 +195,9 @@ class Chat:
 
     def close(self) -> None:
         """Give the engine's memory back."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+        if self._scheduler is not None:
+            self._scheduler.close()
+            self._scheduler = None
 
     def _begin(
         self, prompt: str, media: tuple[Source | Part, ...], sampling: dict[str, Any]
@@ -193,40 +208,38 @@ class Chat:
         clock.lap("decode")
         return _Turn(prompt, self.conversation + said, clock)
 
-    def _ready(self, turn: _Turn) -> Generates:
-        """The engine, with the turn's request prepared and known to fit it."""
-        engine = self.open()
+    def _scheduled(self) -> Scheduler:
+        """The scheduler over the model's engine; nothing is loaded by this."""
+        if self._scheduler is None:
+            self._scheduler = self.model.scheduler(
+                self._settings,
+                patience_seconds=0,
+                on_open=lambda: self._on_stage("loading"),
+            )
+        return self._scheduler
+
+    def _submit(
+        self, turn: _Turn, *, on_text: Callable[[str], None] | None = None
+    ) -> Future[Answered]:
+        self.open()
         turn.clock.lap("load")
-        turn.request, note = prompts.fit(
-            self._prepare(turn.conversation),
-            count=engine.count_tokens,
-            context_length=engine.context_length,
-            reprepare=self._prepare,
-            reduce=self._fit,
-        )
-        turn.notes += [note] if note else []
-        turn.clock.lap("prepare")
         self._on_stage("answering")
-        return engine
-
-    def _prepare(self, conversation: Conversation) -> Request:
-        return prompts.prepare(
-            conversation,
-            family=self.model.family,
-            checkpoint=self.model.checkpoint,
-            params=self.params,
+        ask = Ask(
+            key=uuid4().hex, conversation=turn.conversation, params=self.params, fit=self._fit
         )
+        return self._scheduled().submit(ask, on_text=on_text)
 
-    def _end(self, turn: _Turn, completion: Completion) -> Answer:
+    def _end(self, turn: _Turn, answered: Answered) -> Answer:
         turn.clock.lap("generate")
-        if completion.error is not None:
-            raise ModelError(completion.error)
+        completion = answered.completion
         if completion.first_token_seconds is not None:
             turn.clock.laps["first_token"] = completion.first_token_seconds
-        said = _without_family_system(turn.request.conversation, self.conversation)
+        shown = answered.request.conversation
+        said = _without_family_system(shown, self.conversation)
         self.conversation = said + Message("assistant", (TextPart(completion.text),))
-        frames = _frames(turn.request.conversation)
+        frames = _frames(shown)
         warnings = [w for f in frames for w in f.warnings]
+        notes = [answered.note] if answered.note else []
         return Answer(
             text=completion.text,
             model=self.model.name,
@@ -236,7 +249,7 @@ class Chat:
             frames=frames,
             completion=completion,
             seconds=turn.clock.laps,
-            warnings=tuple(dict.fromkeys([*warnings, *turn.notes])),
+            warnings=tuple(dict.fromkeys([*warnings, *notes])),
         )
 
 
@@ -293,7 +306,7 @@ def as_part(medium: Source | Part, sampling: FrameSampling) -> Part:
     if isinstance(medium, TextPart | ImagePart | VideoPart | FeaturesPart):
         return medium
     suffix = Path(medium).suffix.lower() if isinstance(medium, str | Path) else ""
-    if suffix in _STILLS and isinstance(medium, str | Path):
+    if suffix in PICTURE_SUFFIXES and isinstance(medium, str | Path):
         return ImagePart(medium)
     if suffix == FEATURES_SUFFIX and isinstance(medium, str | Path):
         return FeaturesPart(Path(medium))
@@ -324,12 +337,18 @@ class _Clock:
         self._last = now
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Turn:
-    """What one question needs on its way; ``request`` is there once the engine is."""
+    """One question on its way, after all that was said before it."""
 
     prompt: str
     conversation: Conversation
     clock: _Clock
-    notes: list[str] = field(default_factory=list)
-    request: Request = field(init=False)
+
+
+def _result(future: Future[T]) -> T:
+    """What comes of it; whoever stops waiting, with Ctrl-C, does not want it any more."""
+    try:
+        return future.result()
+    finally:
+        future.cancel()

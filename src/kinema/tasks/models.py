@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kinema.engines import ENGINES, EngineSettings, Generates, open_engine
+from kinema.engines import ENGINES, Engine, EngineSettings, open_engine
+from kinema.engines.scheduler import Scheduler
 from kinema.errors import MissingCapability, ModelNotFound, UnknownName
 from kinema.families import (
     FAMILIES,
@@ -23,6 +24,7 @@ from kinema.families import (
 )
 from kinema.lazy import load
 from kinema.tasks.imports import CheckpointParts, import_checkpoint
+from kinema.tasks.parallel import open_for_followers
 
 DEFAULT_MODEL = "tiny"
 _OURS = "kinema_videolm"
@@ -42,8 +44,6 @@ class Model:
     """Makes or fetches the weights when they are not there yet."""
     parts: CheckpointParts = field(default_factory=CheckpointParts)
     """What it was put together from, and its template where that was chosen."""
-    open_with: Callable[..., Generates] = open_engine
-    """Opens the engine; a server puts one here that is open already."""
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -54,12 +54,42 @@ class Model:
         found = read_checkpoint(self.name, folder, config_required=self.family.config_required)
         return self.parts.with_template(found)
 
-    def open(self, settings: EngineSettings) -> Generates:
+    def open(self, settings: EngineSettings) -> Engine:
         """Load the weights."""
         settings = replace(settings, served_model=settings.served_model or self.name)
-        return self.open_with(
+        return open_engine(
             self.engine, self.checkpoint.folder, family=self.family, settings=settings
         )
+
+    def scheduler(
+        self,
+        settings: EngineSettings,
+        *,
+        patience_seconds: float = 0.02,
+        on_open: Callable[[], None] = lambda: None,
+    ) -> Scheduler:
+        """This model behind a thread of its own, which loads the weights when they are needed.
+
+        In the first of several processes of torchrun they are loaded now, because the others wait
+        for it.
+
+        Args:
+            settings: how weights are loaded.
+            patience_seconds: how long an idle engine waits for requests that are being read.
+            on_open: told, in that thread, when loading begins.
+
+        Raises:
+            KinemaError: under torchrun, what hinders the loading.
+        """
+        scheduler = Scheduler(
+            lambda: self.open(settings),
+            family=self.family,
+            checkpoint=self.checkpoint,
+            patience_seconds=patience_seconds,
+            on_open=on_open,
+        )
+        open_for_followers(scheduler)
+        return scheduler
 
 
 def find_model(

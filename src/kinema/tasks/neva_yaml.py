@@ -55,10 +55,10 @@ _OPTIONS = {
     "inference.media_base_path": "media_base_path",
     "inference.insert_media_token": "insert_media_token",
     "inference.media_type": "media_type",
-    "inference.batch_size": "batch_size",
     "inference.add_BOS": "add_bos",
     "add_media_sep": "add_media_sep",
 }
+_SETTINGS = {"inference.batch_size": "batch_size"}
 _FILES = ("prompt_file", "output_file", "neva_model_file", "base_model_file")
 _READ_HERE = (
     "inference.greedy",
@@ -76,7 +76,7 @@ _READ_HERE = (
     "quantization.algorithm",
     "quantization.num_samples",
 )
-_KNOWN = {*_PARAMS, *_OPTIONS, *_FILES, *_READ_HERE, *_DEAD}
+_KNOWN = {*_PARAMS, *_OPTIONS, *_SETTINGS, *_FILES, *_READ_HERE, *_DEAD}
 PRECISIONS = {
     "bf16": "bfloat16",
     "bf16-mixed": "bfloat16",
@@ -193,7 +193,7 @@ def _params(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    settings: dict[str, Any] = {}
+    settings = {ours: given[key] for key, ours in _SETTINGS.items() if key in given}
     notes: list[str] = []
     if "trainer.precision" in given:
         precision = str(given["trainer.precision"])

@@ -1,18 +1,32 @@
-"""What every process of a torchrun but the first one does."""
+"""One model in several processes of torchrun: the first one leads, the others follow."""
 
 from __future__ import annotations
 
-from kinema.engines import EngineSettings, Follows, require
-from kinema.tasks.models import Model
+from kinema.engines import Engine, Follows, require, world_size
+from kinema.engines.scheduler import Scheduler
 
 
-def follow(model: Model, settings: EngineSettings) -> int:
-    """Hold a slice of the model until the first process is done.
+def open_for_followers(scheduler: Scheduler) -> None:
+    """Load the weights now where other processes hold slices of them: they wait for this one.
+
+    Raises:
+        KinemaError: what hinders the loading; the scheduler is closed then.
+    """
+    if world_size() == 1:
+        return
+    try:
+        scheduler.call(lambda engine: None).result()
+    except BaseException:
+        scheduler.close()
+        raise
+
+
+def follow(engine: Engine) -> int:
+    """Hold a slice of the model until the first process is done; returns an exit status.
 
     Raises:
         MissingCapability: the engine does not split models over processes.
     """
-    engine = require(model.open(settings), Follows)
-    engine.follow()
+    require(engine, Follows).follow()
     engine.close()
     return 0

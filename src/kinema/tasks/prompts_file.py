@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
-from kinema.errors import KinemaError, MediaNotFound, UsageError
-from kinema.ledger import write_atomically
+from kinema.errors import RequestRefused, UsageError
+from kinema.files import write_atomically
+from kinema.video.archive import SEPARATOR
 
 MediaType = Literal["auto", "video", "image"]
 _TEXT_FIELDS = ("prompt", "text", "question")
@@ -90,18 +89,20 @@ def understand(
         separator: what stands between an inserted placeholder and the words.
 
     Raises:
-        UsageError: a field is missing, or placeholders and media do not match.
+        RequestRefused: a field is missing, or placeholders and media do not match.
     """
     if not isinstance(record, Mapping) or set(record) == {"line"}:
-        raise UsageError("The record is no JSON object.", hint="Write one object a line.")
+        raise RequestRefused("The record is no JSON object.", hint="Write one object a line.")
     text = next((record[name] for name in _TEXT_FIELDS if name in record), None)
     if not isinstance(text, str):
-        raise UsageError("The record has no prompt.", hint=f"Name it {' or '.join(_TEXT_FIELDS)}.")
+        raise RequestRefused(
+            "The record has no prompt.", hint=f"Name it {' or '.join(_TEXT_FIELDS)}."
+        )
     kinds = _MEDIA_FIELDS if media_type == "auto" else (media_type,)
     kind = next((name for name in kinds if record.get(name)), None)
     if kind is None and (media_type != "auto" or insert):
         wanted = "video or image" if media_type == "auto" else media_type
-        raise UsageError(f"The record has no {wanted}.", hint="Name the file in that field.")
+        raise RequestRefused(f"The record has no {wanted}.", hint="Name the file in that field.")
     if kind is None:
         return Question(text, None)
     text = _with_placeholder(text, f"<{kind}>", insert, separator)
@@ -116,7 +117,7 @@ def _with_placeholder(
     elif insert == "right":
         text = f"{text}{placeholder}{separator}"
     if text.count(placeholder) != 1:
-        raise UsageError(
+        raise RequestRefused(
             f"The prompt holds {text.count(placeholder)} {placeholder} and the record one medium.",
             hint="Write the placeholder once, or use --insert-media-token left without it.",
         )
@@ -129,26 +130,16 @@ class MediaBase:
 
     path: Path | None = None
 
-    def find(self, name: str) -> Path | bytes:
-        """The medium called ``name``: a path, or the bytes of a tar member.
+    def find(self, name: str) -> Path | str:
+        """The medium called ``name``: a path, or a member of the tar as ``archive.tar::name``.
 
-        An absolute path is taken as it is; ``./a.mp4`` and ``a.mp4`` are one member.
-
-        Raises:
-            MediaNotFound: the tar has no such member.
+        An absolute path is taken as it is. Nothing is opened.
         """
         if self.path is None or Path(name).is_absolute():
             return Path(name)
-        if self.path.suffix != ".tar":
-            return self.path / name
-        member = self._members.get(_plain_name(name))
-        if member is None:
-            raise MediaNotFound(
-                f"{self.path.name} has no member {name}.", hint="List it with: tar -tf"
-            )
-        with self.path.open("rb") as file:
-            file.seek(member.offset_data)
-            return file.read(member.size)
+        if self.path.suffix == ".tar":
+            return f"{self.path}{SEPARATOR}{name}"
+        return self.path / name
 
     def stamp(self, name: str) -> str:
         """Changes when the medium does: name, size and time of its file."""
@@ -160,18 +151,3 @@ class MediaBase:
         except OSError:
             return f"{name} absent"
         return f"{name} {status.st_size} {status.st_mtime_ns}"
-
-    @cached_property
-    def _members(self) -> dict[str, tarfile.TarInfo]:
-        assert self.path is not None
-        try:
-            with tarfile.open(self.path, "r:") as tar:
-                return {_plain_name(m.name): m for m in tar.getmembers() if m.isfile()}
-        except (tarfile.TarError, OSError) as error:
-            raise KinemaError(
-                f"{self.path} is no tar that can be read.", hint="It must not be compressed."
-            ) from error
-
-
-def _plain_name(name: str) -> str:
-    return str(PurePosixPath(name))

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from kinema.ledger import write_lines
+from kinema.files import write_lines
 from kinema.training.plot import plot_losses
 from kinema.training.results import keep_weights
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from kinema.ledger import whole_file
+from kinema.files import whole_file
 
 Point = tuple[float, float]
 """(step, loss)"""

@@ -13,7 +13,7 @@ from transformers import PrinterCallback, Trainer, set_seed
 
 from kinema.errors import UsageError
 from kinema.families import Checkpoint, Family
-from kinema.ledger import write_atomically
+from kinema.files import write_atomically
 from kinema.messages import Conversation
 from kinema.models.importers.parts import without_bars
 from kinema.training.arguments import training_arguments

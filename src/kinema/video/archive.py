@@ -16,17 +16,10 @@ from pathlib import PurePosixPath
 from typing import NoReturn
 
 from kinema.errors import MediaNotFound, NotMedia
+from kinema.files import VIDEO_SUFFIXES
 from kinema.video.byte_range import ByteRange, OpenFile
 
 SEPARATOR = "::"
-
-VIDEO_SUFFIXES = frozenset(
-    (
-        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts"),
-        *(".flv", ".wmv", ".ogv", ".3gp", ".gif"),
-    )
-)
-"""Endings of files that are taken for videos where no other name is given."""
 
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd")
 

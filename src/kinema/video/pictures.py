@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kinema.errors import NotAFile, UsageError
-from kinema.types import Frames
+from kinema.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from kinema.types import Frames, PictureFolder
 from kinema.video.access import LOCAL, Access
-from kinema.video.archive import VIDEO_SUFFIXES
 from kinema.video.data_uri import decode_frame_list, is_data_uri, is_frame_list
 from kinema.video.source import as_path, open_media
 from kinema.video.stills import read_image, upright_rgb
 from kinema.video.timeline import Timeline
-
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +108,8 @@ def find_pictures(source: Any, access: Access, *, fps: float | None = None) -> P
         if not source:
             raise UsageError("The list of pictures is empty.", hint="Give at least one.")
         return Pictures("<pictures>", source, fps)
+    if isinstance(source, PictureFolder):
+        return _named(str(source), access, source.fps)
     if isinstance(source, str | Path):
         return _named(str(source), access, fps)
     return None

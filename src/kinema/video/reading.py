@@ -53,7 +53,8 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
     Args:
         source: path, folder of pictures, ``file://``, ``http(s)://`` or ``data:`` address,
             ``shard.tar::clip.mp4``, bytes, open binary file, Frames, uint8[T, H, W, 3] or a torch
-            tensor of it, or a list of pictures.
+            tensor of it, a list of pictures, or a
+            :class:`~kinema.types.PictureFolder` with its rate.
         decoder: ``pyav`` or ``torchcodec``: the same pixels at the stored size.
         size: length of the shorter side in pixels (never enlarged), or (height, width).
         access: what the source may reach, and how much may be read.

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from kinema.errors import MediaNotFound, NotAFile, UsageError
-from kinema.types import Source
+from kinema.types import PictureFolder, Source
 from kinema.video.access import LOCAL, Access
 from kinema.video.archive import open_member, refuse_whole, split_member
 from kinema.video.budget import Budget
@@ -48,7 +48,7 @@ def _locate(source: object, access: Access) -> Media:
     budget = access.budget
     if isinstance(source, bytes | bytearray | memoryview):
         return Media(name="<bytes>", data=bytes(source), budget=budget)
-    if isinstance(source, str | Path):
+    if isinstance(source, str | Path | PictureFolder):
         return _named(str(source), access)
     if callable(getattr(source, "read", None)):
         part = spool(_read_all(source, budget))  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from kinema.errors import DecodeDeadline, DecoderCrashed, KinemaError, UsageError
-from kinema.types import Frames, FrameSampling, Source
+from kinema.types import Frames, FrameSampling, PictureFolder, Source
 from kinema.video.access import LOCAL, Access
 from kinema.video.decoder import DecoderName, Size
 from kinema.video.info import SamplingPlan, VideoInfo
@@ -327,6 +327,6 @@ def _name(source: object) -> str:
     """What to call a source without opening it."""
     if isinstance(source, str) and is_url(source):
         return source.partition("?")[0].rpartition("@")[2]
-    if isinstance(source, str | Path):
+    if isinstance(source, str | Path | PictureFolder):
         return str(source)[:200]
     return f"<{type(source).__name__}>"

@@ -86,7 +86,7 @@ def test_overrides_win_in_hydras_spellings(neva):
     asked = neva("inference.temperature=0.7", "+inference.batch_size=4", "++inference.seed=3")
     assert asked.params["temperature"] == 0.7
     assert asked.params["seed"] == 3
-    assert asked.options["batch_size"] == 4
+    assert asked.settings["batch_size"] == 4
     assert neva('inference.end_strings=["<|eot_id|>"]').params["stop"] == ("<|eot_id|>",)
 
 

@@ -1,13 +1,14 @@
 """Records of a prompt file, and where their media are."""
 
-import io
 import json
 import tarfile
 
 import pytest
+from PIL import Image
 
-from kinema.errors import KinemaError, MediaNotFound, UsageError
+from kinema.errors import MediaNotFound, NotMedia, RequestRefused, UsageError
 from kinema.tasks.prompts_file import MediaBase, read_records, understand, write_records
+from kinema.video import load_image
 
 
 def test_both_kinds_of_file_are_read_in_order(tmp_path):
@@ -22,7 +23,7 @@ def test_a_bad_line_is_one_bad_record(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"video": "a", "text": "?"}\n{cut\n')
     good, bad = read_records(tmp_path / "a.jsonl")
     assert understand(good | {"text": "<video>?"}).medium == "a"
-    with pytest.raises(UsageError, match="no JSON object"):
+    with pytest.raises(RequestRefused, match="no JSON object"):
         understand(bad)
 
 
@@ -85,7 +86,7 @@ def test_the_placeholder_is_put_where_it_was_asked(insert, separator, text):
     ],
 )
 def test_records_that_cannot_be_answered_say_why(record, settings, words):
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(RequestRefused, match=words):
         understand(record, **settings)
 
 
@@ -97,21 +98,26 @@ def test_a_record_without_media_is_a_question_in_words():
 @pytest.fixture
 def archive(tmp_path):
     path = tmp_path / "media.tar"
+    for name, colour in (("a", "red"), ("b", "blue")):
+        Image.new("RGB", (32, 24), colour).save(tmp_path / f"{name}.png")
     with tarfile.open(path, "w") as tar:
-        for name in ("./a.mp4", "folder/b.mp4"):
-            member = tarfile.TarInfo(name)
-            member.size = len(name)
-            tar.addfile(member, io.BytesIO(name.encode()))
+        tar.add(tmp_path / "a.png", arcname="./a.png")
+        tar.add(tmp_path / "b.png", arcname="folder/b.png")
     return path
 
 
-def test_members_of_a_tar_are_found_under_either_spelling(archive, tmp_path):
+def test_members_of_a_tar_are_read_under_either_spelling(archive, tmp_path):
     base = MediaBase(archive)
-    assert base.find("a.mp4") == base.find("./a.mp4") == b"./a.mp4"
-    assert base.find("folder/b.mp4") == b"folder/b.mp4"
-    assert base.find("/abs/c.mp4") == type(tmp_path)("/abs/c.mp4")
-    with pytest.raises(MediaNotFound, match=r"no member c\.mp4"):
-        base.find("c.mp4")
+    assert base.find("folder/b.png") == f"{archive}::folder/b.png"
+    assert base.find("/abs/c.png") == tmp_path.__class__("/abs/c.png")
+    for name, colour in (
+        ("a.png", (255, 0, 0)),
+        ("./a.png", (255, 0, 0)),
+        ("folder/b.png", (0, 0, 255)),
+    ):
+        assert tuple(load_image(base.find(name)).pixels[0, 0, 0]) == colour
+    with pytest.raises(MediaNotFound, match=r"no member 'c\.png'"):
+        load_image(base.find("c.png"))
 
 
 def test_a_folder_joins_names_and_absolute_ones_win(tmp_path):
@@ -122,8 +128,8 @@ def test_a_folder_joins_names_and_absolute_ones_win(tmp_path):
 
 def test_a_broken_tar_is_named(tmp_path):
     (tmp_path / "x.tar").write_bytes(b"no tar")
-    with pytest.raises(KinemaError, match=r"x\.tar is no tar"):
-        MediaBase(tmp_path / "x.tar").find("a")
+    with pytest.raises(NotMedia, match=r"x\.tar is no tar"):
+        load_image(MediaBase(tmp_path / "x.tar").find("a"))
 
 
 def test_a_stamp_changes_with_the_file(tmp_path):

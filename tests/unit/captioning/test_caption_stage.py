@@ -62,4 +62,4 @@ def test_a_loop_that_is_left_early_leaves_no_thread():
         if seconds > 3:
             break
     stage.close()
-    assert not [t for t in threading.enumerate() if t.name == "kinema-captioner"]
+    assert not [t for t in threading.enumerate() if t.name == "kinema-engine"]

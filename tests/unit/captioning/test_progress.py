@@ -4,14 +4,13 @@ from itertools import pairwise
 
 import pytest
 
-from kinema.captioning.records import Segment
 from kinema.captioning.segments import SegmentOptions
 from kinema.cli.app import run
 from kinema.cli.output import JOB_LOG_SECONDS, Status
+from kinema.jobs.inputs import find_inputs
+from kinema.jobs.progress import Meter
 from kinema.ledger import Ledger
-from kinema.tasks.caption.inputs import find_inputs
 from kinema.tasks.caption.job import CaptionJob
-from kinema.tasks.caption.progress import Meter
 from kinema.tasks.models import find_model
 from support.clips import make_clip
 
@@ -40,43 +39,41 @@ def heard(videos, state):
 
 
 def test_every_segment_moves_a_lone_video_on(videos, tmp_path):
-    *parts, end = heard(videos / "0.mp4", tmp_path / "state")
+    begun, *parts, end = heard(videos / "0.mp4", tmp_path / "state")
+    assert (begun.ended, begun.of, begun.eta_seconds, begun.unit) == (0, 1, None, None)
     assert [p.video_seconds for p in parts] == pytest.approx([2, 4, 6])
-    assert [(p.videos, p.of, p.described) for p in parts] == [(0, 1, None)] * 3
+    assert [(p.ended, p.of, p.result) for p in parts] == [(0, 1, None)] * 3
     assert parts[0].eta_seconds > 0
-    assert (end.videos, end.eta_seconds) == (1, 0)
+    assert (end.ended, end.eta_seconds) == (1, 0)
     assert end.video_seconds == pytest.approx(6)
-    assert end.described.record.source.endswith("0.mp4")
+    assert end.result["record"]["source"].endswith("0.mp4")
 
 
 def test_videos_that_end_and_fail_are_counted_once(videos, tmp_path):
     told = heard(videos, tmp_path / "state")
     assert all(one.video_seconds <= two.video_seconds + 1e-6 for one, two in pairwise(told))
-    assert (told[-1].videos, told[-1].of, told[-1].failed) == (3, 3, 1)
+    assert (told[-1].ended, told[-1].of, told[-1].failed) == (3, 3, 1)
     (problem,) = [p for p in told if p.problem is not None]
-    assert problem.source.endswith("broken.mp4")
+    assert problem.unit.payload["source"].endswith("broken.mp4")
 
 
 def test_what_earlier_runs_did_is_no_work_of_this_one(videos, tmp_path):
     heard(videos / "0.mp4", tmp_path / "state")
     told = heard(videos, tmp_path / "state")
-    assert told[0].of == 3
-    assert told[-1].videos == 3
+    assert (told[0].of, told[0].ended) == (3, 1)
+    assert told[-1].ended == 3
     assert told[-1].video_seconds == pytest.approx(6)
 
 
 def test_the_time_left_follows_from_the_share_that_is_described(tmp_path, monkeypatch):
     clock = [100.0]
-    monkeypatch.setattr("kinema.tasks.caption.progress.time.perf_counter", lambda: clock[0])
-    segment = Segment(
-        index=0, start_seconds=0.0, end_seconds=5.0, frame_indices=(0,), frame_seconds=(0.0,)
-    )
+    monkeypatch.setattr("kinema.jobs.progress.time.perf_counter", lambda: clock[0])
     with Ledger(tmp_path / "ledger.sqlite", settings={}) as ledger:
         ledger.add((name, {"source": name}) for name in "abc")
         meter = Meter(ledger, {"a", "b"})  # c is another run's
-        (unit,) = ledger.claim()
+        unit = ledger.claim()
         clock[0] = 110.0
-        half = meter.answered(unit, segment, of=2)
+        half = meter.part(unit, 0.5, video_seconds=5.0)
     assert half.of == 2
     assert half.video_seconds == 5.0
     assert half.eta_seconds == pytest.approx(30)  # half of one of two videos took ten seconds

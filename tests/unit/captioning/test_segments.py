@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from kinema.captioning.segments import SegmentOptions, cut, read_ranges
-from kinema.video.similar import distinct
 from kinema.errors import EmptyRange, UsageError
 from kinema.types import Frames, FrameSampling
 from kinema.video import find_shots
 from kinema.video.cache import cached_index
+from kinema.video.similar import distinct
 from kinema.video.source import open_media
 from kinema.video.timeline import Timeline
 from support.clips import make_clip

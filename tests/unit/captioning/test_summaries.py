@@ -1,17 +1,18 @@
 """Summaries: nothing overflows, every sentence says where it comes from."""
 
+import asyncio
 import re
+from dataclasses import dataclass
 
 import pytest
 
 from kinema.captioning.chapters import group
 from kinema.captioning.prompts import Prompts
 from kinema.captioning.records import Caption
-from kinema.captioning.steps import Answer
 from kinema.captioning.summary import Budget, Summariser
 from kinema.captioning.text import cited_sentences
 from kinema.captioning.titles import title_of
-from kinema.errors import ModelError, UnknownName, UsageError
+from kinema.errors import EngineDied, RequestFailed, RequestRefused, UnknownName, UsageError
 
 
 def captions(count, text="thing{i} moves here"):
@@ -28,34 +29,41 @@ def captions(count, text="thing{i} moves here"):
     ]
 
 
-def count_words(text):
+@dataclass(frozen=True)
+class Asked:
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Said:
+    text: str
+    finish_reason: str = "stop"
+
+
+async def count_words(text):
     return len(text.split())
 
 
-def summariser(*, context=None, by_model=True, chapter_seconds=40.0, max_new_tokens=20):
-    prompts = Prompts.chosen()
-    budget = Budget.of(context, count_words, prompts, max_new_tokens=max_new_tokens)
-    return Summariser(
-        prompts=prompts,
-        budget=lambda: budget,
-        settings="s",
-        by_model=by_model,
-        chapter_seconds=chapter_seconds,
+def budget(context, *, max_new_tokens=20):
+    return asyncio.run(
+        Budget.of(context, count_words, Prompts.chosen(), max_new_tokens=max_new_tokens)
     )
 
 
-def run(steps, reply, *, finish_reason="stop"):
-    """Answer the steps' calls; returns the outline and every call that was made."""
+def summarise(
+    notes, reply, *, context=None, by_model=True, chapter_seconds=40.0, finish_reason="stop"
+):
+    """The outline of some captions, and every question that was asked."""
     asked = []
-    try:
-        calls = next(steps)
-        while True:
-            asked += calls
-            calls = steps.send(
-                {call.id: Answer(text=reply(call), finish_reason=finish_reason) for call in calls}
-            )
-    except StopIteration as end:
-        return end.value, asked
+
+    async def ask(kind, text):
+        asked.append(Asked(kind, text))
+        return Said(reply(asked[-1]), finish_reason)
+
+    room = budget(context) if by_model else None
+    summariser = Summariser(Prompts.chosen(), ask, room, chapter_seconds)
+    return asyncio.run(summariser.outline(notes)), asked
 
 
 def first_and_last(call):
@@ -68,7 +76,7 @@ def first_and_last(call):
 
 
 def test_one_chapter_takes_one_summary_and_one_title():
-    outline, asked = run(summariser().outline(captions(5)), first_and_last)
+    outline, asked = summarise(captions(5), first_and_last)
     assert [call.kind for call in asked] == ["summarise", "entitle"]
     assert outline.title == "Two things"
     assert [(s.text, s.sources) for s in outline.summary] == [
@@ -79,7 +87,7 @@ def test_one_chapter_takes_one_summary_and_one_title():
 
 
 def test_chapters_cover_every_caption_and_have_titles_and_times():
-    outline, _ = run(summariser().outline(captions(50)), first_and_last)
+    outline, _ = summarise(captions(50), first_and_last)
     covered = [i for chapter in outline.chapters for i in chapter.captions]
     assert covered == list(range(50))
     assert outline.chapters[0].start_seconds == 0.0
@@ -89,7 +97,7 @@ def test_chapters_cover_every_caption_and_have_titles_and_times():
 
 
 def test_sentences_of_the_video_go_back_to_single_captions_through_chapters():
-    outline, _ = run(summariser().outline(captions(50)), first_and_last)
+    outline, _ = summarise(captions(50), first_and_last)
     first, last = outline.summary
     assert first.sources == (0,)
     texts = {c.index: c.text for c in captions(50)}
@@ -101,29 +109,43 @@ def test_sentences_of_the_video_go_back_to_single_captions_through_chapters():
 def test_no_call_ever_overflows_the_context(count):
     context = 260
     said = "thing{i} " + "word " * 19  # captions of the full length
-    steps = summariser(context=context, chapter_seconds=1e9).outline(captions(count, said))
-    outline, asked = run(steps, lambda call: "thing0 " + "word " * 19)
-    assert max(count_words(call.text) for call in asked) + 20 <= context
+    outline, asked = summarise(
+        captions(count, said),
+        lambda call: "thing0 " + "word " * 19,
+        context=context,
+        chapter_seconds=1e9,
+    )
+    assert max(len(call.text.split()) for call in asked) + 20 <= context
     assert outline.summary
 
 
 def test_a_context_that_is_too_short_is_refused_before_any_caption():
     with pytest.raises(UsageError, match="Two captions of 200 tokens") as refused:
-        summariser(context=300, max_new_tokens=200)
+        budget(300, max_new_tokens=200)
     least = int(re.search(r"--max-new-tokens (\d+)", refused.value.hint)[1])
-    summariser(context=300, max_new_tokens=least)
+    assert budget(300, max_new_tokens=least).room >= 2 * least
 
 
-def test_a_failed_summary_is_an_error_and_not_a_text():
-    steps = summariser().outline(captions(2))
-    (call,) = next(steps)
-    with pytest.raises(ModelError, match="out of luck"):
-        steps.send({call.id: Answer(text="", error="out of luck")})
+def failing(problem):
+    def reply(call):
+        raise problem
+
+    return reply
+
+
+def test_a_refused_summary_is_an_error_of_this_video():
+    with pytest.raises(RequestFailed, match=r"The summary failed: out of luck"):
+        summarise(captions(2), failing(RequestRefused("out of luck")))
+
+
+def test_an_engine_that_dies_at_a_summary_is_no_error_of_this_video():
+    with pytest.raises(EngineDied, match="gone"):
+        summarise(captions(2), failing(EngineDied("gone")))
 
 
 def test_sentences_that_cite_nothing_are_matched_by_their_words():
-    outline, _ = run(
-        summariser().outline(captions(6)),
+    outline, _ = summarise(
+        captions(6),
         lambda call: "In the end thing5 moves. Something else entirely happens.",
     )
     matched, unmatched = outline.summary
@@ -134,7 +156,7 @@ def test_sentences_that_cite_nothing_are_matched_by_their_words():
 
 def test_extracts_are_sentences_of_captions_with_all_who_hold_them():
     same = [*captions(2), *captions(3, "A dog barks.")[2:]]
-    made, asked = run(summariser(by_model=False).outline(same), first_and_last)
+    made, asked = summarise(same, first_and_last, by_model=False)
     assert asked == []
     texts = {c.index: c.text for c in same}
     for sentence in made.summary:
@@ -175,9 +197,9 @@ def test_a_title_that_the_model_could_not_end_is_not_shown():
     def reply(call):
         return "The story of a thing that" if call.kind == "entitle" else "Thing2 moves. [2]"
 
-    cut, _ = run(summariser().outline(captions(5)), reply, finish_reason="length")
+    cut, _ = summarise(captions(5), reply, finish_reason="length")
     assert cut.title == cut.chapters[0].title == "Thing2 moves"
-    whole, _ = run(summariser().outline(captions(5)), reply)
+    whole, _ = summarise(captions(5), reply)
     assert whole.title == "The story of a thing that"
 
 

@@ -3,14 +3,23 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
-from kinema.errors import UsageError
-from kinema.ledger import Ledger, content_hash, unit_id, write_atomically
+from kinema.errors import (
+    DecodeDeadline,
+    DecoderCrashed,
+    FetchFailed,
+    NotMedia,
+    NoVideoStream,
+    UsageError,
+)
+from kinema.ledger import Ledger, Outcome
 
 SETTINGS = {"model": "echo", "fps": 1}
 UNITS = [(f"u{i}", {"n": i}) for i in range(5)]
@@ -25,64 +34,113 @@ def test_units_are_claimed_once_and_in_the_order_they_were_added(path):
     with Ledger(path, settings=SETTINGS) as ledger:
         assert ledger.add(UNITS) == 5
         assert ledger.add([*UNITS, ("new", {})]) == 1
-        assert [unit.id for unit in ledger.claim(3)] == ["u0", "u1", "u2"]
-        assert [unit.id for unit in ledger.claim(9)] == ["u3", "u4", "new"]
-        assert ledger.claim() == []
+        claimed = [ledger.claim().id for _ in range(6)]
+        assert claimed == ["u0", "u1", "u2", "u3", "u4", "new"]
+        assert ledger.claim() is None
 
 
-def test_results_and_states_are_there_after_opening_again(path):
+def test_every_outcome_is_kept_with_its_state(path):
     with Ledger(path, settings=SETTINGS) as ledger:
         ledger.add(UNITS)
-        ledger.claim(4)
-        ledger.finish("u0", {"caption": "ä"})
-        ledger.fail("u1", "broken")
-        ledger.skip("u2", "seen before")
-        ledger.quarantine("u3", "dangerous")
+        units = [ledger.claim() for _ in range(4)]
+        ledger.finish(units[0], Outcome({"caption": "ä"}))
+        ledger.finish(units[1], Outcome({"caption": ""}, is_partial=True))
+        ledger.fail(units[2], NoVideoStream("only sound", hint="Give a video."))
+        ledger.fail(units[3], NotMedia("nonsense"))
     with Ledger(path, settings=SETTINGS) as ledger:
-        states = {unit.id: unit.state for unit in ledger.units()}
-        assert list(states.values()) == ["done", "failed", "skipped", "quarantined", "todo"]
-        assert [unit.result for unit in ledger.units("done")] == [{"caption": "ä"}]
-        assert ledger.counts()["todo"] == 1
+        found = {unit.id: (unit.state, unit.result, unit.error) for unit in ledger.units()}
+        assert found == {
+            "u0": ("done", {"caption": "ä"}, None),
+            "u1": ("partial", {"caption": ""}, None),
+            "u2": ("skipped", None, "only sound Give a video."),
+            "u3": ("failed", None, "nonsense"),
+            "u4": ("todo", None, None),
+        }
+        assert ledger.reopen("failed", "partial") == 2
+        assert ledger.counts() == {"done": 1, "skipped": 1, "todo": 3}
 
 
-def test_a_batch_is_settled_whole_or_not_at_all(path):
+@pytest.mark.parametrize(
+    ("problem", "state"),
+    [
+        (DecodeDeadline("too slow"), "failed"),
+        (FetchFailed("broke off"), "failed"),
+        (DecoderCrashed("died"), "quarantined"),
+    ],
+)
+def test_what_may_pass_is_tried_twice_and_then_settled_as_the_error_says(path, problem, state):
     with Ledger(path, settings=SETTINGS) as ledger:
-        ledger.add(UNITS)
-        ledger.claim(3)
-        with pytest.raises(TypeError):
-            ledger.settle({"u0": 1, "u1": object()}, {})
-        assert ledger.counts() == {"running": 3, "todo": 2}
-        ledger.settle({"u0": 1, "u2": 3}, {"u1": "broken"})
-        assert [unit.state for unit in ledger.units()] == ["done", "failed", "done", "todo", "todo"]
-        assert [unit.result for unit in ledger.units("done")] == [1, 3]
-
-
-def test_a_failed_unit_is_tried_again_while_attempts_are_left(path):
-    with Ledger(path, settings=SETTINGS, max_attempts=2) as ledger:
         ledger.add(UNITS[:1])
-        for expected in ("todo", "failed"):
-            ledger.claim()
-            ledger.fail("u0", "busy", retry=True)
-            (unit,) = ledger.units()
-            assert unit.state == expected
+        ledger.fail(ledger.claim(), problem)
+        assert ledger.get("u0").state == "todo"
+        ledger.fail(ledger.claim(), problem)
+        assert ledger.get("u0").state == state
+        assert ledger.claim() is None
 
 
-def test_what_was_running_at_a_crash_waits_again_and_is_given_up_the_second_time(path):
-    for expected in ("todo", "quarantined"):
-        with Ledger(path, settings=SETTINGS, max_attempts=2) as ledger:
-            ledger.add(UNITS[:1])
-            ledger.claim()
-        with Ledger(path, settings=SETTINGS, max_attempts=2) as ledger:
-            (unit,) = ledger.units()
-            assert unit.state == expected
-
-
-def test_other_settings_are_refused_by_name_unless_the_job_starts_over(path):
+def test_after_a_kill_those_that_ran_are_suspects_and_come_alone(path):
     with Ledger(path, settings=SETTINGS) as ledger:
         ledger.add(UNITS)
-    with pytest.raises(UsageError, match="fps"):
+        assert [ledger.claim().id for _ in range(3)] == ["u0", "u1", "u2"]
+    # Closed with units running, as a kill leaves it.
+    with Ledger(path, settings=SETTINGS) as ledger:
+        assert ledger.claim().id == "u3"
+        suspect = ledger.claim(suspect=True)
+        assert suspect.id == "u0"
+        ledger.finish(suspect, Outcome(1))
+        assert ledger.claim(suspect=True).id == "u1"
+
+
+def test_many_kills_of_many_units_at_once_blame_none_of_them(path):
+    for _ in range(40):
+        with Ledger(path, settings=SETTINGS) as ledger:
+            ledger.add(UNITS)
+            while ledger.claim(suspect=True) or ledger.claim():
+                pass
+    with Ledger(path, settings=SETTINGS) as ledger:
+        assert ledger.counts() == {"todo": 5}
+
+
+def test_a_unit_that_is_alone_whenever_the_process_is_killed_is_given_up(path):
+    states = []
+    for _ in range(26):
+        with Ledger(path, settings=SETTINGS) as ledger:
+            ledger.add(UNITS[:1])
+            states.append(ledger.get("u0").state)
+            ledger.claim(suspect=True) or ledger.claim()
+    assert states == ["todo"] * 25 + ["quarantined"]
+
+
+def test_what_is_given_back_is_not_held_against_a_unit(path):
+    for _ in range(30):
+        with Ledger(path, settings=SETTINGS) as ledger:
+            ledger.add(UNITS[:1])
+            assert ledger.claim().id == "u0"
+            ledger.give_back()
+
+
+def test_other_settings_are_refused_or_start_over(path):
+    with Ledger(path, settings=SETTINGS) as ledger:
+        ledger.add(UNITS)
+    with pytest.raises(UsageError, match=r"other settings \(fps\)"):
         Ledger(path, settings=SETTINGS | {"fps": 2})
     with Ledger(path, settings=SETTINGS | {"fps": 2}, restart=True) as ledger:
+        assert ledger.counts() == {}
+
+
+def test_a_ledger_of_the_first_version_is_refused_by_name(path):
+    with closing(sqlite3.connect(path)) as old:  # the tables of 0.1.0
+        old.executescript(
+            "CREATE TABLE job (key TEXT PRIMARY KEY, value TEXT NOT NULL);"
+            "CREATE TABLE unit (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state TEXT"
+            " NOT NULL DEFAULT 'todo', attempts INTEGER NOT NULL DEFAULT 0, payload TEXT NOT NULL,"
+            " result TEXT, error TEXT);"
+            "INSERT INTO unit (id, payload) VALUES ('u0', '{}');"
+        )
+    with pytest.raises(UsageError, match=r"another version of kinema \(format 1") as refused:
+        Ledger(path, settings=SETTINGS)
+    assert "--force" in refused.value.hint
+    with Ledger(path, settings=SETTINGS, restart=True) as ledger:
         assert ledger.counts() == {}
 
 
@@ -96,32 +154,17 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         Ledger(tmp_path / "nowhere" / "job.sqlite", settings=SETTINGS)
 
 
-def test_ids_depend_on_content_and_settings(tmp_path):
-    (tmp_path / "a").write_bytes(b"1")
-    (tmp_path / "b").write_bytes(b"1")
-    (tmp_path / "c").write_bytes(b"2")
-    same, other = content_hash(tmp_path / "a"), content_hash(tmp_path / "c")
-    assert same == content_hash(tmp_path / "b") != other
-    assert unit_id(same, SETTINGS) == unit_id(same, dict(reversed(SETTINGS.items())))
-    assert unit_id(same, SETTINGS) != unit_id(same, SETTINGS | {"fps": 2})
-
-
-def test_an_atomic_write_leaves_no_draft(tmp_path):
-    write_atomically(tmp_path / "out.json", "new")
-    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
-
-
 JOB = """
 import sys, time
 from pathlib import Path
-from kinema.ledger import Ledger, write_atomically
+from kinema.files import write_atomically
+from kinema.ledger import Ledger, Outcome
 folder = Path(sys.argv[1])
-with Ledger(folder / "job.sqlite", settings={}, max_attempts=10**6) as ledger:
+with Ledger(folder / "job.sqlite", settings={}) as ledger:
     ledger.add((f"u{i}", i) for i in range(60))
-    while units := ledger.claim(3):
-        for unit in units:
-            time.sleep(0.002)
-            ledger.finish(unit.id, unit.payload ** 2)
+    while unit := ledger.claim(suspect=True) or ledger.claim():
+        time.sleep(0.002)
+        ledger.finish(unit, Outcome(unit.payload ** 2))
     text = "".join(f"{unit.id} {unit.result}\\n" for unit in ledger.units("done"))
 write_atomically(folder / "out.txt", text)
 """

@@ -121,7 +121,7 @@ def test_sorted_batches_answer_as_one_by_one(family, tmp_path, frames):
     requests = [asked(i) for i in range(12)]
     settings = EngineSettings(device="cpu", dtype="float32", batch_size=3, keep_conversations=0)
     engine = model.open(settings)
-    together = {done.request_id: done.token_ids for done in engine.generate(requests)}
-    alone = {one.id: next(engine.generate([one])).token_ids for one in requests}
+    together = {done.request_id: done.token_ids for done in generate(engine, requests)}
+    alone = {one.id: answer(engine, one).token_ids for one in requests}
     engine.close()
     assert together == alone

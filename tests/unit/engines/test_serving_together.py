@@ -69,7 +69,7 @@ def _served(engine, box):
 def test_requests_that_wait_together_run_together_and_answer_as_alone(opened, requests):
     _, engine = opened
     asked = [requests(i) for i in range(3)]
-    alone = {c.request_id: c.token_ids for r in asked for c in engine.generate([r])}
+    alone = {c.request_id: c.token_ids for r in asked for c in generate(engine, [r])}
     box = Box(asked)
     texts, done = _served(engine, box)
     assert box.groups == [["r0", "r1", "r2"]]
@@ -87,7 +87,7 @@ def test_other_parameters_do_not_share_a_batch(opened, requests):
 
 def test_a_stop_string_ends_one_row_and_is_never_shown(opened, requests):
     _, engine = opened
-    free = {c.request_id: c.text for i in range(2) for c in engine.generate([requests(i)])}
+    free = {c.request_id: c.text for i in range(2) for c in generate(engine, [requests(i)])}
     stop = free["r0"][3:5]
     box = Box([requests(i, stop=(stop,)) for i in range(2)])
     texts, done = _served(engine, box)
@@ -131,7 +131,7 @@ def test_a_follow_up_alone_goes_on_from_what_was_read(opened, requests):
     assert engine._conversations.match(again) is not None
     _, followed = _served(engine, Box([again]))
     fresh = model.open(EngineSettings(device="cpu", keep_conversations=0))
-    assert followed["again"].token_ids == next(fresh.generate([again])).token_ids
+    assert followed["again"].token_ids == answer(fresh, again).token_ids
 
 
 def test_any_engine_serves_one_by_one(requests):

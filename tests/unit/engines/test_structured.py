@@ -14,6 +14,7 @@ from kinema.messages import Conversation, Message, SamplingParams, TextPart, Vid
 from kinema.prompt import decode, prepare
 from kinema.structured import follow_schema, read_schema
 from kinema.tasks.models import find_model
+from support.driver import answer, generate, stream
 from support.schemas import SCHEMA
 from support.tiny_families import make_checkpoint
 
@@ -41,30 +42,31 @@ def request(hf, frames, name="0", **params):
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 1.5, "seed": 3}])
 def test_a_model_of_random_weights_writes_what_the_schema_says(hf, frames, sampling):
     schema = read_schema(json.dumps(SCHEMA))
-    (answer,) = hf.engine.generate([request(hf, frames, json_schema=schema, **sampling)])
-    assert answer.finish_reason == "stop"
-    assert list(follow_schema(answer.text, schema)) == ["people", "mood", "objects"]
+    done = answer(hf.engine, request(hf, frames, json_schema=schema, **sampling))
+    assert done.finish_reason == "stop"
+    assert list(follow_schema(done.text, schema)) == ["people", "mood", "objects"]
 
 
 def test_each_row_of_a_batch_is_held_to_the_schema_and_equals_the_answer_alone(hf, frames):
     schema = read_schema(json.dumps(SCHEMA))
     asked = [request(hf, frames[: 2 + i], str(i), json_schema=schema) for i in range(3)]
-    together = {done.request_id: done.text for done in hf.engine.generate(asked)}
-    alone = [next(hf.engine.generate([one])).text for one in asked]
+    together = {done.request_id: done.text for done in generate(hf.engine, asked)}
+    alone = [answer(hf.engine, one).text for one in asked]
     assert [together[one.id] for one in asked] == alone
     assert all(follow_schema(text, schema) for text in alone)
 
 
 def test_streamed_json_is_whole(hf, frames):
     schema = read_schema('{"type": "boolean"}')
-    text = "".join(d.text for d in hf.engine.stream(request(hf, frames, json_schema=schema)))
-    assert text in ("true", "false")
+    *pieces, last = stream(hf.engine, request(hf, frames, json_schema=schema))
+    assert "".join(pieces) == last.text
+    assert last.text in ("true", "false")
 
 
 def test_a_schema_that_no_grammar_can_say_is_refused(hf, frames):
     schema = read_schema('{"type": "array", "uniqueItems": true}')
     with pytest.raises(UsageError, match="uniqueItems"):
-        list(hf.engine.generate([request(hf, frames, json_schema=schema)]))
+        answer(hf.engine, request(hf, frames, json_schema=schema))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import openai
 import pytest
 from PIL import Image
 
+from kinema.engines.echo import EchoEngine
 from support.clips import board
 from support.serving import EXAMPLE, Dripping, asked, data_address, serving, video
 
@@ -131,7 +132,7 @@ REFUSED = {
     "another model": (asked() | {"model": "gpt-4o"}, 404, "model_not_found"),
     "unknown field": (asked(colour="red"), 400, "malformed"),
     "tools": (asked(tools=[{"type": "function"}]), 400, "malformed"),
-    "JSON output": (asked(response_format={"type": "json_object"}), 400, "missing_capability"),
+    "JSON output": (asked(response_format={"type": "json_object"}), 400, "request_refused"),
     "no schema": (asked(response_format={"type": "json_schema"}), 400, "malformed"),
     "broken schema": (
         asked(
@@ -297,16 +298,20 @@ def test_a_caller_who_hangs_up_stops_the_model(stream):
         assert server.service.admission.count == 0
 
 
-def test_an_engine_that_fails_fails_one_request():
-    class Failing(Dripping):
-        def stream(self, request):
-            if "fail" in request.conversation.messages[-1].text:
-                raise RuntimeError("a secret of the engine")
-            self.permits.release(50)
-            return super().stream(request)
+class Failing(EchoEngine):
+    """Raises what is no error of ours when it is told to fail."""
 
+    def _answer(self, request, inbox):
+        if "fail" in request.conversation.messages[-1].text:
+            raise RuntimeError("a secret of the engine")
+        super()._answer(request, inbox)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_engine_that_fails_fails_one_request(stream):
     with serving(engine=Failing()) as server:
-        answer = server.post(asked(words="fail"))
+        answer = server.post(asked(words="fail", stream=stream))
         assert answer.status_code == 500
+        assert answer.json()["error"]["message"].startswith("The engine failed.")
         assert "secret" not in answer.text
         assert server.post(asked()).status_code == 200

@@ -10,6 +10,7 @@ from kinema.messages import Conversation, Message, SamplingParams, TextPart, Vid
 from kinema.models.videolm import VideoLMConfig, VideoLMForConditionalGeneration
 from kinema.tasks.models import find_model
 from kinema.types import Frames
+from support.driver import answer, generate
 
 CLS = {"pooling": "cls", "select_feature": "cls", "max_frames": 5, "select_layer": [0, 1, 2]}
 PARAMS = SamplingParams(max_new_tokens=6, min_new_tokens=6)
@@ -53,8 +54,8 @@ def test_a_batch_answers_like_its_requests_alone(model, frames):
         ask(model, words, frames=frames, request_id=str(i)) for i, words in enumerate(questions)
     ]
     engine = model.open(EngineSettings(batch_size=3))
-    together = {c.request_id: c.token_ids for c in engine.generate(requests)}
-    alone = {r.id: next(engine.generate([r])).token_ids for r in requests}
+    together = {c.request_id: c.token_ids for c in generate(engine, requests)}
+    alone = {r.id: answer(engine, r).token_ids for r in requests}
     assert together == alone
 
 
@@ -95,25 +96,25 @@ def test_bitsandbytes_quantises_the_layers_and_answers_nearly_the_same(
     with torch.no_grad():
         outputs = [model(**inputs).logits.flatten() for model in (engine.model, built)]
     assert torch.nn.functional.cosine_similarity(*outputs, dim=0) > 0.95
-    completion = next(engine.generate([ask(model, "what?", frames=frames)]))
+    completion = answer(engine, ask(model, "what?", frames=frames))
     assert completion.usage.completion_tokens == PARAMS.max_new_tokens
 
 
 def test_a_follow_up_from_the_kept_cache_equals_reading_everything_again(model, frames):
     keeping = model.open(EngineSettings())
-    first = next(keeping.generate([ask(model, "one?", frames=frames)]))
+    first = answer(keeping, ask(model, "one?", frames=frames))
     request = ask(model, "one?", first.text, "and two?", frames=frames)
-    followed = next(keeping.generate([request]))
-    fresh = next(model.open(EngineSettings(keep_conversations=0)).generate([request]))
+    followed = answer(keeping, request)
+    fresh = answer(model.open(EngineSettings(keep_conversations=0)), request)
     assert followed.token_ids == fresh.token_ids
 
 
 def test_features_kept_on_disk_give_the_same_answer(model, frames, tmp_path):
     settings = EngineSettings(cache=str(tmp_path / "features"))
     request = ask(model, "one?", frames=frames)
-    answers = [next(model.open(s).generate([request])) for s in (EngineSettings(), settings)]
+    answers = [answer(model.open(s), request) for s in (EngineSettings(), settings)]
     kept = list((tmp_path / "features").glob("*.safetensors"))
     assert len(kept) == 1
-    answers.append(next(model.open(settings).generate([request])))
+    answers.append(answer(model.open(settings), request))
     assert len({answer.token_ids for answer in answers}) == 1
     assert list((tmp_path / "features").glob("*.safetensors")) == kept

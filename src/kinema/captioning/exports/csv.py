@@ -11,7 +11,7 @@ from typing import Any
 
 from kinema.captioning.exports import RunExport
 from kinema.captioning.records import Caption, VideoRecord
-from kinema.ledger import write_lines
+from kinema.files import write_lines
 
 COLUMNS = (
     "source",

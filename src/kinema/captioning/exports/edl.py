@@ -7,7 +7,7 @@ from pathlib import Path
 from kinema.captioning.exports import VideoExport
 from kinema.captioning.exports.subtitles import one_line
 from kinema.captioning.records import VideoRecord
-from kinema.ledger import write_atomically
+from kinema.files import write_atomically
 
 _ANY_FPS = 25.0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from kinema.captioning.exports import VideoExport
 from kinema.captioning.exports.subtitles import chapter_cues, one_line
 from kinema.captioning.records import VideoRecord
-from kinema.ledger import write_atomically
+from kinema.files import write_atomically
 
 
 def write_ffmetadata(record: VideoRecord, path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kinema.captioning.exports import RunExport, VideoExport
 from kinema.captioning.records import VideoRecord
-from kinema.ledger import write_atomically, write_lines
+from kinema.files import write_atomically, write_lines
 
 
 def write_json(record: VideoRecord, path: Path) -> None:

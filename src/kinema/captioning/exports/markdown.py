@@ -11,7 +11,7 @@ from kinema.captioning.exports.pictures import data_address, middles
 from kinema.captioning.exports.subtitles import one_line
 from kinema.captioning.records import Chapter, VideoRecord
 from kinema.captioning.text import short_clock
-from kinema.ledger import write_atomically
+from kinema.files import write_atomically
 
 
 def write_markdown(record: VideoRecord, path: Path, load: Load | None) -> None:

@@ -9,7 +9,7 @@ import opentimelineio as otio
 
 from kinema.captioning.exports import VideoExport
 from kinema.captioning.records import VideoRecord
-from kinema.ledger import write_atomically
+from kinema.files import write_atomically
 
 _ANY_FPS = 25.0
 

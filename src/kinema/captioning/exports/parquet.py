@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from kinema.captioning.exports import RunExport
 from kinema.captioning.records import VideoRecord
-from kinema.ledger import whole_file
+from kinema.files import whole_file
 
 _ROWS = 10_000
 """In one row group."""

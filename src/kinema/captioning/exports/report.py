@@ -12,7 +12,7 @@ from kinema.captioning.exports import Load, VideoExport
 from kinema.captioning.exports.pictures import data_address, middles, sheet
 from kinema.captioning.records import Caption, Chapter, VideoRecord
 from kinema.captioning.text import short_clock
-from kinema.ledger import write_atomically
+from kinema.files import write_atomically
 
 _MOST_THUMBNAILS = 200
 """A longer page shows contact sheets alone."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from kinema.captioning.exports import VideoExport
 from kinema.captioning.records import VideoRecord
 from kinema.captioning.text import clock
-from kinema.ledger import write_atomically
+from kinema.files import write_atomically
 
 Cue = tuple[float, float, str]
 """Start and end in seconds, text."""

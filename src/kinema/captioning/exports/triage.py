@@ -10,7 +10,7 @@ from typing import Any
 from kinema.captioning.exports import RunExport
 from kinema.captioning.exports.csv import csv_lines
 from kinema.captioning.records import VideoRecord
-from kinema.ledger import write_lines
+from kinema.files import write_lines
 
 _FACTS = (
     "container",

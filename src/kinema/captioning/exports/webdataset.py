@@ -13,7 +13,7 @@ from pathlib import Path
 from kinema.captioning.exports import Load, RunExport
 from kinema.captioning.exports.pictures import jpeg, middles
 from kinema.captioning.records import VideoRecord
-from kinema.ledger import whole_file
+from kinema.files import whole_file
 
 
 def write_webdataset(records: Iterable[VideoRecord], path: Path, load: Load | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,33 +12,43 @@ from torch.nn.functional import pad
 
 from kinema.engines.hf.inputs import Inputs, Tensors
 from kinema.families import Family
-from kinema.messages import Request, SamplingParams
+from kinema.messages import Request
 
 _PER_TOKEN = {"input_ids", "attention_mask", "mm_token_type_ids"}
-_WAITING = 4
-"""Batches' worth of requests that may come while one waits for company of its length."""
-_NEAR_CHARACTERS = 16
-"""A few tokens."""
 
 
-def batches(requests: Iterable[Request], *, size: int, family: Family) -> Iterator[list[Request]]:
-    """Groups of up to ``size`` requests that one call of ``generate`` can answer.
+def pick(waiting: Sequence[Request], *, size: int, family: Family) -> list[Request]:
+    """Up to ``size`` requests that one batch can answer, the first one always among them.
 
-    Requests of about one length go as soon as they fill a group. Others wait while more come, and
-    then go with those that are nearest in length: padding is small, and nothing waits for ever.
+    Questions that show what the first one shows come first. Then come the others, those about one
+    video side by side, nearest to the first one in length, so that padding is small.
     """
-    waiting: dict[int, Request] = {}
-    for number, request in enumerate(requests):
-        waiting[number] = request
-        near = [n for n in _alike(number, waiting, family) if _is_near(waiting[n], request)]
-        oldest = next(iter(waiting))
-        if len(near) == size or not _may_share(request.params):
-            yield [waiting.pop(n) for n in near]
-        elif number - oldest >= _WAITING * size - 1:
-            yield [waiting.pop(n) for n in _nearest(oldest, waiting, size, family)]
-    while waiting:
-        oldest = next(iter(waiting))
-        yield [waiting.pop(n) for n in _nearest(oldest, waiting, size, family)]
+    first, *others = waiting
+    key = batch_key(first, family)
+    compatible = [first, *(r for r in others if batch_key(r, family) == key)]
+    groups: dict[object, list[Request]] = {}
+    for request in compatible:
+        # A request without media shows nothing that it could share.
+        groups.setdefault(shown_memory(request) or request.id, []).append(request)
+    own, *rest = groups.values()
+    rest.sort(key=lambda group: min(_distance(first, request) for request in group))
+    return [request for group in (own, *rest) for request in group][:size]
+
+
+def batch_key(request: Request, family: Family) -> object:
+    """What requests of one batch have in common: parameters and, for some families, frames a clip.
+
+    A request that has to run alone has a key of its own: a seeded random answer is repeatable only
+    when it is drawn alone, and log-probabilities move with the other rows of a batch.
+    """
+    params = request.params
+    if params.logprobs is not None or (params.temperature > 0 and params.seed is not None):
+        return request.id
+    params = replace(params, seed=None)
+    if family.ragged_batch_ok:
+        return params
+    shown = family.exact_frames or family.min_frames
+    return params, tuple({max(shown, len(m.frames)) for m in request.media if m.kind == "video"})
 
 
 def length_of(request: Request) -> tuple[int, int]:
@@ -48,48 +58,31 @@ def length_of(request: Request) -> tuple[int, int]:
     return shown, len(request.prompt.text)
 
 
-def _is_near(one: Request, other: Request) -> bool:
-    """Whether padding the shorter one to the longer costs a few tokens at most."""
+def _distance(one: Request, other: Request) -> tuple[int, int]:
     (shown, characters), (also_shown, others) = length_of(one), length_of(other)
-    return shown == also_shown and abs(characters - others) <= _NEAR_CHARACTERS
+    return abs(shown - also_shown), abs(characters - others)
 
 
-def _alike(number: int, waiting: Mapping[int, Request], family: Family) -> list[int]:
-    wanted = company(waiting[number], family)
-    return [n for n, other in waiting.items() if company(other, family) == wanted]
+def shown_memory(request: Request) -> tuple[object, ...]:
+    """Where the pixels and features of a request lie in memory; empty when it shows nothing.
+
+    Requests with the same places show the same, and nothing is read to find that out. It holds
+    while one of them is alive.
+    """
+    # Views of one video are arrays of their own over the same memory.
+    frames = (
+        (medium.kind, _place(medium.frames.pixels), _place(medium.frames.seconds))
+        for medium in request.media
+    )
+    return (*frames, *(id(features.values) for features in request.features))
 
 
-def _nearest(number: int, waiting: Mapping[int, Request], size: int, family: Family) -> list[int]:
-    """Up to ``size`` neighbours by length, this request among them: the run of least spread."""
-
-    def spread(run: list[int]) -> tuple[int, int]:
-        shortest, longest = length_of(waiting[run[0]]), length_of(waiting[run[-1]])
-        return longest[0] - shortest[0], longest[1] - shortest[1]
-
-    ordered = sorted(_alike(number, waiting, family), key=lambda n: length_of(waiting[n]))
-    last = max(0, len(ordered) - size)
-    place = ordered.index(number)
-    starts = range(min(last, max(0, place - size + 1)), min(last, place) + 1)
-    return min((ordered[start : start + size] for start in starts), key=spread)
+def _place(array: Any) -> tuple[object, ...]:
+    facts = array.__array_interface__
+    return facts["data"][0], facts["shape"], facts["strides"]
 
 
-def _may_share(params: SamplingParams) -> bool:
-    """A seeded random answer is only repeatable when it is drawn alone."""
-    return params.temperature == 0 or params.seed is None
-
-
-def company(request: Request, family: Family) -> object:
-    """What requests must have in common: parameters and, for some families, frames a clip."""
-    params = request.params if _may_share(request.params) else request.id
-    if isinstance(params, SamplingParams):
-        params = replace(params, seed=None)
-    if family.ragged_batch_ok:
-        return params
-    shown = family.exact_frames or family.min_frames
-    return params, tuple({max(shown, len(m.frames)) for m in request.media if m.kind == "video"})
-
-
-def collate(batch: list[Inputs], *, pad_id: int) -> Tensors:
+def collate(batch: Sequence[Inputs], *, pad_id: int) -> Tensors:
     """One batch, left padded: ``int64[B, L]`` ids, media of all rows one after another."""
     if len(batch) == 1:
         return dict(batch[0].tensors)
@@ -103,7 +96,7 @@ def collate(batch: list[Inputs], *, pad_id: int) -> Tensors:
     }
 
 
-def _left_padded(name: str, batch: list[Inputs], length: int, pad_id: int) -> torch.Tensor:
+def _left_padded(name: str, batch: Sequence[Inputs], length: int, pad_id: int) -> torch.Tensor:
     filler = pad_id if name == "input_ids" else 0
     rows = (
         inputs.tensors.get(name, torch.zeros_like(inputs.tensors["input_ids"])) for inputs in batch

@@ -6,40 +6,64 @@ from typing import Any
 
 import torch
 
-from kinema.errors import ModelError, OutOfMemory
+from kinema.engines.failures import first_line
+from kinema.errors import EngineDied, KinemaError, ModelError, OutOfMemory, RequestRefused
 
 _COMPILER = ("torch._dynamo", "torch._inductor")
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+"""What torch writes of memory, in errors that have no class of their own: on a CPU, in cuBLAS."""
+_DEVICE_LOST = ("cuda error", "device-side assert", "nccl error")
 
 
 class translated:
-    """A context in which torch's and transformers' errors come out as :class:`KinemaError`."""
+    """A context in which torch's and transformers' errors come out as :class:`KinemaError`.
+
+    What no model says of a request, such as a ``KeyError``, comes out as it is.
+    """
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, problem: Any, trace: Any) -> None:
-        if isinstance(problem, torch.OutOfMemoryError):
-            raise OutOfMemory(
-                "The device ran out of memory, also after one try with less.",
-                hint="Use fewer frames, --quantization bnb-4bit, a smaller model or --device cpu.",
-            ) from problem
-        if kind is not None and _is_of_compiler(kind):
-            raise ModelError(
-                f"--compile did not work here: {first_line(problem)}",
-                hint="It needs a C++ compiler (apt install g++). Or leave --compile out.",
-            ) from problem
-        if isinstance(problem, ValueError | TypeError | RuntimeError | IndexError):
-            raise ModelError(
-                f"The model refused the request: {first_line(problem)}",
-                hint="`kinema models` says what the family takes.",
-            ) from problem
+        if problem is not None and (ours := _ours(problem)) is not None:
+            raise ours from problem
+
+
+def _ours(problem: BaseException) -> KinemaError | None:
+    text = str(problem).lower()
+    if is_out_of_memory(problem):
+        return OutOfMemory(
+            "The device ran out of memory.",
+            hint="Use fewer frames, --quantization bnb-4bit, a smaller model or --device cpu.",
+        )
+    if isinstance(problem, torch.AcceleratorError) or (
+        isinstance(problem, RuntimeError) and any(words in text for words in _DEVICE_LOST)
+    ):
+        return EngineDied(
+            f"The device failed: {first_line(problem)}",
+            hint="Start again; with CUDA_LAUNCH_BLOCKING=1 the error names the place.",
+        )
+    if _is_of_compiler(type(problem)):
+        return ModelError(
+            f"--compile did not work here: {first_line(problem)}",
+            hint="It needs a C++ compiler (apt install g++). Or leave --compile out.",
+        )
+    if isinstance(problem, ValueError | TypeError | RuntimeError | IndexError):
+        return RequestRefused(
+            f"The model refused the request: {first_line(problem) or type(problem).__name__}",
+            hint="`kinema models` says what the family takes.",
+        )
+    return None
+
+
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether the device, or this machine, has no memory left."""
+    if isinstance(problem, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(problem).lower()
+    return isinstance(problem, RuntimeError) and any(words in text for words in _NO_MEMORY)
 
 
 def _is_of_compiler(kind: type[BaseException]) -> bool:
     # By name: importing the compiler takes seconds, and whoever raised its error has done so.
     return any(base.__module__.startswith(_COMPILER) for base in kind.__mro__)
-
-
-def first_line(problem: BaseException) -> str:
-    """What went wrong, without the page that follows."""
-    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)

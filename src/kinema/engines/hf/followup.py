@@ -1,7 +1,7 @@
-"""Keys and values of what a model has already read, so that a follow-up reads only its own words.
+"""The KV cache of what a model has already read, so that a follow-up reads only its own words.
 
-A follow-up's prompt begins with the earlier prompt and answer. Their keys and values are kept;
-the next question is tokenised as text (its media are known), compared with the kept ids and
+A follow-up's prompt begins with the earlier prompt and answer. Their KV cache is kept; the next
+question is tokenised as text (its media are known), compared with the kept ids and
 run from the first id that differs. Ids are compared, never assumed: an answer whose text does
 not tokenise back to the generated ids is read again from there.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kinema.engines.hf.inputs import InputMaker, Inputs
+from kinema.engines.hf.inputs import InputMaker, Inputs, common_length
 from kinema.messages import Media, Request
 
 
@@ -27,7 +27,7 @@ class Kept:
     ids: torch.Tensor
     """``int64[L]``: the prompt and the part of the answer that was read."""
     cache: Any
-    """Keys and values of ``ids``."""
+    """KV cache of ``ids``."""
     rope_deltas: torch.Tensor | None
     """How far positions run ahead of indices (Qwen's line), ``int64[1, 1]``."""
 
@@ -89,27 +89,15 @@ class Conversations:
 
     def _follow(self, kept: Kept, request: Request) -> FollowUp | None:
         plain = self._maker.plain_ids(request)
-        shared = common_length(kept.inputs.plain_ids, plain)
-        # Behind the last medium, expanded and plain prompt are the same ids.
-        behind = len(kept.inputs.plain_ids) - shared
-        head = len(kept.inputs) - behind
-        visual = self._maker.is_visual(kept.inputs.ids).nonzero()
-        seen = int(visual[-1]) + 1 if len(visual) else 0
-        if head < seen or not torch.equal(kept.inputs.ids[head:], kept.inputs.plain_ids[shared:]):
+        ids = self._maker.expanded_ids(kept.inputs, plain)
+        if ids is None:
             return None
-        ids = torch.cat([kept.inputs.ids[:head], plain[shared:]])
+        seen = self._maker.num_seen(ids)
         length = min(common_length(kept.ids, ids), len(ids) - 1)
         if length < max(seen, 1):
             return None
         tensors = {"input_ids": ids[None], "attention_mask": torch.ones_like(ids[None])}
         return FollowUp(Inputs(request, tensors, plain), kept, length)
-
-
-def common_length(a: torch.Tensor, b: torch.Tensor) -> int:
-    """How many ids two prompts share from their beginning."""
-    shorter = min(len(a), len(b))
-    differing = (a[:shorter] != b[:shorter]).nonzero()
-    return int(differing[0]) if len(differing) else shorter
 
 
 def resume(followup: FollowUp, model: Any) -> Any:

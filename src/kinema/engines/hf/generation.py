@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import CompileConfig, GenerationConfig
 
-from kinema.messages import Completion, SamplingParams, TokenLogprob
+from kinema.messages import SamplingParams, TokenLogprob
 
 
 def generation_config(
@@ -26,7 +25,6 @@ def generation_config(
         max_new_tokens=params.max_new_tokens,
         min_new_tokens=params.min_new_tokens,
         repetition_penalty=params.repetition_penalty,
-        stop_strings=list(params.stop) or None,
         do_sample=params.temperature > 0,
         **(random if params.temperature > 0 else {}),
         **(_compiled() if compiled else {}),
@@ -44,19 +42,6 @@ def _compiled() -> dict[str, Any]:
 
 def _first(token: int | list[int] | None) -> int | None:
     return token[0] if isinstance(token, list) else token
-
-
-def answer_ids(row: torch.Tensor, end_ids: list[int]) -> list[int]:
-    """The generated ids of one row, up to its first end token; the rest is padding."""
-    ids: list[int] = row.tolist()
-    ends = [ids.index(end) for end in end_ids if end in ids]
-    return ids[: min(ends) + 1] if ends else ids
-
-
-def timed(completion: Completion, began: float, first: float | None = None) -> Completion:
-    """The completion with its seconds since ``began``, and those to its first text."""
-    seconds = time.perf_counter() - began
-    return replace(completion, seconds=seconds, first_token_seconds=first)
 
 
 def cut_at_stop(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:

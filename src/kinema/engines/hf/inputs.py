@@ -10,7 +10,7 @@ import torch
 
 from kinema.engines.clips import shown_pixels, video_metadata
 from kinema.engines.hf.errors import translated
-from kinema.errors import ModelError
+from kinema.errors import RequestRefused
 from kinema.families import Family
 from kinema.messages import Media, Request
 from kinema.models.literals import LiteralTokens
@@ -55,7 +55,8 @@ class InputMaker:
         """Process prompt and media of one request.
 
         Raises:
-            ModelError: placeholders and media do not match, or the processor refuses them.
+            RequestRefused: placeholders and media do not match, or the processor refuses them.
+            OutOfMemory: this machine has no room for them.
         """
         arguments = self._arguments(request)
         self._check_placeholders(request)
@@ -70,6 +71,30 @@ class InputMaker:
         batch = dict(self._tokenizer([text], return_tensors="pt"))
         ids: torch.Tensor = self._literals.fill(batch, request.prompt.literals)["input_ids"][0]
         return ids
+
+    def expanded_ids(self, known: Inputs, plain: torch.Tensor) -> torch.Tensor | None:
+        """``int64[L]``: the ids of another prompt about the same media, without the processor.
+
+        Args:
+            known: a processed request that shows the same media.
+            plain: ``int64[P]``, the other prompt's own, media not expanded.
+
+        Returns:
+            None where the prompts differ before the last medium.
+        """
+        shared = common_length(known.plain_ids, plain)
+        # Behind the last medium, expanded and plain prompt are the same ids.
+        head = len(known) - (len(known.plain_ids) - shared)
+        if head < self.num_seen(known.ids):
+            return None
+        if not torch.equal(known.ids[head:], known.plain_ids[shared:]):
+            return None
+        return torch.cat([known.ids[:head], plain[shared:]])
+
+    def num_seen(self, ids: torch.Tensor) -> int:
+        """Ids up to the last one that stands for a piece of a picture."""
+        visual = self.is_visual(ids).nonzero()
+        return int(visual[-1]) + 1 if len(visual) else 0
 
     def is_visual(self, ids: torch.Tensor) -> torch.Tensor:
         """``bool[...]``: which ids stand for a piece of a picture."""
@@ -109,11 +134,18 @@ class InputMaker:
             given = sum(m.kind == kind for m in request.media)
             given += len(request.features) if kind == "video" else 0
             if placeholder and request.prompt.text.count(placeholder) != given:
-                raise ModelError(
+                raise RequestRefused(
                     f"The prompt holds {request.prompt.text.count(placeholder)} {placeholder} "
                     f"and the request {given} {kind}s.",
                     hint="Write one placeholder for each; the chat template may print none.",
                 )
+
+
+def common_length(a: torch.Tensor, b: torch.Tensor) -> int:
+    """How many ids two prompts share from their beginning."""
+    shorter = min(len(a), len(b))
+    differing = (a[:shorter] != b[:shorter]).nonzero()
+    return int(differing[0]) if len(differing) else shorter
 
 
 def placed(tensors: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> Tensors:

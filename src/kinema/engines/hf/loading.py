@@ -15,14 +15,15 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
 from kinema.engines.base import EngineSettings, world_size
-from kinema.engines.hf.errors import first_line
+from kinema.engines.failures import first_line
+from kinema.engines.hf.errors import is_out_of_memory
 from kinema.engines.hf.features import cache_features
 from kinema.engines.hf.grouped import group_heads
 from kinema.engines.hf.mrope import follow_training_positions
 from kinema.engines.hf.packing import pack_linears
 from kinema.engines.hf.parallel import sliced
 from kinema.engines.hf.quantisation import quantization_config, refuse_saving_after_forward
-from kinema.errors import MissingPackage, ModelError, ModelNotFound, UnsafeModel
+from kinema.errors import MissingPackage, ModelError, ModelNotFound, OutOfMemory, UnsafeModel
 from kinema.families import Family
 from kinema.families.weights import check_no_code, check_weights
 
@@ -37,6 +38,7 @@ def load(
     Raises:
         UnsafeModel: that would unpickle objects or run the checkpoint's code.
         MissingPackage: an option needs a package that is not installed.
+        OutOfMemory: the device has no room for the weights.
         ModelError: the folder is not whole, or transformers cannot load it.
     """
     _check(folder, family, settings)
@@ -143,6 +145,11 @@ class _load_errors:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, problem: Any, trace: Any) -> None:
+        if problem is not None and is_out_of_memory(problem):
+            raise OutOfMemory(
+                f"The device has no room for the weights of {self._folder.name}.",
+                hint="Use --quantization bnb-4bit, a smaller model or --device cpu.",
+            ) from problem
         if isinstance(problem, OSError | ValueError | ImportError | KeyError | RuntimeError):
             raise ModelError(
                 f"transformers cannot load {self._folder.name}: {first_line(problem)}",

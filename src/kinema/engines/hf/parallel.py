@@ -19,7 +19,7 @@ from kinema.messages import SamplingParams
 _SEEDS = 2**31
 
 
-class Crew:
+class ProcessGroup:
     """The processes of one torchrun, seen from one of them."""
 
     @property
@@ -27,27 +27,27 @@ class Crew:
         """True in the process that talks to the user."""
         return rank() == 0
 
-    def tell(self, call: Any) -> None:
+    def broadcast(self, call: Any) -> None:
         """From the leader to all others: a call to run too, None when it was the last."""
         torch.distributed.broadcast_object_list([call], src=0)
 
-    def hear(self) -> Any:
-        """What the leader tells; waits for it."""
-        heard: list[Any] = [None]
-        torch.distributed.broadcast_object_list(heard, src=0)
-        return heard[0]
+    def receive(self) -> Any:
+        """What the leader broadcasts; waits for it."""
+        received: list[Any] = [None]
+        torch.distributed.broadcast_object_list(received, src=0)
+        return received[0]
 
-    def dismiss(self) -> None:
-        """End the others' waiting and leave."""
+    def leave(self) -> None:
+        """Destroy the process group; the leader ends the others' waiting first."""
         if not torch.distributed.is_initialized():
             return
         if self.leads:
-            self.tell(None)
+            self.broadcast(None)
         torch.distributed.destroy_process_group()
 
 
-def find_crew(settings: EngineSettings) -> Crew | None:
-    """The crew of this process, None when it works alone.
+def find_process_group(settings: EngineSettings) -> ProcessGroup | None:
+    """The process group of this process, None when it works alone.
 
     Raises:
         UsageError: the number of processes is not the number of slices that was asked for.
@@ -67,7 +67,7 @@ def find_crew(settings: EngineSettings) -> Crew | None:
             raise MissingCapability(
                 f"{flag} does not go together with tensor parallel.", hint=f"Leave {flag} out."
             )
-    return Crew()
+    return ProcessGroup()
 
 
 def sliced() -> dict[str, Any]:

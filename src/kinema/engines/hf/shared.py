@@ -21,7 +21,7 @@ from kinema.messages import Request, SamplingParams
 FEWEST_SAVED = 512
 """Tokens that must be saved in a group: each group is read by a call of its own."""
 READING = SamplingParams(max_new_tokens=1)
-"""Parameters for a call that is made for its keys and values."""
+"""Parameters for a call that is made for its KV cache."""
 
 
 def about_one_input(requests: Iterable[Request]) -> list[list[Request]]:
@@ -38,7 +38,7 @@ def about_one_input(requests: Iterable[Request]) -> list[list[Request]]:
 
 
 def may_share(config: Any, family: Family) -> bool:
-    """Whether all that a model has seen is in its keys and values, in one process."""
+    """Whether all that a model has seen is in its KV cache, in one process."""
     fusion = getattr(config, "fusion", "splice")
     return world_size() == 1 and family.writes_freely and fusion == "splice"
 
@@ -83,7 +83,7 @@ def _laid_out(rows: Sequence[torch.Tensor], lengths: Sequence[int], filler: int)
 
 
 def _joined_cache(caches: Sequence[Any], lengths: Sequence[int]) -> Any:
-    """Keys and values of all rows in one cache: that of the first, which is used up."""
+    """The KV cache of all rows: that of the first one, which is used up."""
     longest = max(lengths)
 
     def rows(layer: int, name: str) -> torch.Tensor:

@@ -1,149 +1,141 @@
-"""A running ``generate`` turned into an iterator of what its rows say."""
+"""The answers of one call of ``generate``, row by row, while it runs."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
-from kinema.engines.hf.generation import cut_at_stop
-from kinema.messages import Completion, Delta, SamplingParams
+from kinema.engines.hf.detokenizer import Detokenizer, Vocabulary
+from kinema.messages import SamplingParams
 
 
 class Row:
-    """One answer of a batch, as far as it has come."""
+    """One answer of a batch, as far as it has come.
 
-    def __init__(self, tokenizer: Any, params: SamplingParams, end_ids: Sequence[int]) -> None:
+    Args:
+        params: where it ends.
+        end_ids: tokens that end it.
+        vocabulary: to read it while it is generated; None for an answer that nobody reads then.
+            With stop strings it is needed.
+    """
+
+    def __init__(
+        self, params: SamplingParams, end_ids: Sequence[int], vocabulary: Vocabulary | None
+    ) -> None:
         self.ids: list[int] = []
+        self.ended = False
         self.said = ""
         """What was shown of it: no stop string, nor what may be the beginning of one."""
-        self.ended = False
-        self._tokenizer = tokenizer
         self._params = params
-        self._end_ids = end_ids
+        self._end_ids = frozenset(end_ids)
+        self._detokenizer = None if vocabulary is None else Detokenizer(vocabulary)
+        self._begin = 0
+        """Characters of white space at the beginning, which are not shown."""
+        self._searched = 0
+        self._stop_at: int | None = None
 
-    def add(self, tokens: list[int]) -> str:
+    def add(self, tokens: Sequence[int]) -> str:
         """Take new tokens in; returns the text that can be shown now."""
         for token in tokens:
-            if not self.ended:
-                self.ids.append(token)
-                self.ended = token in self._end_ids or len(self.ids) >= self._params.max_new_tokens
-        text = self._tokenizer.decode(self.ids, skip_special_tokens=True).lstrip()
-        text, stopped = cut_at_stop(text, self._params.stop)
-        self.ended = self.ended or stopped
-        shown = text if stopped else text[: len(text) - self._held_back(text)]
-        return self._show(shown.rstrip())
+            if self.ended:
+                break
+            self.ids.append(token)
+            if self._detokenizer is not None:
+                self._detokenizer.add(token)
+                self._stop_at = self._find_stop(self._detokenizer.text)
+            is_last = token in self._end_ids or len(self.ids) >= self._params.max_new_tokens
+            self.ended = is_last or self._stop_at is not None
+        return "" if self._detokenizer is None else self._show(self._detokenizer.text)
 
-    def last(self, completion: Completion) -> Delta:
-        """The rest of the row's text, and what became of it."""
-        return Delta(completion.request_id, completion.text[len(self.said) :], completion)
+    def rest(self, text: str) -> str:
+        """What was not shown of the whole ``text``."""
+        return text[len(self.said) :]
+
+    def _find_stop(self, text: str) -> int | None:
+        """Where the first stop string begins that the latest token has completed."""
+        longest = max(map(len, self._params.stop), default=0)
+        start = max(0, self._searched - longest)
+        self._searched = len(text)
+        places = (text.find(stop, start) for stop in self._params.stop)
+        return min((place for place in places if place >= 0), default=None)
+
+    def _show(self, text: str) -> str:
+        end = len(text) - self._held_back(text) if self._stop_at is None else self._stop_at
+        while self._begin < end and not self.said and text[self._begin].isspace():
+            self._begin += 1
+        shown = self._begin + len(self.said)
+        while end > shown and text[end - 1].isspace():
+            end -= 1
+        piece = text[shown:end]
+        self.said += piece
+        return piece
 
     def _held_back(self, text: str) -> int:
-        """Characters at the end that a later token may still change or turn into a stop string."""
-        if text.endswith("\ufffd"):  # the first bytes of a character
-            return len(text)
+        """Characters at the end that a later token may turn into a stop string."""
         longest = max(map(len, self._params.stop), default=1) - 1
         tails = (n for n in range(min(longest, len(text)), 0, -1))
         return next(
             (n for n in tails if any(s.startswith(text[-n:]) for s in self._params.stop)), 0
         )
 
-    def _show(self, text: str) -> str:
-        piece = text[len(self.said) :]
-        self.said += piece
-        return piece
 
+class Rows(BaseStreamer, StoppingCriteria):  # type: ignore[misc]  # transformers is untyped
+    """Gathers the tokens of each step, in the thread that runs ``generate``, and ends rows.
 
-class stream_rows:
-    """Iterate over ``(row, text)`` of a generation that runs in its own thread.
+    It is both the streamer and the stopping criterion of one call.
 
     Args:
-        run: calls ``generate`` with the keyword arguments it is given.
-        rows: where the tokens of each row are gathered; a row that ended is not heard any more.
-        is_cancelled: whether nobody waits for a row; asked after every step.
-
-    ``output`` holds what ``generate`` returned, once the iteration has ended. Closing the
-    iterator early stops the model after its current token.
+        rows: one a row of the batch.
+        is_cancelled: whether nobody waits for a row; it is stopped then.
+        on_text: told a row's number and the next piece of its text.
+        on_end: told the number of a row that has ended.
     """
 
-    output: Any = None
+    reads_tokens = False
+    """As a criterion it needs no ids: it has them as a streamer."""
 
     def __init__(
-        self, run: Callable[..., Any], rows: Sequence[Row], is_cancelled: Callable[[int], bool]
+        self,
+        rows: Sequence[Row],
+        *,
+        is_cancelled: Callable[[int], bool] = lambda row: False,
+        on_text: Callable[[int, str], None] = lambda row, text: None,
+        on_end: Callable[[int], None] = lambda row: None,
     ) -> None:
-        self._run = run
         self._rows = rows
         self._is_cancelled = is_cancelled
-        self._steps: queue.SimpleQueue[torch.Tensor | None] = queue.SimpleQueue()
-        self._closed = threading.Event()
-        self._problem: BaseException | None = None
-
-    def __iter__(self) -> Iterator[tuple[int, str]]:
-        thread = threading.Thread(target=self._generate, name="kinema-generate", daemon=True)
-        thread.start()
-        try:
-            while (tokens := self._steps.get()) is not None:
-                yield from self._hear(tokens)
-        finally:
-            self._closed.set()
-            thread.join()
-        if self._problem is not None:
-            raise self._problem
-
-    def _hear(self, tokens: torch.Tensor) -> Iterator[tuple[int, str]]:
-        """``int64[B]`` of one step, or ``int64[B, K]`` of one that took several tokens.
-
-        A row that takes fewer than the others has -1 in their place.
-        """
-        for number, (row, new) in enumerate(
-            zip(self._rows, tokens.reshape(len(self._rows), -1).tolist(), strict=True)
-        ):
-            if not row.ended and not self._is_cancelled(number):
-                yield number, row.add([token for token in new if token >= 0])
-
-    def _stops(self) -> list[bool]:
-        closed = self._closed.is_set()
-        return [closed or r.ended or self._is_cancelled(i) for i, r in enumerate(self._rows)]
-
-    def _generate(self) -> None:
-        try:
-            self.output = self._run(
-                streamer=_Steps(self._steps),
-                stopping_criteria=StoppingCriteriaList([_Stop(self._stops)]),
-            )
-        except BaseException as problem:
-            self._problem = problem
-        finally:
-            self._steps.put(None)
-
-
-class _Steps(BaseStreamer):  # type: ignore[misc]  # transformers is untyped
-    """Passes on the tokens of each step; the prompt, which comes first, is left out."""
-
-    def __init__(self, steps: queue.SimpleQueue[torch.Tensor | None]) -> None:
-        self._steps = steps
+        self._on_text = on_text
+        self._on_end = on_end
         self._prompt_seen = False
 
     def put(self, value: torch.Tensor) -> None:
-        if self._prompt_seen:
-            self._steps.put(value)
-        self._prompt_seen = True
+        """Tokens of one step, ``int64[B]``, or ``int64[B, K]`` of one that took several.
+
+        The prompt comes first and is left out. A row that takes fewer than the others has -1 in
+        their place.
+        """
+        if not self._prompt_seen:
+            self._prompt_seen = True
+            return
+        steps = value.reshape(len(self._rows), -1).tolist()
+        for number, (row, tokens) in enumerate(zip(self._rows, steps, strict=True)):
+            if self._stops(number):
+                continue
+            if text := row.add([token for token in tokens if token >= 0]):
+                self._on_text(number, text)
+            if row.ended:
+                self._on_end(number)
 
     def end(self) -> None:
-        """The thread says when it has ended."""
-
-
-class _Stop(StoppingCriteria):  # type: ignore[misc]
-    reads_tokens = False
-    """It hears from elsewhere who has ended."""
-
-    def __init__(self, stops: Callable[[], list[bool]]) -> None:
-        self._stops = stops
+        """Nothing is left: every row has ended or was cancelled."""
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
-        return input_ids.new_tensor(self._stops()).bool()
+        """``bool[B]``: which rows need no further tokens."""
+        return input_ids.new_tensor(list(map(self._stops, range(len(self._rows))))).bool()
+
+    def _stops(self, row: int) -> bool:
+        return self._rows[row].ended or self._is_cancelled(row)

@@ -13,10 +13,8 @@ from typing import Any
 
 from kinema.errors import UsageError
 from kinema.evaluation.records import Item
+from kinema.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from kinema.lazy import load
-
-_VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".gif", ".flv", ".mpg"}
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,7 @@ class Folder:
         """The first video whose path ends in one of these names (suffix optional), or ""."""
         for name in names:
             wanted = Path(name)
-            known = wanted.suffix.lower() in _VIDEO_SUFFIXES
+            known = wanted.suffix.lower() in VIDEO_SUFFIXES
             stem = wanted.with_suffix("") if known else wanted
             tail = "/" + stem.as_posix().lstrip("./")
             for path in self._videos.get(stem.name, ()):
@@ -172,8 +170,8 @@ class Folder:
             folders.sort()
             place = Path(parent).relative_to(self.root)
             for name in sorted(files):
-                if Path(name).suffix.lower() in _VIDEO_SUFFIXES:
+                if Path(name).suffix.lower() in VIDEO_SUFFIXES:
                     found.setdefault(Path(name).stem, []).append((place / name).as_posix())
-            if any(Path(name).suffix.lower() in _IMAGE_SUFFIXES for name in files):
+            if any(Path(name).suffix.lower() in PICTURE_SUFFIXES for name in files):
                 found.setdefault(place.name, []).append(place.as_posix())
         return found

@@ -182,8 +182,7 @@ def _turn_of(message_index: Any) -> int:
 def _progress(job: Job) -> str:
     if job.status == "queued":
         return "Waiting for its turn …"
-    count = 0 if job.engine is None else job.engine.num_answers
-    return f"Watching the whole video … {count} passages written"
+    return f"Watching the whole video … {job.num_answers} passages written"
 
 
 def _describing(*, running: bool) -> Shown:

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from kinema.errors import UsageError
 from kinema.server.asking import read_question
-from kinema.server.replies import checked
 from kinema.server.schema import ChatRequest
 from kinema.server.service import Service
 from kinema.types import Frames
@@ -136,12 +135,12 @@ async def answer(service: Service, talk: Talk, picks: Picks) -> AsyncGenerator[P
         frames = tuple(question.frames)
         turn = replace(talk.turns[-1], answer="", seen=frames[-1].seen if frames else "")
         yield Piece(talk.with_last(turn), frames)
-        async with aclosing(service.answer(question, backend)) as deltas:
-            async for delta in deltas:
-                if delta.completion is not None:
-                    turn = replace(turn, answer=checked(delta.completion).text)
-                elif delta.text:
-                    turn = replace(turn, answer=turn.answer + delta.text)
+        async with aclosing(service.answer(question, backend, streamed=True)) as pieces:
+            async for piece in pieces:
+                if piece.answered is not None:
+                    turn = replace(turn, answer=piece.answered.completion.text)
+                elif piece.text:
+                    turn = replace(turn, answer=turn.answer + piece.text)
                 else:
                     continue
                 yield Piece(talk.with_last(turn), frames)

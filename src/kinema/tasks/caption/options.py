@@ -1,18 +1,13 @@
-"""What decides the text of a caption, beside the model and the way its words are picked."""
+"""What decides the text of a caption, beside the model and its sampling parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from kinema.captioning.prompts import DEFAULT_STYLE, Prompts
 from kinema.captioning.summary import SummaryBy
-from kinema.config import fingerprint
-from kinema.engines import EngineSettings
 from kinema.errors import UsageError
-from kinema.messages import SamplingParams
-from kinema.tasks.models import Model, revision_of
+from kinema.tasks.models import Model
 
 DEFAULT_FPS = 1.0
 
@@ -77,39 +72,3 @@ class CaptionOptions:
         if self.summary_by == "auto":
             return model.family.writes_freely
         return self.summary_by == "model"
-
-
-def answer_settings(
-    model: Model, engine: EngineSettings, params: SamplingParams, options: CaptionOptions
-) -> dict[str, Any]:
-    """Everything beside frames and words that decides an answer of the model.
-
-    Batching, devices and where a server stands are left out: they change no answer.
-    """
-    return {
-        "model": model.name,
-        "revision": revision_of(model.checkpoint),
-        "parts": {k: str(v) for k, v in vars(model.parts).items() if v is not None},
-        "engine": model.engine,
-        "served_model": engine.served_model,
-        "dtype": engine.dtype,
-        "quantization": engine.quantization,
-        "adapter": engine.adapter,
-        "params": params.to_dict(),
-        "skip_similar": options.skip_similar,
-        "frame_size": options.frame_size,
-    }
-
-
-def record_settings(
-    answers: Mapping[str, Any], plan: str, options: CaptionOptions, prompts: Prompts
-) -> dict[str, Any]:
-    """Everything that decides a record: its plan, the answers, and how they are put together."""
-    return {
-        "answers": fingerprint(answers),
-        "plan": plan,
-        "prompts": prompts.to_dict(),
-        "summary_by": options.summary_by,
-        "chapter_seconds": options.chapter_seconds,
-        **{k: v for k, v in answers.items() if k in ("model", "engine", "params")},
-    }

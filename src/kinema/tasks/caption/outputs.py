@@ -13,10 +13,10 @@ from kinema.captioning.exports import VIDEO_EXPORTS, Load, write_run, write_vide
 from kinema.captioning.quality import Language, common_sentences, flagged
 from kinema.captioning.records import VideoRecord
 from kinema.captioning.result import demo_result
-from kinema.ledger import write_atomically
-from kinema.tasks.caption.describe import Described
-from kinema.tasks.caption.inputs import VideoInput
+from kinema.files import write_atomically
+from kinema.jobs.inputs import VideoInput
 from kinema.tasks.caption.job import CaptionJob
+from kinema.tasks.caption.story import Described
 
 ALWAYS = ("jsonl", "failed", "triage")
 """Formats that every run with a folder writes."""

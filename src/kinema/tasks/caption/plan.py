@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from kinema.captioning.records import Segment, Word
 from kinema.captioning.segments import SegmentOptions, cut, read_ranges
 from kinema.config import fingerprint
-from kinema.tasks.caption.memo import Memo
-from kinema.tasks.caption.speech import Speech
+from kinema.tasks.caption.speech import speech_model
 from kinema.types import FrameSampling
 from kinema.video import Workers
 from kinema.video.source import open_media
@@ -60,75 +59,59 @@ class VideoPlan:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Planner:
-    """Plans videos; a plan that was made for the same bytes is taken from the memo.
+def look_at(
+    source: str,
+    content: str,
+    options: SegmentOptions,
+    sampling: FrameSampling,
+    transcribe: str | None,
+    workers: Workers,
+) -> VideoPlan:
+    """Look at one video: what it is, where it is cut, what is said in it.
+
+    Files are opened in processes that may be killed, so one that crashes its decoder takes nothing
+    else down.
 
     Args:
-        workers: processes that may be killed; files are opened in them alone, so one that crashes
-            its decoder takes nothing else down.
-        speech: hears what is said.
+        source: path, or ``archive.tar::member``.
+        content: hash of its bytes.
+        options: how it is cut.
+        sampling: which frames stand for a segment.
+        transcribe: name of a speech model; None hears nothing.
+        workers: processes that read videos.
+
+    Raises:
+        MediaError: it cannot be used.
+        ModelError: the speech model cannot be used.
     """
-
-    options: SegmentOptions
-    sampling: FrameSampling
-    memo: Memo
-    workers: Workers
-    speech: Speech | None = None
-
-    def plan(self, source: str) -> VideoPlan:
-        """Look at one video.
-
-        Raises:
-            MediaError: it cannot be used.
-        """
-        content = content_of(source)
-        key = f"plan-{content}-{self.fingerprint}"
-        if (known := self.memo.get(key)) is not None:
-            return VideoPlan.from_dict(source, known)
-        made = self._look(source, content)
-        self.memo.put(key, made.to_dict())
-        return made
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Of all that decides a plan."""
-        return plan_fingerprint(self.options, self.sampling, self.speech)
-
-    def _look(self, source: str, content: str) -> VideoPlan:
-        first = self.workers.load_frames(source, single="first")
-        timeline = self.workers.timeline(source)
-        find_shots = partial(
-            self.workers.find_shots,
-            source,
-            deadline_seconds=max(
-                self.workers.deadline_seconds, _SHOTS_PATIENCE * timeline.duration_seconds
-            ),
-        )
-        segments, notes = cut(timeline, self.options, self.sampling, find_shots=find_shots)
-        info = replace(self.workers.probe(source), keyframe_seconds=()).to_dict()
-        del info["source"], info["keyframe_seconds"]
-        words = self._words(source, timeline.duration_seconds) if info["has_audio"] else None
-        if self.speech is not None and words is None:
-            notes = (*notes, "There is no sound to transcribe.")
-        return VideoPlan(
-            source=source,
-            content=content,
-            duration_seconds=timeline.duration_seconds,
-            segments=segments,
-            info=info,
-            words=words,
-            warnings=tuple(dict.fromkeys((*first.warnings, *info["warnings"], *notes))),
-        )
-
-    def _words(self, source: str, duration_seconds: float) -> tuple[Word, ...] | None:
-        if self.speech is None:
-            return None
-        return self.speech.words(source, duration_seconds, self.workers)
+    first = workers.load_frames(source, single="first")
+    timeline = workers.timeline(source)
+    find_shots = partial(
+        workers.find_shots,
+        source,
+        deadline_seconds=max(workers.deadline_seconds, _SHOTS_PATIENCE * timeline.duration_seconds),
+    )
+    segments, notes = cut(timeline, options, sampling, find_shots=find_shots)
+    info = replace(workers.probe(source), keyframe_seconds=()).to_dict()
+    del info["source"], info["keyframe_seconds"]
+    words = None
+    if transcribe is not None and info["has_audio"]:
+        words = speech_model(transcribe).words(source, timeline.duration_seconds, workers)
+    elif transcribe is not None:
+        notes = (*notes, "There is no sound to transcribe.")
+    return VideoPlan(
+        source=source,
+        content=content,
+        duration_seconds=timeline.duration_seconds,
+        segments=segments,
+        info=info,
+        words=words,
+        warnings=tuple(dict.fromkeys((*first.warnings, *info["warnings"], *notes))),
+    )
 
 
 def plan_fingerprint(
-    options: SegmentOptions, sampling: FrameSampling, speech: Speech | None = None
+    options: SegmentOptions, sampling: FrameSampling, transcribe: str | None = None
 ) -> str:
     """Of all that decides how a video is cut; a list counts by what is in it."""
     listed = options.segment_list
@@ -137,13 +120,17 @@ def plan_fingerprint(
             "options": vars(options) | {"segment_list": None},
             "list": None if listed is None else read_ranges(listed),
             "sampling": sampling.to_dict(),
-            "speech": None if speech is None else speech.fingerprint,
+            "speech": None if transcribe is None else speech_model(transcribe).fingerprint,
         }
     )
 
 
-def content_of(source: str) -> str:
+def content_of(source: str, workers: Workers) -> str:
     """Thirty-two hex digits of a source's bytes.
+
+    Args:
+        source: path, or ``archive.tar::member``.
+        workers: not needed; bytes are read here, and not decoded.
 
     Raises:
         MediaError: it cannot be read.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,13 @@ _STRETCH_SECONDS = 600.0
 """Listened to at a time, so that memory does not grow with the video."""
 
 
-@dataclass
+@lru_cache(1)
+def speech_model(name: str) -> Speech:
+    """The speech model of this process; its weights are loaded once."""
+    return Speech(name)
+
+
+@dataclass(eq=False)
 class Speech:
     """A speech model by name: a folder, or a name on a model hub."""
 

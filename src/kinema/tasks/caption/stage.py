@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 import json
-import queue
-import threading
+import time
 import uuid
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kinema import prompt as prompts
 from kinema.captioning.quality import flagged
 from kinema.captioning.records import Segment, VideoRecord
 from kinema.captioning.result import DEMO_BACKENDS, DEMO_MODELS, demo_result
-from kinema.captioning.steps import Call
+from kinema.captioning.segments import SegmentOptions
 from kinema.engines import EngineSettings
+from kinema.engines.job import Answered
+from kinema.engines.scheduler import Scheduler
 from kinema.errors import KinemaError, UsageError
-from kinema.ledger import write_atomically
-from kinema.messages import Request, SamplingParams
-from kinema.tasks.caption.asking import Seen, answer_of, failed_answer
-from kinema.tasks.caption.feed import Feed, Video
-from kinema.tasks.caption.memo import Memo
-from kinema.tasks.caption.options import CaptionOptions
+from kinema.files import write_atomically
+from kinema.jobs.answer_cache import AnswerCache
+from kinema.jobs.runner import in_own_loop
+from kinema.jobs.site import Local
+from kinema.messages import Ask, Reply, SamplingParams
+from kinema.structured import follow_schema
+from kinema.tasks.caption.options import DEFAULT_FPS, CaptionOptions
 from kinema.tasks.caption.plan import VideoPlan
-from kinema.tasks.caption.session import Session
+from kinema.tasks.caption.settings import CaptionSettings
+from kinema.tasks.caption.story import Described, Storyteller
 from kinema.tasks.models import DEFAULT_MODEL, find_model
-from kinema.types import Frames
-from kinema.video import load_frames
+from kinema.tasks.site import local_site
+from kinema.types import Frames, FrameSampling
+from kinema.video import Workers, load_frames
 
+T = TypeVar("T")
 Frame = TypeVar("Frame")
 """(seconds, uint8[H, W, 3]), as :class:`~kinema.types.Frames` yields, or uint8[H, W, 3]."""
 
 _WAITING = 2
-"""Prompts that may wait for the model; a stage that is too fast then waits for it."""
+"""Questions that may wait for the model; a stage that is too fast then waits for it."""
 
 
 class Captioner:
@@ -78,17 +87,17 @@ class Captioner:
         self._fps = fps
         self._pass_through = pass_through
         self._result_path = None if result_path is None else Path(result_path)
-        self._session = Session(
+        self._say = CaptionSettings(
             model=find_model(
                 DEMO_MODELS.get(model, model), engine=DEMO_BACKENDS.get(engine or "", engine)
             ),
-            engine_settings=settings,
+            engine=settings,
             params=params,
             options=options,
-            memo=Memo(Path(":memory:")),
-            plan="stage",
-            load=load_frames,
+            segments=SegmentOptions(),
+            sampling=FrameSampling(fps=DEFAULT_FPS),
         )
+        self._scheduler: Scheduler = self._say.model.scheduler(settings)
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Take frames, hand them on where that was asked, and describe them.
@@ -96,7 +105,8 @@ class Captioner:
         Raises:
             KinemaError: the model cannot be loaded, or the summary failed.
         """
-        stream = _Stream(self._session, self._batch_size)
+        began = time.perf_counter()
+        stream = _Stream(self._say, self._scheduler, self._batch_size)
         try:
             for number, frame in enumerate(frames):
                 stream.add(*_clocked(frame, number / self._fps))
@@ -105,56 +115,58 @@ class Captioner:
             plan = stream.finish()
         finally:
             stream.stop()
-        self._conclude(plan)
+        self._conclude(plan, stream.answers, began)
 
     def close(self) -> None:
         """Give the engine's memory back."""
-        self._session.close()
-        self._session.memo.close()
+        self._scheduler.close()
 
-    def _conclude(self, plan: VideoPlan) -> None:
+    def _conclude(
+        self, plan: VideoPlan, answers: dict[str, Reply | KinemaError], began: float
+    ) -> None:
         """Summary, title and chapters; every caption is known by now."""
         if not plan.segments:
             self.record = VideoRecord(source=plan.source, status="failed", error="No frame came.")
             return
-        with ThreadPoolExecutor(1) as pool:
-            video = Video(plan.content, plan.source, self._session.describer.steps(plan))
-            feed = Feed(
-                iter([video]),
-                asker=self._session.asker,
-                memo=self._session.memo,
-                engine=self._session.engine,
-                pool=pool,
-                ahead=1,
-            )
-            ((_, outcome),) = self._session.drain(feed)
-        if isinstance(outcome, KinemaError):
-            raise outcome
-        self.record = flagged(outcome.record)
-        self.result = demo_result(self.record, outcome.timings, batch_size=self._batch_size)
+
+        async def describe() -> Described:
+            with ExitStack() as stack:
+                known = stack.enter_context(AnswerCache(Path(":memory:")))
+                site = stack.enter_context(
+                    local_site(
+                        self._say.model, self._say.engine, workers=1, scheduler=self._scheduler
+                    )
+                )
+                heard = _Heard(site, answers)
+                teller = Storyteller(heard, self._say, known, room=len(plan.segments))
+                return await teller.tell(plan, began=began)
+
+        described = in_own_loop(describe)
+        self.record = flagged(described.record)
+        self.result = demo_result(self.record, described.timings, batch_size=self._batch_size)
         if self._result_path is not None:
             text = json.dumps(self.result, ensure_ascii=False, indent=2)
             write_atomically(self._result_path, text + "\n")
 
 
+@dataclass(eq=False)
 class _Stream:
-    """Frames on their way to the engine, which runs in a thread of its own."""
+    """Frames on their way to the engine."""
 
-    def __init__(self, session: Session, batch_size: int) -> None:
-        self._session = session
-        self._batch_size = batch_size
-        self._content = uuid.uuid4().hex
-        self._buffer: list[tuple[float, NDArray[np.uint8]]] = []
-        self._segments: list[Segment] = []
-        self._asked: dict[str, tuple[Request, Seen]] = {}
-        self._problem: KinemaError | None = None
-        self._queue: queue.Queue[tuple[Call, Seen] | None] = queue.Queue(_WAITING)
-        self._thread: threading.Thread | None = None
+    say: CaptionSettings
+    scheduler: Scheduler
+    batch_size: int
+    answers: dict[str, Reply | KinemaError] = field(default_factory=dict)
+    """What the model said to each question, by its key."""
+    _content: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _buffer: list[tuple[float, NDArray[np.uint8]]] = field(default_factory=list)
+    _segments: list[Segment] = field(default_factory=list)
+    _waiting: deque[tuple[Ask, Future[Answered]]] = field(default_factory=deque)
 
     def add(self, seconds: float, pixels: NDArray[np.uint8]) -> None:
         """One more frame; a full batch goes to the engine."""
         self._buffer.append((seconds, pixels.copy()))  # the next stage may draw into its own
-        if len(self._buffer) == self._batch_size:
+        if len(self._buffer) == self.batch_size:
             self._ask()
 
     def finish(self) -> VideoPlan:
@@ -165,52 +177,46 @@ class _Stream:
         """
         if self._buffer:
             self._ask()
-        self.stop()
-        if self._problem is not None:
-            raise self._problem
-        return self._plan()
+        while self._waiting:
+            self._take_answer()
+        return self._plan(tuple(self._segments))
 
     def stop(self) -> None:
-        """End the thread; it answers what it has been given."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
+        """Cancel what has no answer."""
+        for _, future in self._waiting:
+            future.cancel()
 
     def _ask(self) -> None:
         group, self._buffer = self._buffer, []
         segment = self._segment(group)
         self._segments.append(segment)
-        (call,) = self._session.describer.calls(self._plan(segment))
-        seen = self._seen(group, segment)
-        if self._thread is None:
-            self._session.engine()
-            self._thread = threading.Thread(target=self._answer, name="kinema-captioner")
-            self._thread.start()
-        self._queue.put((call, seen))
-
-    def _answer(self) -> None:
-        """In the thread, the only one that uses the engine: completions as they come."""
-        coming = iter(self._queue.get, None)
+        ask = self.say.question(self._plan((segment,)), segment)
+        frames = Frames(
+            pixels=np.stack([pixels for _, pixels in group]),
+            seconds=np.array(segment.frame_seconds, dtype=np.float64),
+            indices=np.array(segment.frame_indices, dtype=np.int64),
+            source="frames",
+        )
         try:
-            for completion in self._session.engine().generate(self._requests(coming)):
-                request, seen = self._asked.pop(completion.request_id)
-                answer = answer_of(completion, request, seen=seen)
-                self._session.memo.put(completion.request_id, answer.to_dict())
+            decoded = prompts.decode(ask.conversation, self.say.model.family, load=_given(frames))
         except KinemaError as problem:
-            self._problem = problem
-            for _ in coming:  # whoever puts more must not wait for ever
-                pass
+            self.answers[ask.key] = problem
+            return
+        self._waiting.append((ask, self.scheduler.submit(replace(ask, conversation=decoded))))
+        while len(self._waiting) > _WAITING:
+            self._take_answer()
 
-    def _requests(self, coming: Iterator[tuple[Call, Seen]]) -> Iterator[Request]:
-        for call, seen in coming:
-            try:
-                request, _ = self._session.asker.request(call, seen, self._session.engine())
-            except KinemaError as problem:
-                self._session.memo.put(call.id, failed_answer(problem).to_dict())
-                continue
-            self._asked[call.id] = (request, seen)
-            yield request
+    def _take_answer(self) -> None:
+        ask, future = self._waiting.popleft()
+        try:
+            reply = future.result().reply()
+            if ask.params.json_schema is not None:
+                follow_schema(reply.completion.text, ask.params.json_schema)
+            self.answers[ask.key] = reply
+        except KinemaError as problem:
+            if problem.blame in ("engine", "run"):
+                raise
+            self.answers[ask.key] = problem
 
     def _segment(self, group: list[tuple[float, NDArray[np.uint8]]]) -> Segment:
         seconds = [at for at, _ in group]
@@ -224,24 +230,46 @@ class _Stream:
             frame_seconds=tuple(seconds),
         )
 
-    def _seen(self, group: list[tuple[float, NDArray[np.uint8]]], segment: Segment) -> Seen:
-        frames = Frames(
-            pixels=np.stack([pixels for _, pixels in group]),
-            seconds=np.array(segment.frame_seconds, dtype=np.float64),
-            indices=np.array(segment.frame_indices, dtype=np.int64),
-            source="frames",
-        )
-        return self._session.asker.seen(frames)
-
-    def _plan(self, *segments: Segment) -> VideoPlan:
-        chosen = segments or tuple(self._segments)
+    def _plan(self, segments: tuple[Segment, ...]) -> VideoPlan:
         return VideoPlan(
             source="frames",
             content=self._content,
-            duration_seconds=chosen[-1].end_seconds if chosen else 0.0,
-            segments=chosen,
+            duration_seconds=segments[-1].end_seconds if segments else 0.0,
+            segments=segments,
             info={},
         )
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """A site where the questions about frames have been answered already."""
+
+    site: Local
+    answers: dict[str, Reply | KinemaError]
+
+    async def answer(self, ask: Ask) -> Reply:
+        known = self.answers.get(ask.key)
+        if isinstance(known, KinemaError):
+            raise known
+        return known or await self.site.answer(ask)
+
+    async def look(self, task: Callable[[Workers], T]) -> T:
+        return await self.site.look(task)
+
+    async def count(self, text: str) -> int:
+        return await self.site.count(text)
+
+    async def context_length(self) -> int | None:
+        return await self.site.context_length()
+
+
+def _given(frames: Frames) -> prompts.LoadFrames:
+    """Reads the frames that are there already, scaled where that is asked."""
+
+    def load(source: Any, *, sampling: FrameSampling, **choice: Any) -> Frames:
+        return load_frames(frames, **choice) if choice else frames
+
+    return load
 
 
 def _clocked(frame: Any, otherwise: float) -> tuple[float, NDArray[np.uint8]]:

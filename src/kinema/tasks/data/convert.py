@@ -23,11 +23,10 @@ from kinema.datasets.segment_chat import Mode, SegmentChat
 from kinema.datasets.shapes import TITLES
 from kinema.datasets.video_chatgpt import video_instruct
 from kinema.errors import MediaError, MediaNotFound, UnknownName, UsageError
-from kinema.ledger import whole_file
+from kinema.files import FEATURES_SUFFIX, VIDEO_SUFFIXES, whole_file
 from kinema.messages import Conversation, FeaturesPart, Part, VideoPart
 from kinema.tasks.features.job import INDEX
 from kinema.video import plan
-from kinema.video.archive import VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +221,7 @@ class _FrameCounts:
 def _finder(source: Path, options: ConvertOptions) -> Callable[[str], Part]:
     """From a ``video_id`` to its file: the one of that name, with whatever ending."""
     folder = options.media or source.parent
-    suffixes = VIDEO_SUFFIXES if options.features is None else {".safetensors"}
+    suffixes = VIDEO_SUFFIXES if options.features is None else {FEATURES_SUFFIX}
     where = options.features or folder
     paths = sorted(p for p in where.rglob("*") if p.suffix.lower() in suffixes)
     known = {p.name.partition(".")[0]: p for p in paths} | {p.stem: p for p in paths}

@@ -11,9 +11,11 @@ from typing import Any
 
 from kinema.errors import KinemaError
 from kinema.evaluation.benchmarks import Benchmark, Folder, find_benchmark
+from kinema.files import sha256_of
 from kinema.lazy import load
-from kinema.tasks.evaluate.feeding import load_clip
-from kinema.types import FrameSampling
+from kinema.tasks.evaluate.questions import video_of
+from kinema.types import PictureFolder
+from kinema.video import load_frames
 
 _WORKERS = 2
 
@@ -66,11 +68,10 @@ def check_benchmark(
     benchmark = find_benchmark(name)
     split = split or benchmark.splits[0]
     items = benchmark.items(root, split=split)
-    base = root if root.is_dir() else root.parent
-    present = {item.video: item.facts.get("fps") for item in items if item.video}
+    present = {item.video: video_of(item, root) for item in items if item.video}
     unreadable: dict[str, str] = {}
     with ThreadPoolExecutor(_WORKERS) as pool:
-        problems = pool.map(lambda video: _first_frame(base / video, present[video]), present)
+        problems = pool.map(_first_frame, present.values())
         for done, (video, problem) in enumerate(zip(present, problems, strict=True), start=1):
             on_progress(done, len(present))
             if problem:
@@ -87,9 +88,9 @@ def check_benchmark(
     )
 
 
-def _first_frame(path: Path, fps: float | None) -> str:
+def _first_frame(video: Path | PictureFolder) -> str:
     try:
-        load_clip(path, FrameSampling(single="first"), fps)
+        load_frames(video, single="first")
     except KinemaError as problem:
         return f"{problem.code}: {problem}"
     return ""
@@ -100,7 +101,4 @@ def _hashes(benchmark: Benchmark, root: Path, split: str) -> dict[str, str]:
     load(benchmark.read)(folder, split)
     base = root if root.is_dir() else root.parent
     files = sorted({path for path in folder.read_files if path.is_file()})
-    return {
-        path.relative_to(base).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
+    return {path.relative_to(base).as_posix(): sha256_of(path) for path in files}

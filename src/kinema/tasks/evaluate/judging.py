@@ -22,7 +22,8 @@ from kinema.evaluation.judge import (
     prompt_hash,
     summarise,
 )
-from kinema.ledger import Ledger, write_atomically
+from kinema.files import write_atomically
+from kinema.ledger import Ledger
 from kinema.messages import SamplingParams
 from kinema.tasks.chat import Chat
 from kinema.tasks.evaluate.runs import Run

@@ -25,13 +25,12 @@ from kinema.evaluation.report import (
 from kinema.evaluation.scoring import Score, is_hidden, measure, worst_answers
 from kinema.evaluation.statistics import Difference, paired_difference
 from kinema.evaluation.timeline import draw_timeline
-from kinema.ledger import write_atomically
+from kinema.files import write_atomically
 from kinema.messages import SamplingParams
-from kinema.tasks.evaluate.feeding import load_clip
 from kinema.tasks.evaluate.judging import read_judgement
-from kinema.tasks.evaluate.runs import Run
-from kinema.types import FrameSampling
-from kinema.video import contact_sheet
+from kinema.tasks.evaluate.questions import video_of
+from kinema.tasks.evaluate.stored import Run
+from kinema.video import contact_sheet, load_frames
 
 MARKDOWN, HTML = "report.md", "report.html"
 _WORST = 5
@@ -275,9 +274,8 @@ def _sheet(run: Run, answer: Answer, path: Path) -> Path | None:
     if not seen or not answer.item.video:
         return None
     times = tuple(float(t) for t in seen[0]["seconds"])
-    video = (root if root.is_dir() else root.parent) / answer.item.video
     try:
-        frames = load_clip(video, FrameSampling(at=times), answer.item.facts.get("fps"))
+        frames = load_frames(video_of(answer.item, root), at=times)
     except KinemaError:  # the data may be elsewhere when a run is scored again
         return None
     contact_sheet(frames).save(path)

@@ -5,34 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from kinema import __version__
 from kinema.engines import EngineSettings
-from kinema.errors import UsageError
-from kinema.evaluation.answers import read_answer
+from kinema.errors import KinemaError, MissingCapability, MissingPackage, UsageError
 from kinema.evaluation.benchmarks import Benchmark, find_benchmark
 from kinema.evaluation.presets import PRESETS, PresetName
-from kinema.evaluation.records import Item, Prediction, Record
-from kinema.evaluation.scoring import Scores, score_records
-from kinema.ledger import Ledger, write_atomically
+from kinema.evaluation.records import Item, Record
+from kinema.jobs.progress import Meter, Progress
+from kinema.jobs.runner import in_own_loop, run, unfinished
+from kinema.jobs.site import PATIENCE_SECONDS, Local
+from kinema.ledger import Ledger
 from kinema.messages import SamplingParams
-from kinema.tasks.evaluate.feeding import Question
+from kinema.tasks.deciding import model_identity
 from kinema.tasks.evaluate.predicting import Predictor
+from kinema.tasks.evaluate.questions import Question
+from kinema.tasks.evaluate.stored import LEDGER, Run, score_run, write_run
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import find_model
+from kinema.tasks.models import Model, find_model
 from kinema.types import FrameSampling
+from kinema.video import Workers
 
-PREDICTIONS, RUN, RESULTS, LEDGER = (
-    *("predictions.jsonl", "run.json", "results.json", "ledger.sqlite"),
-)
-_DECIDING = ("dtype", "attn", "quantization", "adapter", "compile", "max_context", "served_model")
-"""Ways of loading that can change a number; a run never goes on with others."""
-_MAX_ATTEMPTS = 5
-"""An item that was being answered when the process died this often is given up."""
+_WINDOW = 64
+"""Items that are begun and not answered; decoded pixels have a limit of their own."""
+_REFUSALS = (UsageError, MissingPackage, MissingCapability)
+"""What ends a command as itself when nothing was answered yet: running it again does not help."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,33 +60,6 @@ class EvalSettings:
             raise UsageError(f"There is no preset {self.preset!r}.", hint=", ".join(PRESETS))
 
 
-@dataclass(frozen=True)
-class Run:
-    """One model, or the same model without the video, on one benchmark."""
-
-    folder: Path
-    about: dict[str, Any]
-    """Everything in ``run.json``."""
-    records: tuple[Record, ...]
-    scores: Scores
-
-    @property
-    def benchmark(self) -> Benchmark:
-        """The row that it belongs to."""
-        return find_benchmark(self.about["benchmark"])
-
-    @property
-    def name(self) -> str:
-        """How tables call it."""
-        blind = " without the video" if self.about["blind"] else ""
-        return f"{self.about['model']}{blind}"
-
-    @property
-    def complete(self) -> bool:
-        """True when every item has a reply."""
-        return self.scores.answered == self.scores.items
-
-
 def run_benchmark(
     settings: EvalSettings,
     model: str,
@@ -94,46 +69,90 @@ def run_benchmark(
     loading: EngineSettings = EngineSettings(),
     parts: CheckpointParts = CheckpointParts(),
     restart: bool = False,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    retry_failed: bool = False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Run:
     """Answer every item that has no answer yet, then score.
 
     Killed at any moment and called again, it goes on where it was and ends with the same files.
 
+    Args:
+        settings: what is measured.
+        model: which one.
+        output: the folder of all runs; this one gets a folder of its own in it.
+        engine: instead of the family's first.
+        loading: how weights are loaded.
+        parts: what the checkpoint is put together from.
+        restart: start over when the folder holds a run with other settings.
+        retry_failed: ask items again that failed.
+        on_progress: told of every item that ends.
+
     Raises:
         UsageError: the data is not in the benchmark's layout, or ``output`` holds another run.
+        Unfinished: the engine or the run failed; what is answered is written, and not scored.
     """
     benchmark = find_benchmark(settings.benchmark)
     items = read_items(benchmark, settings)
     found = find_model(model, engine=engine, parts=parts)
+    about = _about(settings, benchmark, items)
+    predictor = Predictor(
+        about | model_identity(found, loading), settings.params, settings.rank_options
+    )
+    questions = _questions(items, settings, found.family.default_sampling)
     place = output / run_name(model, blind=settings.blind)
     place.mkdir(parents=True, exist_ok=True)
-    with Predictor(found, settings.params, loading, rank=settings.rank_options) as predictor:
-        about = {
-            **_about(settings, benchmark, items),
-            "model": model,
-            "engine": found.engine,
-            "revision": predictor.revision,
-            "parts": _given(parts),
-        }
-        loaded = _given(loading)
-        deciding = about | {k: v for k, v in loaded.items() if k in _DECIDING}
-        with Ledger(
-            place / LEDGER, settings=deciding, max_attempts=_MAX_ATTEMPTS, restart=restart
-        ) as ledger:
-            ledger.add((item.id, {}) for item in items)
-            waiting = {unit.id for unit in ledger.units("todo")}
-            on_progress(len(items) - len(waiting), len(items))
-            questions = _questions((i for i in items if i.id in waiting), settings)
-            answers = predictor.answer(questions, on_begin=lambda: ledger.claim(1))
-            for done, (item_id, prediction) in enumerate(answers, len(items) - len(waiting) + 1):
-                ledger.finish(item_id, prediction.to_dict())
-                on_progress(done, len(items))
-            records = _collect(ledger, items)
-    write_records(place / PREDICTIONS, records)
-    about |= {"data": str(settings.data.resolve()), "loading": loaded, "kinema": __version__}
-    write_atomically(place / RUN, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+    with Ledger(place / LEDGER, settings=predictor.identity, restart=restart) as ledger:
+        ledger.add((item.id, {}) for item in items)
+        if retry_failed:
+            ledger.reopen("failed", "quarantined")
+        problem = _answer(ledger, questions, predictor, found, loading, on_progress)
+        ended = [u for u in ledger.units() if u.id in questions and u.state != "todo"]
+        if isinstance(problem, _REFUSALS) and not ended:
+            raise problem
+        asked = {unit.id: questions[unit.id] for unit in ended}
+        write_run(
+            place,
+            about
+            | {name: predictor.identity[name] for name in ("model", "engine", "revision")}
+            | {"parts": _given(parts), "loading": _given(loading)}
+            | {"data": str(settings.data.resolve()), "kinema": __version__},
+            [Record(asked[u.id].item, predictor.prediction(asked[u.id], u)) for u in ended],
+            {unit.id: unit.result["seconds"] for unit in ended if unit.state == "done"},
+            to_do=len(items) - len(ended),
+        )
+        if problem is not None:
+            raise unfinished(problem, ledger, noun="items") from problem
     return score_run(place)
+
+
+def _answer(
+    ledger: Ledger,
+    questions: Mapping[str, Question],
+    predictor: Predictor,
+    model: Model,
+    loading: EngineSettings,
+    on_progress: Callable[[Progress], None],
+) -> KinemaError | None:
+    """Ask what is to do; returns what ended the run early."""
+    meter = Meter(ledger, questions.keys())
+    on_progress(meter.begun)
+    with (
+        Workers() as workers,
+        closing(model.scheduler(loading, patience_seconds=PATIENCE_SECONDS)) as scheduler,
+        closing(Local(scheduler, workers, family=model.family)) as site,
+    ):
+        try:
+            in_own_loop(
+                lambda: run(
+                    lambda unit: predictor.predict(questions[unit.id], site),
+                    ledger=ledger,
+                    window=_WINDOW,
+                    report=lambda unit, outcome: on_progress(meter.ended(unit, outcome)),
+                )
+            )
+        except KinemaError as problem:
+            return problem
+    return None
 
 
 def read_items(benchmark: Benchmark, settings: EvalSettings) -> list[Item]:
@@ -147,43 +166,24 @@ def run_name(model: str, *, blind: bool) -> str:
     return f"{name}+blind" if blind else name
 
 
-def score_run(folder: Path) -> Run:
-    """Score the predictions of a folder again: no model, no data set, no GPU.
-
-    Raises:
-        UsageError: the folder holds no run.
-    """
-    if not (folder / RUN).is_file():
-        raise UsageError(f"{folder} holds no evaluation.", hint=f"There is no {RUN} in it.")
-    about = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    records = read_records(folder / PREDICTIONS)
-    scores = score_records(records, find_benchmark(about["benchmark"]))
-    results = {"run": about, **scores.to_dict()}
-    write_atomically(folder / RESULTS, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-    return Run(folder, about, tuple(records), scores)
+def fingerprint_items(items: Sequence[Item]) -> str:
+    """SHA-256 over everything that the annotation files say, and which videos were found."""
+    text = json.dumps([item.to_dict() for item in items], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def find_runs(output: Path) -> list[Path]:
-    """The folders of runs below an output folder, or the folder itself."""
-    if (output / RUN).is_file():
-        return [output]
-    return sorted(path.parent for path in output.glob(f"*/{RUN}"))
-
-
-def read_records(path: Path) -> list[Record]:
-    """Records of a ``predictions.jsonl``."""
-    with path.open(encoding="utf-8") as file:
-        return [Record.from_dict(json.loads(line)) for line in file]
-
-
-def write_records(path: Path, records: Sequence[Record]) -> None:
-    """One JSON line a record, each with what was read from the reply."""
-    lines = (json.dumps(_line(record), ensure_ascii=False) for record in records)
-    write_atomically(path, "".join(line + "\n" for line in lines))
-
-
-def _line(record: Record) -> dict[str, Any]:
-    return record.to_dict() | {"answer": read_answer(record).to_dict()}
+def _questions(
+    items: Sequence[Item], settings: EvalSettings, default: FrameSampling
+) -> dict[str, Question]:
+    benchmark, preset = find_benchmark(settings.benchmark), PRESETS[settings.preset]
+    return {
+        item.id: Question.of(
+            *(item, benchmark, preset, settings.sampling, settings.data),
+            blind=settings.blind,
+            default=default,
+        )
+        for item in items
+    }
 
 
 def _about(settings: EvalSettings, benchmark: Benchmark, items: Sequence[Item]) -> dict[str, Any]:
@@ -206,32 +206,3 @@ def _given(settings: CheckpointParts | EngineSettings) -> dict[str, Any]:
     values = {f.name: (getattr(settings, f.name), f.default) for f in fields(settings)}
     given = {name: value for name, (value, default) in values.items() if value != default}
     return {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
-
-
-def fingerprint_items(items: Sequence[Item]) -> str:
-    """SHA-256 over everything that the annotation files say, and which videos were found."""
-    text = json.dumps([item.to_dict() for item in items], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _questions(items: Iterable[Item], settings: EvalSettings) -> Iterator[Question]:
-    benchmark, preset = find_benchmark(settings.benchmark), PRESETS[settings.preset]
-    for item in items:
-        yield Question.of(
-            item, benchmark, preset, settings.sampling, settings.data, blind=settings.blind
-        )
-
-
-def _collect(ledger: Ledger, items: Sequence[Item]) -> list[Record]:
-    """Records in benchmark order, whatever the order in which they were answered."""
-    units = {unit.id: unit for unit in ledger.units()}
-    records = []
-    for item in items:
-        unit = units[item.id]
-        prediction = Prediction(
-            reply=None, error=unit.error or f"left {unit.state}", error_code=unit.state
-        )
-        if unit.state == "done":
-            prediction = Prediction.from_dict(unit.result)
-        records.append(Record(item, prediction))
-    return records

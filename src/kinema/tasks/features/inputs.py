@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from kinema.datasets.variants import augmented_from
 from kinema.errors import UsageError
-from kinema.tasks.caption.inputs import find_inputs
+from kinema.jobs.inputs import find_inputs
 from kinema.video.archive import SEPARATOR
 
 _FIELD = re.compile(r"\{(\w+)\}")

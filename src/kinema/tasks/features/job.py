@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from kinema.config import fingerprint
 from kinema.errors import DecodeDeadline, DecoderCrashed, KinemaError, MediaError
+from kinema.files import sha256_of, write_lines
 from kinema.lazy import load
-from kinema.ledger import Ledger, Unit, write_lines
+from kinema.ledger import Ledger, Unit
 from kinema.tasks.features.inputs import Medium
 from kinema.tasks.features.options import FeatureOptions
 from kinema.types import FrameSampling
@@ -181,8 +181,7 @@ def _payload(medium: Medium, known: Mapping[tuple[str, str], str]) -> dict[str, 
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError:
         return ""
 

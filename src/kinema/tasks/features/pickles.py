@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kinema.datasets.samples import FEATURES_SUFFIX
 from kinema.errors import NotMedia, UnsafeModel, UsageError
-from kinema.ledger import whole_file
+from kinema.files import FEATURES_SUFFIX, whole_file
 from kinema.models.pickled_arrays import ArraysOnly
 from kinema.models.videolm.features import FeaturesHeader, load_features, save_features
 from kinema.models.videolm.kinds import KINDS

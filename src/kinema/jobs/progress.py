@@ -5,42 +5,43 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
-from kinema.captioning.records import Segment
 from kinema.errors import KinemaError
-from kinema.ledger import Ledger, Unit
-from kinema.tasks.caption.describe import Described
+from kinema.ledger import Ledger, Outcome, Unit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is, after a video ended or one of its segments was described."""
+    """How far a run is, after a unit ended or a part of one was done."""
 
-    videos: int
-    """That ended, in this run and before."""
+    ended: int
+    """Units that ended, in this run and before."""
     of: int
     failed: int
-    video_seconds: float
-    """That were described in this run."""
     elapsed_seconds: float
     eta_seconds: float | None
-    """None before anything was described."""
-    source: str = ""
-    described: Described | None = None
-    """The video that has just ended; None for one that failed or goes on."""
+    """None before anything was done."""
+    video_seconds: float = 0.0
+    """Of video that was worked on in this run, where the verb measures it."""
+    unit: Unit | None = None
+    """The one that this is about."""
+    result: Any = None
+    """What the unit made, when it has just ended well."""
     problem: KinemaError | None = None
+    """Why the unit has just failed."""
 
 
 @dataclass
 class _Share:
-    """What is described of a video that has not ended."""
+    """What is done of units that have not ended."""
 
     part: float = 0.0
-    seconds: float = 0.0
+    video_seconds: float = 0.0
 
 
 class Meter:
-    """Counts what ended and what is described of the rest.
+    """Counts what ended and what is done of the rest.
 
     Args:
         wanted: units of this run, of all that the ledger holds.
@@ -57,46 +58,49 @@ class Meter:
         self._video_seconds = 0.0
         self._began = time.perf_counter()
 
-    def answered(self, unit: Unit, segment: Segment, *, of: int) -> Progress:
-        """One more of a video's ``of`` segments has its answer."""
-        seconds = segment.end_seconds - segment.start_seconds
-        for share in (self._open.setdefault(unit.id, _Share()), self._all_open):
-            share.part += 1 / of
-            share.seconds += seconds
+    @property
+    def begun(self) -> Progress:
+        """How far the run is before it does anything."""
+        return self._progress(None)
+
+    def part(self, unit: Unit, share: float, *, video_seconds: float = 0.0) -> Progress:
+        """One more ``share`` of a unit, of 1 in all, is done."""
+        for one in (self._open.setdefault(unit.id, _Share()), self._all_open):
+            one.part += share
+            one.video_seconds += video_seconds
         return self._progress(unit)
 
-    def ended(self, unit: Unit, outcome: Described | KinemaError) -> Progress:
-        """A video ended; one that failed may be tried, and end, once more."""
+    def ended(
+        self, unit: Unit, outcome: Outcome | KinemaError, *, video_seconds: float = 0.0
+    ) -> Progress:
+        """A unit ended; one that failed may be tried, and end, once more."""
         share = self._open.pop(unit.id, _Share())
         self._all_open.part -= share.part
-        self._all_open.seconds -= share.seconds
+        self._all_open.video_seconds -= share.video_seconds
         self._here.add(unit.id)
         if isinstance(outcome, KinemaError):
-            self._failed.add(unit.id)
+            if outcome.settles != "skipped":
+                self._failed.add(unit.id)
             return self._progress(unit, problem=outcome)
         self._failed.discard(unit.id)
-        self._video_seconds += outcome.record.duration_seconds
-        return self._progress(unit, described=outcome)
+        self._video_seconds += video_seconds
+        return self._progress(unit, result=outcome.result)
 
     def _progress(
-        self,
-        unit: Unit,
-        *,
-        described: Described | None = None,
-        problem: KinemaError | None = None,
+        self, unit: Unit | None, *, result: Any = None, problem: KinemaError | None = None
     ) -> Progress:
         elapsed = time.perf_counter() - self._began
         ended = len(self._before | self._here)
         done = len(self._here) + self._all_open.part
         left = max(0.0, self._of - ended - self._all_open.part)
         return Progress(
-            videos=ended,
+            ended=ended,
             of=self._of,
             failed=len(self._failed),
-            video_seconds=self._video_seconds + self._all_open.seconds,
             elapsed_seconds=elapsed,
             eta_seconds=elapsed / done * left if done > 0 else None,
-            source=unit.payload["source"],
-            described=described,
+            video_seconds=self._video_seconds + self._all_open.video_seconds,
+            unit=unit,
+            result=result,
             problem=problem,
         )

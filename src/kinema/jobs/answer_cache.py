@@ -1,6 +1,6 @@
-"""What the model has answered: a question with the same id is never asked twice.
+"""What the model has answered: a question with the same key is never asked twice.
 
-Several processes may share one file; an id holds everything that decides its answer, so one run's
+Several processes may share one file; a key holds everything that decides its answer, so one run's
 answer is any run's answer.
 """
 
@@ -17,10 +17,12 @@ from typing import Any, Self
 from kinema.errors import KinemaError, UsageError
 
 _PATIENCE_SECONDS = 60.0
+_FORMAT = 2
+"""Of the file, in SQLite's user_version: 1 held captions alone, and had no number."""
 
 
-class Memo:
-    """JSON values by id in a SQLite file, safe for threads and processes.
+class AnswerCache:
+    """JSON values by key in a SQLite file, safe for threads and processes.
 
     Raises:
         UsageError: the file cannot be opened.
@@ -34,9 +36,11 @@ class Memo:
                 path, isolation_level=None, timeout=_PATIENCE_SECONDS, check_same_thread=False
             )
             self._database.execute("PRAGMA journal_mode=WAL")
+            self._check_format()
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS answer (id TEXT PRIMARY KEY, value TEXT NOT NULL)"
             )
+            self._database.execute(f"PRAGMA user_version = {_FORMAT}")
         except sqlite3.Error as problem:
             raise UsageError(
                 f"{path} cannot be opened: {problem}.", hint="Choose another file."
@@ -52,14 +56,25 @@ class Memo:
         """Close the file."""
         self._database.close()
 
+    def _check_format(self) -> None:
+        (tables,) = self._database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        (found,) = self._database.execute("PRAGMA user_version").fetchone()
+        if tables and found != _FORMAT:
+            self._database.close()
+            raise UsageError(
+                f"{self._path} holds answers of another version of kinema (format {found or 1}, "
+                f"this one writes {_FORMAT}).",
+                hint="Give another file, or remove this one to ask everything again.",
+            )
+
     def get(self, key: str) -> Any:
-        """The value of an id, None where there is none."""
+        """The value of a key, None where there is none."""
         with self._translated():
             row = self._database.execute("SELECT value FROM answer WHERE id = ?", (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
     def put(self, key: str, value: Any) -> None:
-        """Keep a value; the first one of an id stays."""
+        """Keep a value; the first one of a key stays."""
         with self._translated():
             self._database.execute(
                 "INSERT OR IGNORE INTO answer VALUES (?, ?)",

@@ -13,16 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.errors import NotMedia, UsageError
+from kinema.files import VIDEO_SUFFIXES
 from kinema.video.archive import SEPARATOR
 from kinema.video.url_gate import is_url
 
-SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *("mp4", "m4v", "mov", "mkv", "webm", "avi", "ts", "mts", "m2ts", "mpg", "mpeg"),
-        *("flv", "wmv", "3gp", "ogv", "gif", "mxf"),
-    )
-)
 _MANIFESTS = (".txt", ".csv", ".jsonl", ".json")
 _COLUMNS = ("video", "path", "source", "file")
 
@@ -141,7 +135,7 @@ def _in_tar(archive: str) -> Iterator[str]:
 
 def _is_video(file_name: str) -> bool:
     """By its ending; hidden files are other programs' notes."""
-    return Path(file_name).suffix.lower() in SUFFIXES and not file_name.startswith(".")
+    return Path(file_name).suffix.lower() in VIDEO_SUFFIXES and not file_name.startswith(".")
 
 
 def _in_manifest(path: Path) -> Iterator[str]:

@@ -1,0 +1,76 @@
+"""Files on this machine: written whole or not at all, told apart by name and content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+VIDEO_SUFFIXES = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
+        *(".mxf", ".flv", ".wmv", ".ogv", ".3gp", ".gif"),
+    )
+)
+"""Ends of files that are taken for videos where nothing else says what they are."""
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"})
+"""Ends of files that are taken for still pictures."""
+
+FEATURES_SUFFIX = ".safetensors"
+"""End of a file that holds the features of one video."""
+
+_SETTLED_SECONDS = 2.0
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a whole file or nothing, also when the process dies in the middle.
+
+    One writer at a time: the next one writes over a draft that a killed one left behind.
+    """
+    write_lines(path, [text], end="")
+
+
+def write_lines(path: Path, lines: Iterable[str], *, end: str = "\n") -> None:
+    """Write a whole file, line by line, or nothing; see :func:`write_atomically`."""
+    with whole_file(path) as draft, draft.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}{end}" for line in lines)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A draft to write to; it becomes ``path`` at the end, and goes where something fails."""
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a whole file, as 64 hexadecimal digits.
+
+    A process reads a file again only when its size, its time of change or its inode is another.
+
+    Raises:
+        OSError: the file is not there, or cannot be read.
+    """
+    status = path.stat()
+    # File systems tell times in ticks of milliseconds, up to two seconds on FAT: a file that has
+    # just been written can change once more and keep its time.
+    settled = time.time() - status.st_mtime > _SETTLED_SECONDS
+    read = _sha256 if settled else _sha256.__wrapped__
+    return read(str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=1 << 16)
+def _sha256(path: str, _size: int, _mtime_ns: int, _inode: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

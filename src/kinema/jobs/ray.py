@@ -1,0 +1,161 @@
+"""The same work on a Ray cluster: the driver tells the story of each unit, actors do the work.
+
+Each actor is a process with a :class:`~kinema.jobs.site.Local` of its own: decoders and one engine.
+The questions about one long video go to whichever actor has the least to do, so its captions spread
+over all of them. Ray starts an actor that died again and gives it its calls once more.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError
+
+from kinema.errors import EngineDied, KinemaError
+from kinema.jobs.answer_cache import AnswerCache
+from kinema.jobs.site import Answers, Local
+from kinema.messages import Ask, Reply
+from kinema.video import Workers
+
+T = TypeVar("T")
+
+_CALLS_AT_ONCE = 1024
+"""Calls that an actor may have begun; what it really runs together is its scheduler's business."""
+_RESTARTS = 8
+"""How often an actor that died is started again, and its calls with it."""
+
+
+class RaySite:
+    """Actors on a Ray cluster (``RAY_ADDRESS``, or one that is started on this machine).
+
+    Args:
+        open_local: opens an actor's own site; travels to the actor.
+        actors: how many; each has an engine.
+        gpus: of each actor, where the cluster has any.
+        answers: answers that are known, kept by the driver.
+
+    Raises:
+        EngineDied: the cluster cannot be reached.
+    """
+
+    def __init__(
+        self,
+        open_local: Callable[[ExitStack], Local],
+        *,
+        actors: int,
+        gpus: int = 0,
+        answers: AnswerCache | None = None,
+    ) -> None:
+        # Otherwise Ray collects figures for its makers, in a thread that outlives the job.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            if not ray.is_initialized():
+                ray.init(
+                    address=os.environ.get("RAY_ADDRESS"),
+                    log_to_driver=False,
+                    include_dashboard=False,
+                )
+            options = {
+                "num_cpus": 1,
+                "num_gpus": gpus if ray.cluster_resources().get("GPU") else 0,
+                "max_restarts": _RESTARTS,
+                "max_task_retries": _RESTARTS,
+                "max_concurrency": _CALLS_AT_ONCE,
+            }
+            actor = ray.remote(_Actor).options(**options)
+            self._actors = [actor.remote(open_local) for _ in range(actors)]
+        except RayError as problem:
+            raise _cluster_failed(problem) from problem
+        self._busy = [0] * actors
+        self._answers = Answers(answers, self._ask)
+
+    def close(self) -> None:
+        """End the actors; the cluster stays."""
+        for actor in self._actors:
+            ray.kill(actor)
+
+    async def look(self, task: Callable[[Workers], T]) -> T:
+        """See :class:`kinema.jobs.site.Site`."""
+        found: T = await self._call("look", task)
+        return found
+
+    async def answer(self, ask: Ask) -> Reply:
+        """See :class:`kinema.jobs.site.Site`."""
+        return await self._answers.answer(ask)
+
+    async def count(self, text: str) -> int:
+        """See :class:`kinema.jobs.site.Site`."""
+        return int(await self._call("count", text))
+
+    async def context_length(self) -> int | None:
+        """See :class:`kinema.jobs.site.Site`."""
+        length: int | None = await self._call("context_length")
+        return length
+
+    async def _ask(self, ask: Ask) -> Reply:
+        reply: Reply = await self._call("answer", ask)
+        return reply
+
+    async def _call(self, name: str, *arguments: Any) -> Any:
+        """Let the actor with the least to do run one of its methods."""
+        number = min(range(len(self._actors)), key=self._busy.__getitem__)
+        self._busy[number] += 1
+        try:
+            made = await getattr(self._actors[number], name).remote(*arguments)
+        except RayError as problem:
+            raise _cluster_failed(problem) from problem
+        finally:
+            self._busy[number] -= 1
+        if isinstance(made, KinemaError):
+            raise made
+        return made
+
+
+class _Actor:
+    """One process of the cluster. Its errors come back as values: Ray would wrap raised ones."""
+
+    def __init__(self, open_local: Callable[[ExitStack], Local]) -> None:
+        self._stack = ExitStack()
+        self._open_local = open_local
+        self._local: Local | None = None
+
+    async def look(self, task: Callable[[Workers], T]) -> T | KinemaError:
+        try:
+            return await self._site().look(task)
+        except KinemaError as problem:
+            return problem
+
+    async def answer(self, ask: Ask) -> Reply | KinemaError:
+        try:
+            return await self._site().answer(ask)
+        except KinemaError as problem:
+            return problem
+
+    async def count(self, text: str) -> int | KinemaError:
+        try:
+            return await self._site().count(text)
+        except KinemaError as problem:
+            return problem
+
+    async def context_length(self) -> int | KinemaError | None:
+        try:
+            return await self._site().context_length()
+        except KinemaError as problem:
+            return problem
+
+    def _site(self) -> Local:
+        if self._local is None:
+            self._local = self._open_local(self._stack)
+        return self._local
+
+
+def _cluster_failed(problem: RayError) -> EngineDied:
+    lines = str(problem).strip().splitlines() or [type(problem).__name__]
+    return EngineDied(
+        f"The Ray cluster failed: {lines[-1]}",
+        hint="Run the same command again; what was answered is kept.",
+    )

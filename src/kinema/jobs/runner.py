@@ -1,0 +1,162 @@
+"""Runs one unit's story for every unit of a ledger, and settles each by what came of it.
+
+The policy for failures stands here and on the error classes (:mod:`kinema.errors`), once for all
+verbs: what is wrong with an input or a request fails its unit by name; what the engine, the network
+or the run did ends the run, and units stay to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from kinema.errors import KinemaError, Unfinished
+from kinema.ledger import Ledger, Outcome, Unit
+
+T = TypeVar("T")
+
+One = Callable[[Unit], Awaitable[Outcome]]
+"""The story of one unit; raises what is wrong with it."""
+Report = Callable[[Unit, Outcome | KinemaError], None]
+"""Told of each unit that has ended: done, failed, or to be tried once more."""
+
+
+class Cancelled(Exception):
+    """Whoever asked for the work does not want it any more."""
+
+
+async def run(
+    one: One,
+    *,
+    ledger: Ledger,
+    window: int,
+    report: Report = lambda unit, outcome: None,
+) -> None:
+    """Work on every unit that is to do, ``window`` of them at a time.
+
+    A unit that may have taken the process down in an earlier run is worked on alone, before the
+    others. Units that had begun when the run ends early are to do again.
+
+    Raises:
+        KinemaError: of the engine or of the run; every unit without an outcome stays to do.
+    """
+
+    async def work(unit: Unit) -> None:
+        try:
+            outcome = await one(unit)
+        except KinemaError as problem:
+            if problem.blame in ("engine", "run"):
+                raise
+            ledger.fail(unit, problem)
+            report(unit, problem)
+        else:
+            ledger.finish(unit, outcome)
+            report(unit, outcome)
+
+    try:
+        while (suspect := ledger.claim(suspect=True)) is not None:
+            await work(suspect)
+        await _together(work, ledger, window)
+    finally:
+        ledger.give_back()
+
+
+async def _together(
+    work: Callable[[Unit], Coroutine[Any, Any, None]], ledger: Ledger, window: int
+) -> None:
+    running: set[asyncio.Task[None]] = set()
+    try:
+        while True:
+            while len(running) < window and (unit := ledger.claim()) is not None:
+                running.add(asyncio.create_task(work(unit)))
+            if not running:
+                return
+            # A unit that failed for a passing reason is to do again, so look after each end.
+            ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            # Several may have failed at once; asyncio complains of errors that nobody looked at.
+            for problem in filter(None, [task.exception() for task in ended]):
+                raise problem
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def in_own_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine to its end in a loop of its own, also where this thread has one already.
+
+    Notebooks and servers have a loop; the work of a job never runs in it.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(main())
+    found: list[T] = []
+    problems: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(asyncio.run(main()))
+        except BaseException as problem:
+            problems.append(problem)
+
+    thread = threading.Thread(target=work, name="kinema-job")
+    thread.start()
+    thread.join()
+    if problems:
+        raise problems[0]
+    return found[0]
+
+
+class Stoppable:
+    """A job's coroutine that another thread may cancel."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+
+    def cancel(self) -> None:
+        """Make :meth:`run` raise :class:`Cancelled`, now or when it begins."""
+        with self._lock:
+            self._cancelled = True
+            if self._task is not None:
+                loop, task = self._task
+                loop.call_soon_threadsafe(task.cancel)
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run ``main`` in a loop of its own.
+
+        Raises:
+            Cancelled: :meth:`cancel` was called.
+        """
+
+        async def cancellable() -> T:
+            task = asyncio.current_task()
+            assert task is not None
+            with self._lock:
+                if self._cancelled:
+                    raise Cancelled
+                self._task = (asyncio.get_running_loop(), task)
+            try:
+                return await main()
+            except asyncio.CancelledError:
+                if self._cancelled:
+                    raise Cancelled from None
+                raise
+            finally:
+                with self._lock:
+                    self._task = None
+
+        return in_own_loop(cancellable)
+
+
+def unfinished(problem: KinemaError, ledger: Ledger, *, noun: str) -> Unfinished:
+    """The error that a command ends with when the run stopped and units are still to do."""
+    left = ledger.counts().get("todo", 0)
+    return Unfinished(
+        f"The run stopped: {problem} {left} {noun} are still to do.",
+        hint=" ".join(filter(None, (problem.hint, "Run the same command again to go on."))),
+    )

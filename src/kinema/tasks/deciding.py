@@ -1,0 +1,77 @@
+"""What decides a model's answers: keys of answers and settings of jobs are made of it.
+
+Every setting of an engine counts unless it is named here as one that does not, so that a setting
+that is new decides until somebody has thought about it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from kinema.engines import EngineSettings
+from kinema.files import sha256_of
+from kinema.tasks.models import Model, revision_of
+
+NOT_DECIDING = {
+    "device": "where the model runs; number formats are a setting of their own",
+    "device_map": "where the layers lie",
+    "cache": "features that the same encoder would make again",
+    "batch_size": "which requests share a batch; each is answered as if it were alone",
+    "keep_conversations": "keys and values that would be computed again",
+    "tensor_parallel": "how many devices share a layer",
+    "pipeline_parallel": "how many devices share the layers",
+    "gpu_memory": "how many requests fit beside each other",
+    "concurrency": "how many requests are on their way at once",
+    "verify": "whether files are compared with their checksums first",
+    "mesh": "how devices share the work",
+}
+"""Fields of :class:`~kinema.engines.EngineSettings` that decide no answer, and why."""
+
+
+def deciding(settings: EngineSettings) -> dict[str, Any]:
+    """Every way of loading that may change an answer, ready for JSON."""
+    return {k: v for k, v in asdict(settings).items() if k not in NOT_DECIDING}
+
+
+def model_identity(model: Model, settings: EngineSettings) -> dict[str, Any]:
+    """All that decides what a model answers to a request, :func:`deciding` included.
+
+    Builds or downloads the checkpoint's small files when they are not there yet; loads no weights.
+    The address of a server counts, because two servers may call different weights by one name: who
+    moves a server to another address asks everything again.
+
+    Raises:
+        ModelError: the checkpoint cannot be found or read.
+    """
+    parts = {name: str(value) for name, value in asdict(model.parts).items() if value is not None}
+    identity = deciding(settings) | {
+        "model": model.name,
+        "revision": revision_of(model.checkpoint),
+        "parts": parts,
+        "engine": model.engine,
+    }
+    if settings.adapter is not None:
+        identity["adapter_sha"] = _adapter_hashes(Path(settings.adapter))
+    if model.engine == "openai":
+        address = settings.base_url or os.environ.get("OPENAI_BASE_URL", "")
+        identity |= {
+            "served_model": settings.served_model or model.name,
+            "base_url": _without_credentials(address),
+        }
+    return identity
+
+
+def _adapter_hashes(folder: Path) -> dict[str, str]:
+    """Of each file of an adapter: it is small, and trained again under the same name."""
+    files = sorted(path for path in folder.glob("*") if path.is_file())
+    return {path.name: sha256_of(path) for path in files}
+
+
+def _without_credentials(address: str) -> str:
+    parts = urlsplit(address)
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
