@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from kinema.chat_json import image_part, text_part, write_message
 from kinema.engines.base import EngineSettings, failed
 from kinema.errors import ModelError, ModelNotFound, UsageError
 from kinema.families import Family
@@ -247,18 +248,14 @@ def _response_format(schema: str | None) -> dict[str, Any] | None:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    if all(isinstance(part, TextPart) for part in message.parts):
-        return {"role": message.role, "content": message.text}
-    content = [piece for part in message.parts for piece in _content(part)]
-    return {"role": message.role, "content": content}
+    words_alone = all(isinstance(part, TextPart) for part in message.parts)
+    return write_message(message, _content, as_text=words_alone)
 
 
 def _content(part: Part) -> Iterator[dict[str, Any]]:
-    if isinstance(part, TextPart):
-        yield {"type": "text", "text": part.text}
-    elif isinstance(part, VideoPart) and isinstance(part.source, Frames):
+    if isinstance(part, VideoPart) and isinstance(part.source, Frames):
         for seconds, pixels in part.source:
-            yield {"type": "text", "text": frame_label(seconds)}
+            yield text_part(frame_label(seconds))
             yield _image(pixels)
     elif isinstance(part, ImagePart) and isinstance(part.source, Frames):
         yield _image(part.source.pixels[0])
@@ -268,7 +265,7 @@ def _image(pixels: NDArray[np.uint8]) -> dict[str, Any]:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}}
+    return image_part(f"data:image/jpeg;base64,{data}")
 
 
 def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
