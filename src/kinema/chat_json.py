@@ -136,6 +136,36 @@ def read_params(body: Mapping[str, Any]) -> SamplingParams:
     return SamplingParams(**{name: value for name, value in given.items() if value is not None})
 
 
+def write_params(params: SamplingParams) -> dict[str, Any]:
+    """The sampling as fields of a chat request, as :func:`read_params` reads them.
+
+    OpenAI's own fields always; the extensions that many servers have only when they matter, because
+    a server without them refuses the request.
+    """
+    body: dict[str, Any] = {
+        "max_tokens": params.max_new_tokens,
+        "temperature": params.temperature,
+        "top_p": params.top_p,
+    }
+    schema = params.json_schema
+    optional = {
+        "stop": list(params.stop) or None,
+        "seed": params.seed,
+        "logprobs": True if params.logprobs is not None else None,
+        "top_logprobs": params.logprobs,
+        "top_k": params.top_k or None,
+        "min_tokens": params.min_new_tokens or None,
+        "response_format": None if schema is None else _response_format(schema),
+        "repetition_penalty": params.repetition_penalty if params.repetition_penalty != 1 else None,
+    }
+    return body | {name: value for name, value in optional.items() if value is not None}
+
+
+def _response_format(schema: str) -> dict[str, Any]:
+    named = {"name": "answer", "schema": json.loads(schema), "strict": True}
+    return {"type": "json_schema", "json_schema": named}
+
+
 def _schema(response_format: Mapping[str, Any] | None) -> str | None:
     """The schema that answers must follow, in one spelling."""
     if response_format is None or response_format["type"] == "text":

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kinema.chat_json import image_part, text_part, write_message
+from kinema.chat_json import image_part, text_part, write_message, write_params
 from kinema.engines.base import EngineSettings, failed
 from kinema.errors import ModelError, ModelNotFound, UsageError
 from kinema.families import Family
@@ -134,7 +134,7 @@ class OpenAIEngine:
 
     def _body(self, request: Request) -> dict[str, Any]:
         messages = [_message(message) for message in request.conversation.messages]
-        return {"model": self._model, "messages": messages} | _parameters(request.params)
+        return {"model": self._model, "messages": messages} | write_params(request.params)
 
     def _send(self, body: dict[str, Any], *, stream: bool = False) -> httpx.Response:
         """The server's answer, asked for again while it is busy or out of reach."""
@@ -218,33 +218,6 @@ def _parsed(body: bytes) -> dict[str, Any]:
             hint="Is --base-url that of an OpenAI-compatible server? It usually ends in /v1.",
         ) from problem
     return dict(answer)
-
-
-def _parameters(params: SamplingParams) -> dict[str, Any]:
-    """The API's own parameters always, the extensions that many servers have when they matter."""
-    body: dict[str, Any] = {
-        "max_tokens": params.max_new_tokens,
-        "temperature": params.temperature,
-        "top_p": params.top_p,
-    }
-    optional = {
-        "stop": list(params.stop) or None,
-        "seed": params.seed,
-        "logprobs": True if params.logprobs is not None else None,
-        "top_logprobs": params.logprobs,
-        "top_k": params.top_k or None,
-        "min_tokens": params.min_new_tokens or None,
-        "response_format": _response_format(params.json_schema),
-        "repetition_penalty": params.repetition_penalty if params.repetition_penalty != 1 else None,
-    }
-    return body | {name: value for name, value in optional.items() if value is not None}
-
-
-def _response_format(schema: str | None) -> dict[str, Any] | None:
-    if schema is None:
-        return None
-    named = {"name": "answer", "schema": json.loads(schema), "strict": True}
-    return {"type": "json_schema", "json_schema": named}
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from kinema.chat_json import (
     text_part,
     video_part,
     write_message,
+    write_params,
 )
 from kinema.errors import UnknownName, UsageError
 from kinema.messages import ImagePart, Message, SamplingParams, TextPart, VideoPart
@@ -105,3 +106,16 @@ def test_the_sampling_of_an_answer_is_read_with_our_defaults():
     assert read_params(body) == SamplingParams(
         temperature=1, stop=("\n",), max_new_tokens=5, logprobs=0
     )
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        SamplingParams(),
+        SamplingParams(temperature=0.5, top_p=0.9, top_k=3, repetition_penalty=1.1, seed=0),
+        SamplingParams(max_new_tokens=9, min_new_tokens=2, stop=("a", "b"), logprobs=2),
+        SamplingParams(json_schema='{"type": "object"}'),
+    ],
+)
+def test_a_sampling_that_is_written_is_read_back(params):
+    assert read_params(write_params(params)) == params
