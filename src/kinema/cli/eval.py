@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -11,14 +12,16 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from kinema.captioning.text import short_clock
 from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordChoice, WordFlags
 from kinema.cli.output import JOB_LOG_SECONDS, Status, put, put_record, put_table, say
 from kinema.engines import EngineSettings
-from kinema.errors import PartialFailure, UsageError
+from kinema.errors import PartialFailure, Unfinished, UsageError
 from kinema.evaluation.answers import read_answer
 from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.presets import PresetName
 from kinema.files import write_atomically
+from kinema.jobs.progress import Progress
 from kinema.tasks.evaluate.checking import Check, check_benchmark
 from kinema.tasks.evaluate.judging import JudgeSettings, judge_run, read_judgement
 from kinema.tasks.evaluate.reporting import (
@@ -28,7 +31,8 @@ from kinema.tasks.evaluate.reporting import (
     write_report,
     write_timelines,
 )
-from kinema.tasks.evaluate.runs import EvalSettings, Run, find_runs, run_benchmark, score_run
+from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark
+from kinema.tasks.evaluate.stored import Run, find_runs, score_run
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL
 from kinema.types import FrameSampling
@@ -56,6 +60,8 @@ class EvalOptions:
     """Only the first items; the report says so."""
     force: bool = False
     """Start over when the output holds a run with other settings."""
+    retry_failed: bool = False
+    """Ask items again that failed in an earlier run."""
     json: bool = False
     """Print one JSON record per run."""
 
@@ -100,8 +106,8 @@ def evaluate(
     runs = []
     for model, blind in product(options.model, (False, True) if options.blind else (False,)):
 
-        def show(done: int, total: int, name: str = model) -> None:
-            status(f"{name}: {done} of {total}")
+        def show(progress: Progress, name: str = model) -> None:
+            status(f"{name}: {_progress_line(progress)}")
 
         run = run_benchmark(
             replace(measured, blind=blind),
@@ -111,12 +117,12 @@ def evaluate(
             loading=settings,
             parts=parts,
             restart=options.force,
+            retry_failed=options.retry_failed,
             on_progress=show,
         )
         status.clear()
-        judge_run(run, judge)
         runs.append(run)
-    return _finish(runs, options.output, json=options.json)
+    return _judge_and_finish(runs, judge, options.output, json=options.json)
 
 
 def check(benchmark: str, data: Path, /, *, split: str = "", json: bool = False) -> int:
@@ -165,10 +171,7 @@ def rescore(
         output: A folder that `kinema eval` wrote.
         json: Print one JSON record per run.
     """
-    runs = _read_runs(output)
-    for run in runs:
-        judge_run(run, judge)
-    return _finish(runs, output, json=json)
+    return _judge_and_finish(_read_runs(output), judge, output, json=json)
 
 
 def compare(one: Path, other: Path, /, *, json: bool = False) -> None:
@@ -221,6 +224,30 @@ def _read_runs(output: Path) -> list[Run]:
     if not folders:
         raise UsageError(f"{output} holds no evaluation.", hint="Give a folder of kinema eval.")
     return [score_run(folder) for folder in folders]
+
+
+def _progress_line(progress: Progress) -> str:
+    eta = round(progress.eta_seconds or 0)
+    said = [
+        f"{progress.ended} of {progress.of}",
+        f"{progress.failed} failed" if progress.failed else "",
+        f"{short_clock(eta)} left" if eta else "",
+    ]
+    return ", ".join(filter(None, said))
+
+
+def _judge_and_finish(
+    runs: Sequence[Run], judge: JudgeSettings, output: Path, *, json: bool
+) -> int:
+    """Numbers that need no judge are written and printed also when the judge does not answer."""
+    try:
+        for run in runs:
+            judge_run(run, judge)
+    except Unfinished:
+        with suppress(PartialFailure):
+            _finish(runs, output, json=json)
+        raise
+    return _finish(runs, output, json=json)
 
 
 def _finish(runs: Sequence[Run], output: Path, *, json: bool) -> int:

@@ -57,6 +57,8 @@ class EngineSettings:
     """Address of the server (openai), ending in /v1; OPENAI_BASE_URL when not given."""
     served_model: str | None = None
     """What the server calls the model (openai); --model when not given."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the server's key (openai)."""
     concurrency: int = 8
     """Requests on their way to a server at once (openai)."""
     trust_remote_code: bool = False
@@ -91,7 +93,7 @@ _ONLY_ON = {
     "device_map": ("hf",),
     "cache": ("hf",),
     "compile": ("hf", "vllm"),
-    "tensor_parallel": ("vllm",),
+    "tensor_parallel": ("hf", "vllm"),
     "pipeline_parallel": ("vllm",),
     "max_context": ("vllm",),
     "base_url": ("openai",),

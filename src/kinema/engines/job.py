@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from kinema.messages import Ask, Completion, Reply, Request
-from kinema.types import Shown
+from kinema.types import Features, Frames, Shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +22,8 @@ class Answered:
     @property
     def shown(self) -> tuple[Shown, ...]:
         """What the model saw, without pixels."""
-        frames = (medium.frames for medium in self.request.media)
-        return tuple(Shown.of(one) for one in (*frames, *self.request.features))
+        media: list[Frames | Features] = [medium.frames for medium in self.request.media]
+        return tuple(map(Shown.of, [*media, *self.request.features]))
 
     def reply(self) -> Reply:
         """The same without pixels."""

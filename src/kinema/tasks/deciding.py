@@ -25,6 +25,7 @@ NOT_DECIDING = {
     "tensor_parallel": "how many devices share a layer",
     "pipeline_parallel": "how many devices share the layers",
     "gpu_memory": "how many requests fit beside each other",
+    "api_key_env": "who pays for the answers",
     "concurrency": "how many requests are on their way at once",
     "verify": "whether files are compared with their checksums first",
     "mesh": "how devices share the work",

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import threading
+import asyncio
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from kinema.errors import ModelError, UsageError
+from kinema.errors import EngineUnreachable, RequestRefused, Unfinished, UsageError
 from kinema.evaluation.judge import (
     ATTEMPTS,
     cases_of,
-    judge_cases,
+    judge_case,
     parse_verdict,
     prompt_hash,
     summarise,
 )
 from kinema.evaluation.records import Item, Prediction, Record
+from kinema.messages import Request
 from kinema.tasks.evaluate import judging, runs
-from kinema.tasks.evaluate.judging import JudgeSettings, judge_run
+from kinema.tasks.evaluate.judging import JudgeSettings, judge_run, read_judgement
 from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark
 from kinema.types import FrameSampling
 from support.layouts import msvd_qa, video_chatgpt
 from support.scripted import ScriptedModel
+from support.told_server import Server
 
 YES, NO = '{"pred": "yes", "score": 5}', '{"pred": "no", "score": 1}'
 
@@ -80,18 +81,27 @@ def test_retries_are_bounded_and_failures_count_as_wrong():
     records = [record("a", "a dog"), record("b", "cat"), record("c", None)]
     asked: list[str] = []
 
-    def ask(system: str, question: str) -> str:
+    async def ask(system: str, question: str) -> str:
         asked.append(question)
         if "cat" in question:
-            raise ModelError("down")
+            raise RequestRefused("no cats")
         return "hm" if len(asked) < 2 else YES
 
     cases = cases_of(records, "answer")
-    verdicts = [v for _, v in judge_cases(cases, "answer", ask, workers=1)]
+    verdicts = [asyncio.run(judge_case(case, "answer", ask)) for case in cases]
     assert [v.attempts for v in verdicts] == [2, ATTEMPTS]
     found = summarise(records, cases, verdicts, "answer")
     assert found["accuracy"]["value"] == pytest.approx(100 / 3, abs=1e-3)
     assert (found["accuracy"]["items"], found["unjudged"], found["cases"]) == (3, 1, 2)
+
+
+def test_what_the_judges_engine_did_is_no_verdict():
+    async def ask(system: str, question: str) -> str:
+        raise EngineUnreachable("down")
+
+    (case,) = cases_of([record("a", "a dog")], "answer")
+    with pytest.raises(EngineUnreachable):
+        asyncio.run(judge_case(case, "answer", ask))
 
 
 def test_the_hash_of_the_prompts_tells_protocols_apart():
@@ -99,52 +109,10 @@ def test_the_hash_of_the_prompts_tells_protocols_apart():
     assert prompt_hash("answer") == prompt_hash("answer")
 
 
-class Server:
-    """An OpenAI-compatible judge on this machine."""
-
-    def __init__(self, reply: Callable[[dict], tuple[int, str]]) -> None:
-        self.requests: list[dict] = []
-        self.keys: list[str | None] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.requests.append(body)
-                outer.keys.append(self.headers["Authorization"])
-                status, text = reply(body)
-                content = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = False
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-        self.address = f"http://127.0.0.1:{self._server.server_port}/v1"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
-
-    def start(reply) -> Server:
-        servers.append(Server(reply))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
+    with ExitStack() as servers:
+        yield lambda reply: servers.enter_context(Server(reply))
 
 
 @pytest.fixture
@@ -184,20 +152,53 @@ def test_a_server_judges_and_its_verdicts_are_kept(run, serve, monkeypatch):
     assert len(server.requests) == asked
 
 
-def test_verdicts_that_failed_are_asked_for_again_later(run, serve):
+def test_replies_that_are_no_verdict_are_asked_for_again_later(run, serve):
     found = run("msvd-qa", msvd_qa, lambda request: "a dog")
-    broken = serve(lambda body: (500, ""))
-    settings = JudgeSettings(judge=broken.address, judge_model="j")
+    said = ["hm"]
+    server = serve(lambda body: (200, said[0]))
+    settings = JudgeSettings(judge=server.address, judge_model="j")
     judgement = judge_run(found, settings)
     assert (judgement["unjudged"], judgement["accuracy"]["value"]) == (4, 0)
-    assert len(broken.requests) == 4 * ATTEMPTS
-    working = serve(lambda body: (200, YES))
-    later = judge_run(found, JudgeSettings(judge=working.address, judge_model="j"))
+    assert len(server.requests) == 4 * ATTEMPTS
+    said[0] = YES
+    later = judge_run(found, settings)
     assert (later["unjudged"], later["accuracy"]["value"]) == (0, 100)
 
 
+def test_a_judge_that_fails_judges_nothing_and_goes_on_later(run, serve, monkeypatch):
+    monkeypatch.setattr("kinema.engines.openai.client._FIRST_PAUSE_SECONDS", 0.001)
+    found = run("msvd-qa", msvd_qa, lambda request: "a dog")
+    is_up = [False]
+    server = serve(lambda body: (200, YES) if is_up[0] else (500, ""))
+    settings = JudgeSettings(judge=server.address, judge_model="j")
+    with pytest.raises(Unfinished, match="4 verdicts are still to do"):
+        judge_run(found, settings)
+    assert read_judgement(found) is None
+    is_up[0] = True
+    assert judge_run(found, settings)["accuracy"]["value"] == 100
+
+
+def test_verdicts_of_one_judge_stay_while_another_is_asked(run, serve):
+    found = run("msvd-qa", msvd_qa, lambda request: "a dog")
+    server = serve(lambda body: (200, YES if body["model"] == "kind" else NO))
+    kind, strict = (JudgeSettings(judge=server.address, judge_model=m) for m in ("kind", "strict"))
+    values = [judge_run(found, judge)["accuracy"]["value"] for judge in (kind, strict, kind)]
+    assert values == [100, 0, 100]
+    assert len(server.requests) == 2 * 4
+
+
+def test_a_judgement_is_of_the_predictions_that_it_was_made_of(run, serve):
+    found = run("msvd-qa", msvd_qa, lambda request: "a dog")
+    server = serve(lambda body: (200, YES))
+    judge_run(found, JudgeSettings(judge=server.address, judge_model="j"))
+    assert read_judgement(found)["accuracy"]["value"] == 100
+    lines = (found.folder / "predictions.jsonl").read_text()
+    (found.folder / "predictions.jsonl").write_text(lines.replace("a dog", "a cat"))
+    assert read_judgement(found) is None
+
+
 def test_five_aspects_are_judged_and_two_wordings_together(run, serve):
-    found = run("video-chatgpt", video_chatgpt, lambda request: f"said {request.id}")
+    found = run("video-chatgpt", video_chatgpt, lambda request: f"said {question_of(request)}")
     server = serve(lambda body: (200, '{"score": 3}'))
     judgement = judge_run(found, JudgeSettings(judge=server.address, judge_model="j"))
     counts = {a: judgement[a]["items"] for a in judging_aspects()}
@@ -206,8 +207,12 @@ def test_five_aspects_are_judged_and_two_wordings_together(run, serve):
     (together,) = [
         r["messages"][1]["content"] for r in server.requests if "two" in r["messages"][0]["content"]
     ]
-    assert "said consistency-0-Q1" in together
-    assert "said consistency-0-Q2" in together
+    assert "1. said what?" in together
+    assert "2. said which thing?" in together
+
+
+def question_of(request: Request) -> str:
+    return request.conversation.messages[-1].text
 
 
 def judging_aspects() -> list[str]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kinema.errors import MissingCapability, ModelError, UsageError
+from kinema.errors import MissingCapability, RequestFailed, UsageError
 from kinema.evaluation.benchmarks import find_benchmark
+from kinema.jobs.progress import Progress
 from kinema.messages import Completion, Request, SamplingParams, TokenLogprob
 from kinema.tasks.evaluate import runs
 from kinema.tasks.evaluate.checking import check_benchmark
@@ -19,17 +20,12 @@ from kinema.tasks.evaluate.reporting import (
     write_report,
     write_timelines,
 )
-from kinema.tasks.evaluate.runs import (
-    EvalSettings,
-    find_runs,
-    read_records,
-    run_benchmark,
-    score_run,
-)
+from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark
+from kinema.tasks.evaluate.stored import find_runs, read_records, score_run
 from kinema.types import FrameSampling
 from support.action_layouts import breakfast_chat
 from support.layouts import mvbench, perception_test
-from support.scripted import Reply, ScriptedModel, perfect
+from support.scripted import Reply, ScriptedModel, asks_about, perfect
 
 TWO_FRAMES = FrameSampling(num_frames=2)
 
@@ -41,7 +37,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def start(benchmark: str, data: Path, reply: Reply, *, name="scripted", **more):
         model = ScriptedModel(reply, name)
         monkeypatch.setattr(runs, "find_model", lambda *_, **__: model)
-        options = {k: more.pop(k) for k in ("restart", "output", "loading") if k in more}
+        named = ("restart", "output", "loading", "retry_failed", "on_progress")
+        options = {k: more.pop(k) for k in named if k in more}
         settings = EvalSettings(benchmark=benchmark, data=data, **{"sampling": TWO_FRAMES, **more})
         output = options.pop("output", tmp_path / "out")
         return run_benchmark(settings, name, output=output, **options), model
@@ -105,38 +102,38 @@ def test_a_missing_and_a_broken_video_are_counted_wrong_and_named(run, tmp_path)
     assert not found.complete
 
 
-def test_a_failing_engine_costs_the_question_it_failed_at(run, questions):
+def test_a_request_that_fails_costs_its_own_question(run, questions):
     def reply(request: Request) -> str:
-        if request.id.startswith("video_0"):
-            raise ModelError("The model refused.")
+        if "video_0" in request.media[0].frames.source:
+            raise RequestFailed("The model refused.")
         return "B"
 
     found, model = run("perceptiontest", questions, reply)
-    assert found.scores.errors == {"model": 1}
+    assert found.scores.errors == {"request_failed": 1}
     assert found.scores.metrics["accuracy"].score == 50
     assert len(model.asked) == 2
-
-
-def test_a_completion_that_says_error_is_no_answer(run, questions):
-    def reply(request: Request) -> Completion:
-        return Completion(request.id, "A", "error", error="too slow")
-
-    found, _ = run("perceptiontest", questions, reply)
-    assert found.scores.errors == {"engine": 2}
+    (failed,) = [r.prediction for r in found.records if r.prediction.error]
+    assert (failed.reply, failed.error) == (None, "The model refused.")
+    assert failed.prompt
 
 
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(run, questions, tmp_path):
     whole, _ = run("perceptiontest", questions, always("A"), output=tmp_path / "whole")
 
-    def interrupt(request: Request) -> str:
-        if request.id.startswith("video_1"):
-            raise KeyboardInterrupt
-        return "A"
+    done: list[str] = []
 
+    def interrupt(progress: Progress) -> None:
+        if progress.unit is not None:
+            done.append(progress.unit.id)
+            raise KeyboardInterrupt
+
+    cut = tmp_path / "cut"
     with pytest.raises(KeyboardInterrupt):
-        run("perceptiontest", questions, interrupt, output=tmp_path / "cut")
-    resumed, model = run("perceptiontest", questions, always("A"), output=tmp_path / "cut")
-    assert [request.id for request in model.asked] == ["video_1-0"]
+        run("perceptiontest", questions, always("A"), output=cut, on_progress=interrupt)
+    resumed, model = run("perceptiontest", questions, always("A"), output=cut)
+    (asked,) = model.asked
+    (left,) = [r.item for r in resumed.records if r.item.id not in done]
+    assert asks_about(asked, left)
     for name in ("predictions.jsonl", "results.json", "run.json"):
         assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes()
 

@@ -61,15 +61,17 @@ class Client:
     Args:
         base_url: the server's address, up to where ``chat/completions`` follows.
         key: sent in a header and shown nowhere.
+        key_env: where it was read from, for errors.
         model: what the server calls the model.
     """
 
-    def __init__(self, base_url: str, *, key: str | None, model: str) -> None:
+    def __init__(self, base_url: str, *, key: str | None, key_env: str, model: str) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(
             base_url=base_url.rstrip("/") + "/", headers=headers, timeout=_TIMEOUT
         )
         self._model = model
+        self._key_env = key_env
         self._has_answered = False
 
     def answer(self, call: Call) -> Completion:
@@ -137,7 +139,7 @@ class Client:
                 if response is None:
                     raise self._unreachable() from problem
                 with closing(response):
-                    raise _refused(response, self._model)
+                    raise _refused(response, self._model, self._key_env)
             if response is not None:
                 response.close()
             call.cancelled.wait(pause_seconds(attempt, response))
@@ -173,13 +175,13 @@ def _may_pass(status: int) -> bool:
     return status in _MAY_PASS or status >= 500
 
 
-def _refused(response: httpx.Response, model: str) -> ModelError:
+def _refused(response: httpx.Response, model: str, key_env: str) -> ModelError:
     """The error of a status that is not success, in the server's own words where it has some."""
     status, said = response.status_code, _error_text(response)
     if status in (401, 403):
         return AccessRefused(
             f"The server refused the key ({status}).",
-            hint="Set OPENAI_API_KEY to one that it accepts.",
+            hint=f"Set {key_env} to one that it accepts.",
         )
     if status == 404:
         return ModelNotFound(

@@ -26,12 +26,12 @@ _News = tuple[Call, str | Completion | Exception]
 
 
 class OpenAIEngine:
-    """Asks a server. The key comes from ``OPENAI_API_KEY`` and goes nowhere but its header.
+    """Asks a server. The key comes from the environment and goes nowhere but its header.
 
     Args:
         folder: not used; the server has the weights.
         family: the row for models behind a server.
-        settings: ``base_url``, ``served_model`` and ``concurrency``.
+        settings: ``base_url``, ``served_model``, ``api_key_env`` and ``concurrency``.
 
     Raises:
         UsageError: no server was named.
@@ -57,7 +57,8 @@ class OpenAIEngine:
             )
         self._client = Client(
             base_url,
-            key=os.environ.get("OPENAI_API_KEY"),
+            key=os.environ.get(settings.api_key_env),
+            key_env=settings.api_key_env,
             model=settings.served_model or family.example,
         )
         self._concurrency = settings.concurrency

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import json
-import os
-import urllib.error
-import urllib.request
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kinema.errors import ModelError, UsageError
+from kinema.config import fingerprint
+from kinema.engines import EngineSettings, world_size
+from kinema.errors import KinemaError, MissingPackage, UsageError
 from kinema.evaluation.judge import (
-    Ask,
     Case,
     Protocol,
     Verdict,
     cases_of,
-    judge_cases,
+    judge_case,
     prompt_hash,
     summarise,
 )
-from kinema.files import write_atomically
-from kinema.ledger import Ledger
-from kinema.messages import SamplingParams
-from kinema.tasks.chat import Chat
-from kinema.tasks.evaluate.runs import Run
+from kinema.files import sha256_of, write_atomically
+from kinema.jobs.runner import in_own_loop, run, unfinished
+from kinema.jobs.site import PATIENCE_SECONDS, Local
+from kinema.ledger import Ledger, Outcome, Unit
+from kinema.messages import Ask, Conversation, Message, SamplingParams, TextPart
+from kinema.tasks.deciding import model_identity
+from kinema.tasks.evaluate.stored import PREDICTIONS, Run
+from kinema.tasks.models import Model, find_model
+from kinema.video import Workers
 
 JUDGEMENT, CACHE = "judgement.json", "judge.sqlite"
-_TIMEOUT_SECONDS = 120.0
+_PARAMS = SamplingParams(max_new_tokens=64)
+_WINDOW = 64
+_KEY_ENV = "KINEMA_JUDGE_KEY"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,22 +48,48 @@ class JudgeSettings:
     """The model's name on that server."""
 
     def __post_init__(self) -> None:
-        if self.judge and _is_address(self.judge) and not self.judge_model:
+        if self.is_server and not self.judge_model:
             raise UsageError(
                 "--judge is an address and --judge-model is missing.",
                 hint="Name the model on that server; its key is read from KINEMA_JUDGE_KEY.",
             )
 
     @property
+    def is_server(self) -> bool:
+        """Whether the judge is behind an address."""
+        return bool(self.judge) and str(self.judge).startswith(("http://", "https://"))
+
+    @property
     def name(self) -> str:
         """How results call the judge."""
         return self.judge_model or self.judge or ""
+
+    @property
+    def loading(self) -> EngineSettings:
+        """How the judge is reached."""
+        if not self.is_server:
+            return EngineSettings()
+        return EngineSettings(base_url=self.judge, api_key_env=_KEY_ENV)
+
+    def find(self) -> Model:
+        """The model that judges.
+
+        Raises:
+            ModelError: there is none of this name.
+        """
+        if self.is_server:
+            return find_model(self.judge_model, engine="openai")
+        return find_model(str(self.judge))
 
 
 def judge_run(run: Run, settings: JudgeSettings) -> dict[str, Any] | None:
     """Judge every free-text answer that has no verdict yet, and write ``judgement.json``.
 
     None when the benchmark has no free-text answers or no judge was named.
+
+    Raises:
+        Unfinished: the judge's engine failed; verdicts that it gave are kept, and nothing is
+            summed up before all are there.
     """
     protocol: Protocol | str = run.benchmark.judge
     if not settings.judge or protocol not in ("answer", "aspects"):
@@ -69,6 +101,7 @@ def judge_run(run: Run, settings: JudgeSettings) -> dict[str, Any] | None:
         "judge": settings.name,
         "address": settings.judge,
         "prompt_sha256": prompt_hash(kind),
+        "predictions": sha256_of(run.folder / PREDICTIONS),
         "date": datetime.now(UTC).date().isoformat(),
         **summarise(run.records, cases, verdicts, kind),
     }
@@ -77,90 +110,76 @@ def judge_run(run: Run, settings: JudgeSettings) -> dict[str, Any] | None:
 
 
 def read_judgement(run: Run) -> dict[str, Any] | None:
-    """What a judge said of a run; None when it was not asked."""
+    """What a judge said of a run; None when it was not asked, or judged other predictions."""
     path = run.folder / JUDGEMENT
     if not path.is_file():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    judged = found.get("predictions")  # kinema 0.1 did not write which ones
+    return found if judged in (None, sha256_of(run.folder / PREDICTIONS)) else None
 
 
 def _verdicts(
-    path: Path, cases: list[Case], protocol: Protocol, settings: JudgeSettings
+    path: Path, cases: Sequence[Case], protocol: Protocol, settings: JudgeSettings
 ) -> list[Verdict]:
-    """A verdict a case, asked for once in the life of a run; failures are asked for again."""
-    about = {"judge": settings.name, "prompt": prompt_hash(protocol)}
-    with Ledger(path, settings=about, max_attempts=1_000, restart=True) as ledger:
-        ledger.add((case.key, {}) for case in cases)
-        known = {unit.id: unit for unit in ledger.units()}
-        waiting = {c.key: c for c in cases if known[c.key].state != "done"}
-        with _Asker(settings) as asker:
-            for case, verdict in judge_cases(
-                list(waiting.values()), protocol, asker.ask, workers=asker.workers
-            ):
-                if verdict.score is not None:
-                    ledger.finish(case.key, verdict.to_dict())
-        done = {unit.id: Verdict(**unit.result) for unit in ledger.units("done")}
-    return [done.get(case.key, Verdict(None)) for case in cases]
+    """A verdict a case, asked for once in the life of a run; failures are asked for again.
+
+    Verdicts of several judges stand in one file, so that none is lost when another judge is asked.
+    """
+    model = settings.find()
+    judge = fingerprint({"params": _PARAMS.to_dict(), **model_identity(model, settings.loading)})
+    keys = [f"{case.key}-{judge}" for case in cases]
+    wanted = dict(zip(keys, cases, strict=True))
+    with Ledger(path, settings={"prompt": prompt_hash(protocol)}, restart=True) as ledger:
+        ledger.add((key, {}) for key in wanted)
+        ledger.reopen("skipped", "partial", "failed", "quarantined")
+        for unit in [unit for unit in ledger.units("todo") if unit.id not in wanted]:
+            ledger.skip(unit.id, "not asked for in this run")
+        problem = _ask(ledger, wanted, protocol, model, settings)
+        if problem is not None:
+            raise unfinished(problem, ledger, noun="verdicts") from problem
+        units = {unit.id: unit for unit in ledger.units() if unit.result is not None}
+    return [Verdict(**units[key].result) if key in units else Verdict(None) for key in keys]
 
 
-class _Asker:
-    """A judge behind an address, asked in parallel, or a local model, asked one by one."""
+def _ask(
+    ledger: Ledger,
+    cases: dict[str, Case],
+    protocol: Protocol,
+    model: Model,
+    settings: JudgeSettings,
+) -> KinemaError | None:
+    """Have what is to do judged; returns what ended that early."""
+    if not ledger.counts().get("todo") and world_size() == 1:
+        return None  # in several processes the others wait for this one to open the model
+    with (
+        Workers() as workers,
+        closing(model.scheduler(settings.loading, patience_seconds=PATIENCE_SECONDS)) as scheduler,
+        closing(Local(scheduler, workers, family=model.family)) as site,
+    ):
 
-    def __init__(self, settings: JudgeSettings) -> None:
-        self._settings = settings
-        self._chat: Chat | None = None
-        self.ask: Ask = self._ask_local
-        self.workers = 1
-        if _is_address(settings.judge or ""):
-            self.ask, self.workers = self._ask_server, 8
+        async def ask(system: str, question: str) -> str:
+            said = _said(system, question, settings)
+            key = fingerprint({"system": system, "question": question})
+            reply = await site.answer(Ask(key=key, conversation=said, params=_PARAMS))
+            return reply.completion.text
 
-    def __enter__(self) -> _Asker:
-        return self
+        async def one(unit: Unit) -> Outcome:
+            verdict = await judge_case(cases[unit.id], protocol, ask)
+            return Outcome(verdict.to_dict(), is_partial=verdict.score is None)
 
-    def __exit__(self, *_: object) -> None:
-        if self._chat is not None:
-            self._chat.close()
-
-    def _ask_local(self, system: str, question: str) -> str:
-        if self._chat is None:
-            self._chat = Chat(str(self._settings.judge), params=SamplingParams(max_new_tokens=64))
-        self._chat.reset()
-        return self._chat.ask(f"{system}\n\n{question}").text
-
-    def _ask_server(self, system: str, question: str) -> str:
-        body = {
-            "model": self._settings.judge_model,
-            "temperature": 0,
-            "max_tokens": 64,
-            "messages": [
-                {"role": "system", "content": system},
-                {"role": "user", "content": question},
-            ],
-        }
-        reply = _post(f"{str(self._settings.judge).rstrip('/')}/chat/completions", body)
         try:
-            return str(reply["choices"][0]["message"]["content"])
-        except (KeyError, IndexError, TypeError):
-            raise ModelError("The judge's server sent no completion.") from None
+            in_own_loop(lambda: run(one, ledger=ledger, window=_WINDOW))
+        except KinemaError as problem:
+            if isinstance(problem, UsageError | MissingPackage) and not ledger.counts().get("done"):
+                raise
+            return problem
+    return None
 
 
-def _is_address(judge: str) -> bool:
-    return judge.startswith(("http://", "https://"))
-
-
-def _post(url: str, body: dict[str, Any]) -> Any:
-    """One request; no proxy of ours, no retry: the protocol counts attempts."""
-    headers = {"Content-Type": "application/json"}
-    if key := os.environ.get("KINEMA_JUDGE_KEY"):
-        headers["Authorization"] = f"Bearer {key}"
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
-            return json.load(response)
-    except (OSError, ValueError) as problem:
-        reason = f"status {problem.code}" if isinstance(problem, urllib.error.HTTPError) else ""
-        raise ModelError(
-            f"The judge did not answer: {reason or type(problem).__name__}.",
-            hint="Check --judge, --judge-model and KINEMA_JUDGE_KEY.",
-        ) from None
+def _said(system: str, question: str, settings: JudgeSettings) -> Conversation:
+    if settings.is_server:
+        asked = Message("user", (TextPart(question),))
+        return Conversation((Message("system", (TextPart(system),)), asked))
+    # Not every local model's template has a place for a system prompt.
+    return Conversation((Message("user", (TextPart(f"{system}\n\n{question}"),)),))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kinema import __version__
-from kinema.engines import EngineSettings
+from kinema.engines import EngineSettings, world_size
 from kinema.errors import KinemaError, MissingCapability, MissingPackage, UsageError
 from kinema.evaluation.benchmarks import Benchmark, find_benchmark
 from kinema.evaluation.presets import PRESETS, PresetName
@@ -32,7 +32,7 @@ from kinema.types import FrameSampling
 from kinema.video import Workers
 
 _WINDOW = 64
-"""Items that are begun and not answered; decoded pixels have a limit of their own."""
+"""Items that are worked on at a time, at least: engines choose among them what runs together."""
 _REFUSALS = (UsageError, MissingPackage, MissingCapability)
 """What ends a command as itself when nothing was answered yet: running it again does not help."""
 
@@ -60,7 +60,7 @@ class EvalSettings:
             raise UsageError(f"There is no preset {self.preset!r}.", hint=", ".join(PRESETS))
 
 
-def run_benchmark(
+def run_benchmark(  # noqa: PLR0913  one keyword per choice of the user is the point
     settings: EvalSettings,
     model: str,
     *,
@@ -136,6 +136,8 @@ def _answer(
     """Ask what is to do; returns what ended the run early."""
     meter = Meter(ledger, questions.keys())
     on_progress(meter.begun)
+    if not ledger.counts().get("todo") and world_size() == 1:
+        return None  # in several processes the others wait for this one to open the model
     with (
         Workers() as workers,
         closing(model.scheduler(loading, patience_seconds=PATIENCE_SECONDS)) as scheduler,
@@ -146,7 +148,7 @@ def _answer(
                 lambda: run(
                     lambda unit: predictor.predict(questions[unit.id], site),
                     ledger=ledger,
-                    window=_WINDOW,
+                    window=max(_WINDOW, 2 * loading.batch_size, 2 * loading.concurrency),
                     report=lambda unit, outcome: on_progress(meter.ended(unit, outcome)),
                 )
             )
