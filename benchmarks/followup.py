@@ -37,6 +37,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from common import machine, median, write_result
 from kinema.engines import EngineSettings
 from kinema.messages import SamplingParams, VideoPart
+from kinema.prompt import prepare
 from kinema.tasks.chat import Chat
 from kinema.tasks.models import Model
 from kinema.types import Frames
@@ -131,7 +132,13 @@ def measure(shape: Shape, name: str, env: str | None) -> dict[str, Any]:
 def _last_prompt(session: Chat) -> str:
     """The prompt that the last answer was given to, rendered."""
     asked = session.conversation.messages[:-1]
-    return session._prepare(type(session.conversation)(asked)).prompt.text
+    request = prepare(
+        type(session.conversation)(asked),
+        family=session.model.family,
+        checkpoint=session.model.checkpoint,
+        params=session.params,
+    )
+    return request.prompt.text
 
 
 def _ratios(rows: list[dict[str, float]]) -> dict[str, Any]:
