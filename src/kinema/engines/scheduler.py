@@ -218,7 +218,11 @@ class Scheduler:
         job = self._running.get(request_id)
         if job is not None and job.on_text is not None and not job.future.cancelled():
             job.has_said = True
-            job.on_text(text)
+            try:
+                job.on_text(text)
+            except Exception as problem:  # the caller's own; the engine and the others go on
+                del self._running[request_id]
+                job.fail(problem)
 
     def complete(self, completion: Completion) -> None:
         """See :class:`kinema.engines.base.Inbox`."""
