@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.clips import make_clip
-from support.sigkill import KILLS, Killable
+from support.killed import KILLS, Command
 
 pytestmark = pytest.mark.slow
 
@@ -29,11 +29,11 @@ def write_records(folder: Path, count: int) -> list[str]:
 def kill_and_compare(words: list[str], folder: Path, imports: str) -> list[dict]:
     """The records, written by a run that was left alone and by one that was killed."""
     whole, killed = folder / "whole.jsonl", folder / "killed.jsonl"
-    with Killable(*words, "-o", str(whole), imports=imports) as command:
+    with Command(*words, "-o", str(whole), imports=imports) as command:
         status, seconds = command.run()
     assert status == 0
     chance = random.Random(0)
-    with Killable(*words, "-o", str(killed), imports=imports) as command:
+    with Command(*words, "-o", str(killed), imports=imports) as command:
         kills = 0
         while kills < KILLS:
             status, _ = command.run(kill_after=chance.uniform(0.1, 0.9) * seconds)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.clips import make_clip
-from support.sigkill import KILLS, Killable
+from support.killed import KILLS, Command
 from support.towers import make_clip as make_clip_tower
 
 pytestmark = pytest.mark.slow
@@ -36,11 +36,11 @@ def test_kills_and_a_resumed_run_give_the_same_files(tmp_path: Path) -> None:
     (tmp_path / "videos" / "bad.mp4").write_bytes(b"this is no video" * 99)
     words = ["features", str(tmp_path / "videos"), "--tower", str(tower), "--num-frames", "6"]
     words += ["--augment", "flip", "--workers", "1", "-o"]
-    with Killable(*words, str(tmp_path / "whole"), imports=IMPORTS) as command:
+    with Command(*words, str(tmp_path / "whole"), imports=IMPORTS) as command:
         status, seconds = command.run()
     assert status == 3
     chance = random.Random(0)
-    with Killable(*words, str(tmp_path / "killed"), imports=IMPORTS) as command:
+    with Command(*words, str(tmp_path / "killed"), imports=IMPORTS) as command:
         kills = 0
         while kills < KILLS:
             status, _ = command.run(kill_after=chance.uniform(0.1, 0.9) * seconds)
