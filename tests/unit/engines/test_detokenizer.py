@@ -69,7 +69,7 @@ def test_text_in_pieces_is_a_beginning_of_the_whole(name):
     tokenizer, draw = TOKENIZERS[name](), random.Random(0)
     vocabulary = Vocabulary(tokenizer)
     assert vocabulary.decodes_in_pieces
-    for _ in range(400):
+    for _ in range(100):
         ids = drawn(tokenizer, draw, draw.choice([1, 5, 40]))
         detokenizer = Detokenizer(vocabulary)
         for token in ids:
@@ -93,7 +93,7 @@ def test_nothing_is_held_back_behind_a_whole_word(name):
 def test_what_a_row_shows_adds_up_to_its_answer(name):
     tokenizer, draw = TOKENIZERS[name](), random.Random(1)
     vocabulary = Vocabulary(tokenizer)
-    for _ in range(200):
+    for _ in range(60):
         ids = drawn(tokenizer, draw, 30)
         row = Row(SamplingParams(max_new_tokens=30), [tokenizer.eos_token_id], vocabulary)
         said = "".join(row.add([token]) for token in ids)

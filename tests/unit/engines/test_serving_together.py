@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from concurrent.futures import wait
 from dataclasses import replace
 
 import pytest
@@ -12,7 +11,8 @@ import torch
 
 from kinema.engines import EngineSettings
 from kinema.engines.hf.followup import FollowUp
-from kinema.errors import EngineDied, OutOfMemory, RequestFailed, RequestRefused
+from kinema.engines.scheduler import Scheduler
+from kinema.errors import OutOfMemory, RequestFailed, RequestRefused
 from kinema.messages import Ask, Conversation, Message, SamplingParams, TextPart, VideoPart
 from kinema.tasks.models import find_model
 
@@ -24,17 +24,25 @@ class Serving:
 
     def __init__(self, folder):
         self.model = find_model(str(folder))
-        self.scheduler = self.model.scheduler(EngineSettings(device="cpu", keep_conversations=2))
-        self.engine = self.scheduler.call(lambda engine: engine).result(LIMIT)
         self.rows = []
+        self.opened = 0
         self.before = lambda arguments: None
-        self._generate = self.engine.model.generate
-        self.engine.model.generate = self.generate
+        self.scheduler = Scheduler(
+            self.open, family=self.model.family, checkpoint=self.model.checkpoint
+        )
 
-    def generate(self, **arguments):
-        self.rows.append(len(arguments["input_ids"]))
-        self.before(arguments)
-        return self._generate(**arguments)
+    def open(self):
+        self.engine = self.model.open(EngineSettings(device="cpu", keep_conversations=2))
+        self.opened += 1
+        enough = self.engine.model.generate
+
+        def generate(**arguments):
+            self.rows.append(len(arguments["input_ids"]))
+            self.before(arguments)
+            return enough(**arguments)
+
+        self.engine.model.generate = generate
+        return self.engine
 
     def ask_together(self, *asked, on_text=None):
         """Futures of questions that were all there before the engine began."""
@@ -132,16 +140,19 @@ def test_a_stop_string_ends_one_row_and_is_never_shown(serving, question):
 
 def test_a_row_that_has_ended_is_answered_before_the_others(serving, question):
     free = serving.alone(*(question(i) for i in range(2)))
-    stop = next(c for c in free[0].text if c not in free[1].text)
-    order = []
-    futures = serving.ask_together(*(question(i, stop=(stop,)) for i in range(2)))
-    for i, future in enumerate(futures):
-        future.add_done_callback(lambda _, i=i: order.append((i, len(steps))))
-    steps = []
-    hook = serving.engine.model.register_forward_hook(lambda *_: steps.append(0))
-    wait(futures, LIMIT)
-    hook.remove()
-    assert [i for i, _ in order] == [0, 1]
+    stop = next(c for c in free[0].text if c not in free[1].text and not c.isspace())
+    futures, first_is_done = [], []
+    gate = threading.Event()
+    held = serving.scheduler.call(lambda engine: gate.wait(LIMIT))
+    futures.append(serving.scheduler.submit(question(0, stop=(stop,))))
+    hear = lambda text: first_is_done.append(futures[0].done())  # noqa: E731
+    futures.append(serving.scheduler.submit(question(1, stop=(stop,)), on_text=hear))
+    gate.set()
+    assert held.result(LIMIT)
+    assert stop not in futures[0].result(LIMIT).completion.text
+    assert futures[1].result(LIMIT).completion.text == free[1].text
+    assert first_is_done == sorted(first_is_done)
+    assert {False, True} == set(first_is_done)
 
 
 def test_log_probabilities_run_alone(serving, question):
@@ -259,19 +270,17 @@ def test_what_the_model_refuses_falls_on_the_guilty_question(serving, question):
     assert "no seven tokens" in str(problem)
 
 
-def test_a_lost_device_is_told_from_a_refusal(video_llava_folder, question):
+def test_a_lost_device_is_told_from_a_refusal(serving, question):
     """The engine is opened again; what was asked is answered by the new one."""
-    serving = Serving(video_llava_folder)
-    (expected,) = serving.answers(question(0))
+    (expected,) = serving.alone(question(0))
+    opened, lost = serving.opened, []
 
-    def lose(arguments):
-        raise RuntimeError("CUDA error: device-side assert triggered")
+    def lose_once(arguments):
+        if not lost:
+            lost.append(0)
+            raise RuntimeError("CUDA error: device-side assert triggered")
 
-    serving.before = lose
-    seen = []
-    recover = serving.scheduler._recover
-    serving.scheduler._recover = lambda problem: seen.append(type(problem)) or recover(problem)
+    serving.before = lose_once
     (again,) = serving.answers(question(0))
-    assert seen == [EngineDied]
+    assert serving.opened == opened + 1
     assert again.token_ids == expected.token_ids
-    serving.scheduler.close()
