@@ -13,13 +13,15 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common import machine, write_result
+from kinema.engines import EngineSettings, Inbox
+from kinema.engines.scheduler import Scheduler
 from kinema.evaluation.benchmarks import find_benchmark
 from kinema.evaluation.records import Item, Prediction, Record
 from kinema.evaluation.scoring import score_records
@@ -27,6 +29,7 @@ from kinema.families import FAMILIES, Checkpoint
 from kinema.messages import Completion, Request
 from kinema.tasks.evaluate import runs
 from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark
+from kinema.tasks.imports import CheckpointParts
 from kinema.types import FrameSampling
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "four_things.mp4"
@@ -43,34 +46,41 @@ class TimedEngine:
     name = "timed"
     family = FAMILIES["echo"]
     checkpoint = Checkpoint("timed", None, {})
+    parts = CheckpointParts()
     context_length = None
+    batch_size = 1
 
     def __init__(self) -> None:
         self.idle_seconds = self.total_seconds = 0.0
+        self._began: float | None = None
 
-    def open(self, settings: Any) -> TimedEngine:
-        return self
+    def scheduler(self, settings: EngineSettings, **options: Any) -> Scheduler:
+        return Scheduler(lambda: self, family=self.family, checkpoint=self.checkpoint, **options)
 
     def count_tokens(self, request: Request) -> int:
         return 100
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        began = time.perf_counter()
-        for request in self._waiting_for(iter(requests)):
-            time.sleep(SECONDS_A_QUESTION)
-            left = time.perf_counter()
-            yield Completion(request.id, "A")
-            self.idle_seconds += time.perf_counter() - left
-        self.total_seconds = time.perf_counter() - began
+    def pick(self, waiting: Sequence[Request], running: Sequence[Request]) -> list[Request]:
+        return list(waiting[:1])
 
-    def _waiting_for(self, requests: Iterator[Request]) -> Iterator[Request]:
-        while True:
-            began = time.perf_counter()
-            request = next(requests, None)
-            self.idle_seconds += time.perf_counter() - began
-            if request is None:
-                return
-            yield request
+    def serve(self, inbox: Inbox) -> None:
+        """Answers until nothing waits; the time between two calls is idle as well."""
+        while taken := inbox.take():
+            self._worked_until_now(idle=True)
+            for request in taken:
+                time.sleep(SECONDS_A_QUESTION)
+                self._worked_until_now(idle=False)
+                inbox.complete(Completion(request.id, "A"))
+
+    def _worked_until_now(self, *, idle: bool) -> None:
+        now = time.perf_counter()
+        spent = 0.0 if self._began is None else now - self._began
+        self._began = now
+        self.total_seconds += spent
+        self.idle_seconds += spent if idle else 0.0
+
+    def release(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

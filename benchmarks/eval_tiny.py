@@ -18,7 +18,8 @@ from typing import Any
 
 from common import machine, write_result
 from kinema.tasks.evaluate.reporting import compare_runs
-from kinema.tasks.evaluate.runs import EvalSettings, Run, run_benchmark
+from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark
+from kinema.tasks.evaluate.stored import Run
 
 CLIPS, SEED = 16, 2026
 SETS = {"multiple choice": "mvbench", "held-out set": "jsonl"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,17 @@ def test_a_video_that_is_missing_makes_the_exit_status_partial(data, tmp_path):
     assert done.returncode == 3
     assert json.loads(done.stdout)["errors"] == {"not_found": 1}
     assert kinema("check", "jsonl", data).returncode == 3
+
+
+def test_a_server_that_does_not_answer_leaves_everything_to_do(data, tmp_path):
+    words = ["jsonl", data, "-m", "known", "--engine", "openai", "-o", tmp_path / "out", "--json"]
+    with socket.socket() as bound:  # a port at which nobody listens
+        bound.bind(("127.0.0.1", 0))
+        done = kinema(*words, "--base-url", f"http://127.0.0.1:{bound.getsockname()[1]}/v1")
+    assert done.returncode == 4
+    assert "5 items are still to do" in done.stderr
+    assert done.stdout == ""
+    assert kinema("rescore", tmp_path / "out").returncode == 4
 
 
 def test_check_says_that_a_number_of_items_is_not_the_official_one(tmp_path):

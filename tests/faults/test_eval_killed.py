@@ -3,61 +3,90 @@
 from __future__ import annotations
 
 import json
+import random
+import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from support.clips import make_clip
+from support.killed import KILLS, Command
 
-ITEMS = 60
-
-
-def command(data: Path, output: Path) -> list[str]:
-    words = ["eval", "jsonl", str(data), "-m", "echo", "--num-frames", "2", "-o", str(output)]
-    return [sys.executable, "-m", "kinema", *words]
+FILES = ("predictions.jsonl", "results.json", "run.json")
+TORCH = "kinema.tasks.evaluate.runs, kinema.engines.hf, kinema.video, transformers.generation"
 
 
-def answered(output: Path) -> int:
-    ledger = output / "echo" / "ledger.sqlite"
-    if not ledger.exists():
-        return 0
-    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as database:
-        try:
-            (count,) = database.execute("SELECT COUNT(*) FROM unit WHERE state = 'done'").fetchone()
-        except sqlite3.OperationalError:  # no table yet, or locked for a moment
-            return 0
-    return int(count)
+def write_data(folder: Path, rows: list[dict]) -> Path:
+    folder.mkdir()
+    for i, video in enumerate(sorted({row["video"] for row in rows})):
+        make_clip(folder / video, num_frames=5 + i % 7)
+    (folder / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
 
 
-def kill_after(data: Path, output: Path, more: int) -> bool:
-    """Start the command and kill it when ``more`` answers came; False when it ended before."""
-    wanted = answered(output) + more
-    with subprocess.Popen(
-        command(data, output), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        while process.poll() is None and answered(output) < wanted:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        return process.wait() == -signal.SIGKILL
+def kill_and_compare(command: list[str], output: Path, imports: str) -> int:
+    """Run ``command`` whole, and again with kills at random points; returns how often it died."""
+    chance = random.Random(0)
+    whole, cut = output / "whole", output / "cut"
+    with Command(*command, str(whole), imports=imports) as run:
+        status, seconds = run.run()
+    assert status == 0
+    kills = 0
+    with Command(*command, str(cut), imports=imports) as run:
+        while kills < KILLS:
+            status, _ = run.run(kill_after=chance.uniform(0.1, 0.8) * seconds)
+            assert status in {0, -signal.SIGKILL}
+            kills += status != 0
+            if status == 0:  # it got through: begin again, so that all kills fall into the work
+                compare(whole, cut)
+                shutil.rmtree(cut)
+        assert run.run()[0] == 0
+    compare(whole, cut)
+    (ledger,) = cut.glob("*/ledger.sqlite")
+    with closing(sqlite3.connect(ledger)) as database:
+        assert database.execute("SELECT DISTINCT state FROM unit").fetchall() == [("done",)]
+    return kills
 
 
-def test_a_run_killed_and_resumed_has_the_same_numbers(tmp_path):
-    data = tmp_path / "data"
-    data.mkdir()
-    for i in range(ITEMS):
-        make_clip(data / f"{i}.mp4", num_frames=5 + i % 7)
+def compare(whole: Path, cut: Path) -> None:
+    for name in FILES:
+        (one,), (other,) = whole.glob(f"*/{name}"), cut.glob(f"*/{name}")
+        assert other.read_bytes() == one.read_bytes(), name
+
+
+def test_a_run_killed_and_resumed_has_the_same_bytes(tmp_path):
     rows = [
-        {"video": f"{i}.mp4", "question": f"is it {i}?", "answer": f"it {i}"} for i in range(ITEMS)
+        {"video": f"{i}.mp4", "question": f"is it {i}?", "answer": f"it {i}"} for i in range(60)
     ]
-    (data / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    killed = [kill_after(data, tmp_path / "cut", more) for more in (1, 10, 5)]
-    assert any(killed)
-    for output in ("whole", "cut"):
-        subprocess.run(command(data, tmp_path / output), check=True, capture_output=True)
-    for name in ("predictions.jsonl", "results.json", "run.json"):
-        whole, cut = (tmp_path / o / "echo" / name for o in ("whole", "cut"))
-        assert cut.read_bytes() == whole.read_bytes(), name
+    data = write_data(tmp_path / "data", rows)
+    words = ["eval", "jsonl", str(data), "-m", "echo", "--num-frames", "2", "-o"]
+    imports = "kinema.tasks.evaluate.runs, kinema.engines.echo, kinema.video"
+    assert kill_and_compare(words, tmp_path, imports) == KILLS
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from support.tiny_families import make_checkpoint
+
+    return make_checkpoint("llava-onevision", tmp_path_factory.mktemp("llava-onevision"))
+
+
+def test_batches_and_ranked_options_of_a_real_model_have_the_same_bytes(checkpoint, tmp_path):
+    """Texts come in batches of four; probabilities are numbers, so their requests run alone."""
+    rows = []
+    for i in range(24):
+        row = {"video": f"{i // 4}.mp4", "question": "what " + "is " * (i % 5) + f"it, {i}?"}
+        choice = {"options": ["a dog", "a cat", "a cow"], "answer": "ABC"[i % 3]}
+        rows.append(row | (choice if i % 2 else {"answer": "it"}))
+    data = write_data(tmp_path / "data", rows)
+    words = ["eval", "jsonl", str(data), "-m", str(checkpoint), "--rank-options"]
+    words += ["--num-frames", "2", "--max-new-tokens", "12", "--batch-size", "4"]
+    words += ["--device", "cpu", "--dtype", "float32", "-o"]
+    assert kill_and_compare(words, tmp_path, TORCH) == KILLS
+    (predictions,) = (tmp_path / "cut").glob("*/predictions.jsonl")
+    said = [json.loads(line)["prediction"] for line in predictions.read_text().splitlines()]
+    assert [p["option_scores"] is not None for p in said] == [bool(i % 2) for i in range(24)]
+    assert len({p["reply"] for p in said[::2]}) > 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kinema.engines import EngineSettings
@@ -137,10 +139,9 @@ def test_a_follow_up_is_recognised(chat):
     session = chat("video-llava", keep=1)
     session.ask(QUESTIONS[0], VideoPart(clip(1)))
     said = session.conversation + Message("user", (TextPart("why?"),))
-    request = prepare(
-        said,
-        family=session.model.family,
-        checkpoint=session.model.checkpoint,
-        params=session.params,
-    )
-    assert isinstance(session.open()._prepare(request), FollowUp)
+    model = session.model
+    request = prepare(said, family=model.family, checkpoint=model.checkpoint, params=PARAMS)
+    engine = session.open()
+    assert isinstance(engine._prepare(request), FollowUp)
+    with_floats = replace(request, id="1", params=replace(PARAMS, logprobs=1))
+    assert not isinstance(engine._prepare(with_floats), FollowUp)

@@ -50,8 +50,8 @@ class Job:
     """Pieces of an answer were handed over; it cannot begin anew."""
     tries: int = 0
     """How often the engine broke down while it ran."""
-    answered_before: int | None = None
-    """Answers of the scheduler when the engine first broke down at this job alone."""
+    failed_at: int | None = None
+    """How many requests had been answered when the engine last broke down at this job alone."""
 
     @property
     def must_run_alone(self) -> bool:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings, world_size
-from kinema.errors import KinemaError, MissingPackage, UsageError
+from kinema.errors import KinemaError, UsageError
 from kinema.files import FEATURES_SUFFIX
-from kinema.jobs.runner import in_own_loop, run, unfinished
+from kinema.jobs.runner import unfinished, work_off
 from kinema.jobs.site import Site
 from kinema.ledger import Ledger, Outcome, Unit
 from kinema.messages import (
@@ -114,7 +114,8 @@ class AnswerJob:
         units = _units(records, self._base)
         path = self.output.with_name(f".{self.output.name}.ledger")
         with Ledger(path, settings=self._decided, restart=self.force) as ledger:
-            self._enter(ledger, units, records)
+            entered = ((unit, records[i]) for unit, i in _by_medium(units, records))
+            ledger.enter(entered, retry_failed=self.retry_failed)
             problem = self._work(ledger, _counts(records), on_answer)
             ended = {unit.id: unit for unit in ledger.units()}
             written = [final_record(records[i], ended[unit], problem) for unit, i in units]
@@ -145,18 +146,6 @@ class AnswerJob:
     def _key(self) -> str:
         return fingerprint(self._decided)
 
-    def _enter(
-        self, ledger: Ledger, units: Sequence[tuple[str, int]], records: Sequence[Any]
-    ) -> None:
-        """Put what is asked for now into the ledger; what only an earlier file asked can wait."""
-        ledger.add((unit, records[i]) for unit, i in _by_medium(units, records))
-        ledger.reopen("skipped")
-        if self.retry_failed:
-            ledger.reopen("failed", "partial", "quarantined")
-        wanted = {unit for unit, _ in units}
-        for unit in [unit for unit in ledger.units("todo") if unit.id not in wanted]:
-            ledger.skip(unit.id, "not asked for in this run")
-
     def _work(
         self, ledger: Ledger, counts: Mapping[str, int], on_answer: Callable[[Progress], None]
     ) -> KinemaError | None:
@@ -173,21 +162,20 @@ class AnswerJob:
                 seen[medium] += 1
                 on_answer(Progress(seen[medium], counts[medium], outcome.result))
 
-        try:
-            with open_site(
-                self.model,
-                self.settings,
-                runner=self.runner,
-                workers=self.workers,
-                strict=self.options.strict,
-            ) as site:
-                one = partial(self._answer, site)
-                in_own_loop(lambda: run(one, ledger=ledger, window=window, report=report))
-        except KinemaError as problem:
-            if isinstance(problem, UsageError | MissingPackage) and not seen:
-                raise
-            return problem
-        return None
+        site = open_site(
+            self.model,
+            self.settings,
+            runner=self.runner,
+            workers=self.workers,
+            strict=self.options.strict,
+        )
+        return work_off(
+            lambda opened: partial(self._answer, opened),
+            site,
+            ledger=ledger,
+            window=window,
+            report=report,
+        )
 
     async def _answer(self, site: Site, unit: Unit) -> Outcome:
         """The story of one record: what it asks, what the model says, what is written."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,11 @@ import torch
 from PIL import Image
 
 from kinema.errors import MediaNotFound, NotAFile, NotMedia, UsageError
-from kinema.types import Frames
-from kinema.video import as_frames, load_frames, load_image, probe
+from kinema.families import FAMILIES
+from kinema.jobs.clips import Clips
+from kinema.messages import Conversation, Message, TextPart, VideoPart
+from kinema.types import Frames, FrameSampling, PictureFolder
+from kinema.video import Workers, as_frames, load_frames, load_image, probe
 from support.clips import board, make_clip, read_boards
 
 
@@ -189,3 +194,33 @@ def test_probe_reads_every_form_of_a_file(folder: Path) -> None:
     for form in FORMS.values():
         info = probe(form(folder))
         assert (info.num_frames, info.codec) == (40, "h264")
+
+
+def test_a_folder_of_pictures_may_say_its_rate(folder: Path) -> None:
+    pictures = PictureFolder(folder / "frames", 5.0)
+    frames = load_frames(pictures, at=(0.2, 2.0))
+    assert read_boards(frames.pixels) == frames.indices.tolist() == [1, 10]
+    assert frames.seconds.tolist() == [0.2, 2.0]
+    assert (frames.source, frames.warnings) == (str(folder / "frames"), ())
+    with Workers(1) as workers:
+        again = workers.load_frames(pictures, sampling=FrameSampling(at=(0.2, 2.0)))
+    assert np.array_equal(again.pixels, frames.pixels)
+    with pytest.raises(UsageError, match="above 0"):
+        PictureFolder(folder, 0.0)
+
+
+def test_questions_about_one_folder_of_pictures_read_it_once(folder: Path) -> None:
+    async def ask_twice() -> int:
+        with Workers(1) as workers, ThreadPoolExecutor(1) as pool:
+            clips = Clips(workers, pool, FAMILIES["echo"])
+            said = [
+                Conversation((Message("user", (VideoPart(pictures), TextPart(question))),))
+                for pictures, question in (
+                    (PictureFolder(folder / "frames", 5.0), "one?"),
+                    (PictureFolder(folder / "frames", 5.0), "two?"),
+                )
+            ]
+            async with clips.decoded(said[0]), clips.decoded(said[1]):
+                return clips.num_decodes
+
+    assert asyncio.run(ask_twice()) == 1

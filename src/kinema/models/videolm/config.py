@@ -140,7 +140,7 @@ class VideoLMConfig(PreTrainedConfig):  # type: ignore[misc]
             made: the header of a features file.
 
         Raises:
-            UsageError: names the first difference.
+            MediumRefused: names the first difference.
         """
         FeaturesHeader(**made).check(self)
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kinema.errors import MediaNotFound, NotMedia, UsageError
+from kinema.errors import MediaNotFound, MediumRefused, NotMedia
 from kinema.types import Features
 
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ class FeaturesHeader:
         """Refuse features that another tower, layer or pooling made.
 
         Raises:
-            UsageError: names the first difference.
+            MediumRefused: names the first difference.
         """
         expected = FeaturesHeader.for_config(config, num_frames=self.num_frames)
         for name in ("tower", "select_layers", "select_feature", "post_layernorm", "pooling"):
             found, wanted = getattr(self, name), getattr(expected, name)
             if found != wanted:
-                raise UsageError(
+                raise MediumRefused(
                     f"The features were made with {name} {found}; the model has {wanted}.",
                     hint="Extract the features again with this model.",
                 )

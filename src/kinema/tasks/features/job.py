@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from kinema.config import fingerprint
 from kinema.datasets.samples import features_name
-from kinema.errors import KinemaError, MissingPackage, UsageError
+from kinema.errors import KinemaError
 from kinema.files import sha256_of, write_lines
 from kinema.jobs.progress import Meter, Progress
-from kinema.jobs.runner import in_own_loop, run, unfinished
+from kinema.jobs.runner import unfinished, work_off
 from kinema.jobs.site import Site
 from kinema.lazy import load
 from kinema.ledger import Ledger, Outcome, Unit
@@ -100,15 +100,9 @@ class FeaturesJob:
         with ThreadPoolExecutor(self.workers, "kinema-hash") as pool:
             payloads = list(pool.map(lambda medium: _payload(medium, known), self.media))
         units = {_unit_id(payload): payload for payload in payloads}
-        ledger.add(units.items())
-        ledger.reopen("skipped")
-        if self.retry_failed:
-            ledger.reopen("failed", "partial", "quarantined")
-        for unit in list(ledger.units()):
-            if unit.state == "todo" and unit.id not in units:
-                ledger.skip(unit.id, "not asked for in this run")
-            elif unit.state == "done" and not self._is_whole(unit):
-                ledger.redo(unit.id, "its file is gone")
+        ledger.enter(units.items(), retry_failed=self.retry_failed)
+        for unit in [unit for unit in ledger.units("done") if not self._is_whole(unit)]:
+            ledger.redo(unit.id, "its file is gone")
         return dict(zip(units, self.media, strict=True))
 
     def _is_whole(self, unit: Unit) -> bool:
@@ -125,13 +119,6 @@ class FeaturesJob:
         if not ledger.counts().get("todo"):
             return None
         meter = Meter(ledger, wanted)
-        has_begun = False
-
-        def report(unit: Unit, outcome: Outcome | KinemaError) -> None:
-            nonlocal has_begun
-            has_begun = True
-            on_progress(meter.ended(unit, outcome))
-
         settings = TowerSettings(
             options=self.options,
             sampling=self.sampling,
@@ -139,15 +126,13 @@ class FeaturesJob:
             batch_size=self.batch_size,
             workers=self.workers,
         )
-        try:
-            with open_site(settings, extraction, runner=self.runner) as site:
-                one = partial(self._extract, site, extraction, wanted)
-                in_own_loop(lambda: run(one, ledger=ledger, window=self._window, report=report))
-        except KinemaError as problem:
-            if isinstance(problem, UsageError | MissingPackage) and not has_begun:
-                raise
-            return problem
-        return None
+        return work_off(
+            lambda site: partial(self._extract, site, extraction, wanted),
+            open_site(settings, extraction, runner=self.runner),
+            ledger=ledger,
+            window=self._window,
+            report=lambda unit, outcome: on_progress(meter.ended(unit, outcome)),
+        )
 
     @property
     def _window(self) -> int:
