@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from kinema import __version__
 from kinema.engines import EngineSettings
 from kinema.errors import UsageError
 from kinema.evaluation.answers import read_answer
@@ -26,6 +25,7 @@ from kinema.tasks.evaluate.predicting import Predictor
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import find_model
 from kinema.types import FrameSampling
+from kinema.version import __version__
 
 PREDICTIONS, RUN, RESULTS, LEDGER = (
     *("predictions.jsonl", "run.json", "results.json", "ledger.sqlite"),
