@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from kinema.config import fingerprint
 from kinema.errors import DecodeDeadline, DecoderCrashed, KinemaError, MediaError
 from kinema.files import sha256_of, write_lines
-from kinema.lazy import load
 from kinema.ledger import Ledger, Unit
 from kinema.tasks.features.inputs import Medium
 from kinema.tasks.features.options import FeatureOptions
@@ -76,8 +75,9 @@ class FeaturesJob:
             UsageError: the folder belongs to a job with other settings, or another process has it.
             ModelError: the tower cannot be opened or does not fit the device.
         """
-        opening = load("kinema.tasks.features.extraction:open_extraction")
-        extraction: Extraction = opening(self.options, self.sampling)
+        from kinema.tasks.features.extraction import open_extraction  # noqa: PLC0415  imports torch
+
+        extraction = open_extraction(self.options, self.sampling)
         (self.output / ".kinema").mkdir(parents=True, exist_ok=True)
         with Ledger(
             self.output / ".kinema" / "features.sqlite",
@@ -121,7 +121,9 @@ class FeaturesJob:
         return all((self.output / name).is_file() for name in unit.result["features"].values())
 
     def _pipeline(self, extraction: Extraction) -> Pipeline:
-        pipeline: Pipeline = load("kinema.tasks.features.pipeline:Pipeline")(
+        from kinema.tasks.features.pipeline import Pipeline  # noqa: PLC0415  imports torch
+
+        pipeline = Pipeline(
             extraction,
             self.options,
             output=self.output,
