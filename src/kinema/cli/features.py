@@ -13,7 +13,6 @@ from kinema.cli.flags import SamplingFlags
 from kinema.cli.output import JOB_LOG_SECONDS, Status, bar, complain, put_record, say
 from kinema.errors import KinemaError, PartialFailure, UsageError
 from kinema.jobs.progress import Progress
-from kinema.lazy import load
 from kinema.tasks.features.inputs import find_media, without_copies
 from kinema.tasks.features.job import INDEX, FeaturesJob
 from kinema.tasks.features.options import FeatureOptions
@@ -111,9 +110,9 @@ def convert(
         tower: Which tower made the pickles, as the headers of features files name it.
         name: What a pickle is called: fields of --pattern, {folder} and {video}.
     """
-    written = load("kinema.tasks.features.pickles:convert_folder")(
-        source, target, kind=kind, tower=tower, name=name
-    )
+    from kinema.tasks.features.pickles import convert_folder  # noqa: PLC0415  imports torch
+
+    written = convert_folder(source, target, kind=kind, tower=tower, name=name)
     say(f"{written} files written to {target}.")
     return 0
 

@@ -20,7 +20,6 @@ from kinema.engines.lwm import LWMEngine
 from kinema.engines.scheduler import Scheduler
 from kinema.errors import ModelNotFound, UnknownName, UsageError
 from kinema.families import Checkpoint, family_named
-from kinema.lazy import load
 from kinema.messages import (
     Ask,
     Completion,
@@ -323,8 +322,10 @@ def _find_tokenizer(name: str, *, beside: str) -> Path:
     hint = "Give tokenizer.model of the checkpoint with --tokenizer."
     if given.is_absolute() or given.suffix or name.count("/") != 1:
         raise ModelNotFound(f"There is no tokenizer {name}.", hint=hint)
+    from kinema.families.hub import download  # noqa: PLC0415  imports huggingface_hub
+
     try:
-        folder: Path = load("kinema.families.hub:download")(name, patterns=("tokenizer*",))
+        folder = download(name, patterns=("tokenizer*",))
     except ModelNotFound as problem:
         raise ModelNotFound(f"{neighbour} is not there. {problem}", hint=hint) from problem
     return folder

@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from kinema import __version__
 from kinema.engines import EngineSettings, world_size
 from kinema.errors import UsageError
 from kinema.evaluation.benchmarks import Benchmark, find_benchmark
@@ -28,6 +27,7 @@ from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import find_model
 from kinema.tasks.site import Runner, check_runner, open_site, window_of
 from kinema.types import FrameSampling
+from kinema.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True)

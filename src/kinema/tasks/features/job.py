@@ -18,7 +18,6 @@ from kinema.files import sha256_of, write_lines
 from kinema.jobs.progress import Meter, Progress
 from kinema.jobs.runner import unfinished, work_off
 from kinema.jobs.site import Site
-from kinema.lazy import load
 from kinema.ledger import Ledger, Outcome, Unit
 from kinema.messages import VideoPart
 from kinema.tasks.features.inputs import Medium
@@ -71,8 +70,9 @@ class FeaturesJob:
             Unfinished: a tower or the run failed; videos are still to do.
         """
         check_runner(self.runner)
-        opening = load("kinema.tasks.features.extraction:open_extraction")
-        extraction: Extraction = opening(self.options, self.sampling)
+        from kinema.tasks.features.extraction import open_extraction  # noqa: PLC0415  it is torch
+
+        extraction = open_extraction(self.options, self.sampling)
         (self.output / ".kinema").mkdir(parents=True, exist_ok=True)
         with Ledger(
             self.output / ".kinema" / "features.sqlite",

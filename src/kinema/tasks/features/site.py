@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from kinema.families import FAMILIES
 from kinema.jobs.site import Local, Site
 from kinema.jobs.towers import Towers
-from kinema.lazy import load
 from kinema.tasks.features.options import FeatureOptions
 from kinema.tasks.site import Runner
 from kinema.types import FrameSampling
@@ -34,8 +33,9 @@ class TowerSettings:
 
     def open(self, stack: ExitStack) -> Local:
         """A site of this process, closed with ``stack``."""
-        opening = load("kinema.tasks.features.extraction:open_extraction")
-        return self.open_with(opening(self.options, self.sampling), stack)
+        from kinema.tasks.features.extraction import open_extraction  # noqa: PLC0415  it is torch
+
+        return self.open_with(open_extraction(self.options, self.sampling), stack)
 
     def open_with(self, extraction: Extraction, stack: ExitStack) -> Local:
         """The same with a tower whose weights are read already."""
