@@ -151,8 +151,7 @@ def test_a_row_that_has_ended_is_answered_before_the_others(serving, question):
     assert held.result(LIMIT)
     assert stop not in futures[0].result(LIMIT).completion.text
     assert futures[1].result(LIMIT).completion.text == free[1].text
-    assert first_is_done == sorted(first_is_done)
-    assert {False, True} == set(first_is_done)
+    assert first_is_done.count(True) > 1, first_is_done  # it is done while the other is written
 
 
 def test_log_probabilities_run_alone(serving, question):
