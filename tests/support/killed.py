@@ -53,7 +53,6 @@ class Command:
             [sys.executable, "-c", _RUN_AND_KILL.format(imports=imports), *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             text=True,
         )
 
