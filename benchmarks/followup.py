@@ -6,7 +6,7 @@ The built-in model, and real shapes with random weights; ENV is what scripts/vll
 made. --only measures the models whose names begin so and keeps the results of the others.
 
 - plain: the whole history through processor and generate again, as transformers is used by hand;
-- ours: a chat session that kept its keys and values, from the question to the first token;
+- ours: a chat session that kept its KV cache, from the question to the first token;
 - floor: the model alone reads the new words on a cache that holds the rest;
 - vllm: vLLM with prefix caching, given the same prompts, in a process of its own.
 
@@ -35,8 +35,9 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from common import machine, median, write_result
+from kinema import prompt as prompts
 from kinema.engines import EngineSettings
-from kinema.messages import SamplingParams, VideoPart
+from kinema.messages import Conversation, SamplingParams, VideoPart
 from kinema.tasks.chat import Chat
 from kinema.tasks.models import Model
 from kinema.types import Frames
@@ -131,7 +132,11 @@ def measure(shape: Shape, name: str, env: str | None) -> dict[str, Any]:
 def _last_prompt(session: Chat) -> str:
     """The prompt that the last answer was given to, rendered."""
     asked = session.conversation.messages[:-1]
-    return session._prepare(type(session.conversation)(asked)).prompt.text
+    model = session.model
+    request = prompts.prepare(
+        Conversation(asked), family=model.family, checkpoint=model.checkpoint, params=ONE
+    )
+    return request.prompt.text
 
 
 def _ratios(rows: list[dict[str, float]]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from kinema.messages import Conversation, Message, SamplingParams, TextPart, Vid
 from kinema.prompt import decode, prepare
 from kinema.tasks.models import find_model
 from support.by_hand import clip
+from support.driver import generate
 from support.tiny_families import make_checkpoint
 
 REQUESTS = 48
@@ -65,7 +66,7 @@ def _measure(model: Any, engine: Any) -> dict[str, dict[str, list[float]]]:
     answers: dict[str, list[tuple[int, ...]]] = {}
 
     def ours() -> None:
-        done = {c.request_id: c.token_ids for c in engine.generate(requests)}
+        done = {c.request_id: c.token_ids for c in generate(engine, requests)}
         answers["ours"] = [done[r.id] for r in requests]
 
     def direct() -> None:
@@ -76,8 +77,7 @@ def _measure(model: Any, engine: Any) -> dict[str, dict[str, list[float]]]:
     cpu: dict[str, list[float]] = {"ours": [], "direct": []}
     for run in range(RUNS + 1):
         for name, work in (("ours", ours), ("direct", direct)):
-            llm.reset_prefix_cache()
-            llm.reset_mm_cache()
+            engine.release()
             began, worked = time.perf_counter(), time.process_time()
             work()
             if run:

@@ -30,8 +30,9 @@ SECTIONS = {
     ),
     "`kinema.engines`": (
         "engines.base.EngineSettings",
-        "engines.base.Generates",
-        "engines.base.Streams",
+        "engines.base.Engine",
+        "engines.base.Inbox",
+        "engines.scheduler.Scheduler",
     ),
 }
 _ROLE = re.compile(r":\w+:`~?\.?([\w.]+)`")

@@ -36,7 +36,7 @@ def _overview() -> int:
 
 
 def _version() -> int:
-    from kinema import __version__  # noqa: PLC0415
+    from kinema.version import __version__  # noqa: PLC0415
 
     print(f"kinema {__version__}")
     return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ class Row:
     @property
     def missing(self) -> tuple[str, ...]:
         """The packages of ``needs`` that are not installed."""
-        return tuple(name for name in self.needs if importlib.util.find_spec(name) is None)
+        return _missing(self.needs)
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,30 @@ class Table(Mapping[str, Row]):
             MissingPackage: a package of the row is not installed.
         """
         row = self[name]
-        if row.missing:
-            raise MissingPackage(
-                f"The {self.kind} {name!r} needs {' and '.join(row.missing)}.",
-                hint=f"Install with: {row.install or 'pip install ' + ' '.join(row.missing)}",
-            )
+        require_packages(f"The {self.kind} {name!r}", row.needs, install=row.install)
         return load(row.target)
+
+
+def require_packages(what: str, packages: Iterable[str], *, install: str = "") -> None:
+    """Refuse what needs packages that are not installed, before it is imported.
+
+    Args:
+        what: begins the message: "The stage 'lora'".
+        packages: importable names.
+        install: the command that brings them, where it is not the plain one.
+
+    Raises:
+        MissingPackage: one of them is not there.
+    """
+    if missing := _missing(packages):
+        raise MissingPackage(
+            f"{what} needs {' and '.join(missing)}.",
+            hint=f"Install with: {install or 'pip install ' + ' '.join(missing)}",
+        )
+
+
+def _missing(packages: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in packages if importlib.util.find_spec(name) is None)
 
 
 def load(target: str) -> Any:

@@ -135,6 +135,24 @@ class Ledger:
             )
         return self._database.total_changes - before
 
+    def enter(self, units: Iterable[tuple[str, Any]], *, retry_failed: bool = False) -> None:
+        """Take up the units of a run: (id, JSON payload) pairs.
+
+        Units of other runs that are still to do are skipped until a run asks for them.
+
+        Args:
+            units: in order; ids that are there already stay as they are.
+            retry_failed: units that failed in an earlier run are to do again.
+        """
+        entered = list(units)
+        self.add(entered)
+        self.reopen("skipped")
+        if retry_failed:
+            self.reopen("failed", "partial", "quarantined")
+        wanted = {unit_id for unit_id, _ in entered}
+        for unit in [unit for unit in self.units("todo") if unit.id not in wanted]:
+            self.skip(unit.id, "not asked for in this run")
+
     def claim(self, *, suspect: bool = False) -> Unit | None:
         """The next unit that is to do, now running; None when there is none.
 

@@ -291,12 +291,3 @@ class Reply:
             prompt=values["prompt"],
             note=values["note"],
         )
-
-
-@dataclass(frozen=True)
-class Delta:
-    """A piece of a streamed answer; the last one carries the whole completion."""
-
-    request_id: str
-    text: str
-    completion: Completion | None = None

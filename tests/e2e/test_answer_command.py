@@ -329,8 +329,17 @@ def test_a_file_of_questions_answers_like_a_chat_also_from_features(
 def test_features_that_another_model_made_are_refused_by_name(shelf, tmp_path, capsys, features_of):
     stored = features_of(shelf / "video_0.mp4", tmp_path / "0.safetensors", num_frames=4)
     words = ["chat", str(stored), "What?", "--model", str(shelf / "neva.nemo")]
-    assert run([*words, "--base-model", str(shelf / "llm")]) == 2
+    assert run([*words, "--base-model", str(shelf / "llm")]) == 1
     assert "pooling spatio_temporal; the model has frames" in capsys.readouterr().err
+    media = (shelf / "video_0.mp4", stored, shelf / "video_1.mp4")
+    records = [{"video": str(medium), "text": "<video>?"} for medium in media]
+    words = ["answer", ask_file(tmp_path / "p.jsonl", records), "-o", str(tmp_path / "o.jsonl")]
+    words += ["--model", str(shelf / "neva.nemo"), "--base-model", str(shelf / "llm"), "-q"]
+    assert run([*words, "--max-new-tokens", "3"]) == 3
+    errors = [record["error"] for record in read_lines(tmp_path / "o.jsonl")]
+    assert errors[0] is errors[2] is None
+    assert "pooling spatio_temporal; the model has frames" in errors[1]
+    capsys.readouterr()
     assert run(["chat", str(stored), "What?", "--model", "echo"]) == 1
     assert "does not take precomputed features" in capsys.readouterr().err
     words = ["chat", str(stored), "?", "--video", str(shelf / "video_0.mp4")]

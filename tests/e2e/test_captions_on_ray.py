@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -85,3 +86,28 @@ def test_ray_and_one_process_write_the_same_records(tmp_path, cluster):
     assert len(files) == 3 + 2 * 12
     for path in files:
         assert (tmp_path / "ray" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_answers_and_features_are_the_same_on_a_cluster(cluster, tmp_path):
+    from support.towers import make_clip as make_tower
+
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for i in range(4):
+        make_clip(videos / f"{i}.mp4", num_frames=10 + i)
+    (videos / "bad.mp4").write_bytes(b"this is no video" * 50)
+    names = [*(f"{i}.mp4" for i in range(4)), "bad.mp4"]
+    records = [{"video": name, "text": f"<video> {i}?"} for i in range(2) for name in names]
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, records)))
+    answer = ["answer", str(tmp_path / "p.jsonl"), "--media-base-path", str(videos), "-m", "echo"]
+    tower = make_tower(tmp_path / "tower")
+    features = ["features", str(videos), "--tower", str(tower), "--num-frames", "4", "--augment"]
+    for runner in ("local", "ray"):
+        more = ["--runner", runner, "--workers", "2", "-o"]
+        assert run([*answer, "-q", *more, str(tmp_path / f"{runner}.jsonl")]) == 3
+        assert run([*features, "flip", *more, str(tmp_path / runner)]) == 3
+    assert (tmp_path / "ray.jsonl").read_bytes() == (tmp_path / "local.jsonl").read_bytes()
+    written = sorted(p.relative_to(tmp_path / "local") for p in (tmp_path / "local").glob("*.*"))
+    assert len(written) == 2 * 4 + 1
+    for name in written:
+        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import openai
 import pytest
 
+from kinema.engines import EngineSettings
+from kinema.tasks.models import find_model
 from support.serving import EXAMPLE, asked, serving
 from support.tiny_families import make_checkpoint
 
@@ -79,11 +84,16 @@ def test_a_model_that_has_its_own_sentences_refuses_a_schema(ask):
         ask("What is there?", response_format={"type": "json_object"})
 
 
-def test_answers_follow_a_schema(tmp_path):
-    folder = make_checkpoint("qwen2-vl", tmp_path / "qwen2-vl")
+@pytest.fixture(scope="module")
+def random_folder(tmp_path_factory):
+    """A small Qwen2-VL with random weights."""
+    return make_checkpoint("qwen2-vl", tmp_path_factory.mktemp("random") / "qwen2-vl")
+
+
+def test_answers_follow_a_schema(random_folder):
     wanted = {"type": "json_schema", "json_schema": {"name": "seen", "schema": SCHEMA}}
     body = asked(response_format=wanted, max_tokens=60) | {"model": "random"}
-    with serving(str(folder), served_model_name="random") as server:
+    with serving(str(random_folder), served_model_name="random") as server:
         create = server.client.chat.completions.create
         whole = create(**body).choices[0].message.content
         chunks = list(create(**body, stream=True))
@@ -92,6 +102,71 @@ def test_answers_follow_a_schema(tmp_path):
     value = json.loads(whole)
     assert set(value) == {"thing", "count"}
     assert value["thing"] in ("umbrella", "dog")
+
+
+@pytest.fixture(scope="module")
+def watched(random_folder):
+    """A server over transformers, its engine, and how many rows each forward pass had."""
+    model = find_model(str(random_folder))
+    rows: list[int] = []
+    opened = []
+
+    def open_engine():
+        engine = model.open(EngineSettings(device="cpu", dtype="float32"))
+        engine.model.register_forward_hook(
+            lambda module, args, output: rows.append(output.logits.shape[0])
+        )
+        opened.append(engine)
+        return engine
+
+    with serving(str(random_folder), open_engine, served_model_name="random") as server:
+        server.service.find("random").open()
+        yield server, opened[0], rows
+
+
+def _words(text: str, tokens: int, **more):
+    lengths = {"max_tokens": tokens, "min_tokens": tokens}
+    return asked(words=text, **lengths, **more) | {"model": "random"}
+
+
+def test_two_clients_at_once_share_the_batches_of_transformers(watched):
+    server, _, rows = watched
+    texts = ["How many dogs are there?", "Is it raining?"]
+    alone = [server.post(_words(text, 12)).json()["choices"] for text in texts]
+    gate = threading.Event()
+    scheduler = server.service.find("random").scheduler
+    scheduler.call(lambda engine: gate.wait(60))
+    del rows[:]
+    with ThreadPoolExecutor(2) as callers:
+        together = [callers.submit(server.post, _words(text, 12)) for text in texts]
+        while scheduler.num_waiting < 2:
+            time.sleep(0.002)
+        gate.set()
+        assert [one.result().json()["choices"] for one in together] == alone
+    assert set(rows) == {2}
+    assert len(rows) == 12
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_who_disconnects_frees_the_engine(watched, stream):
+    server, _, rows = watched
+    backend = server.service.find("random")
+    address = f"{server.url}/v1/chat/completions"
+    del rows[:]
+    with httpx.Client(timeout=60) as client:
+        body = _words("Tell me a long story.", 1500, stream=stream)
+        if stream:
+            with client.stream("POST", address, json=body) as answer:
+                next(line for line in answer.iter_lines() if '"content":"' in line)
+        else:
+            with pytest.raises(httpx.ReadTimeout):
+                client.post(address, json=body, timeout=httpx.Timeout(60, read=1.5))
+    give_up_at = time.monotonic() + 60
+    while backend.num_running and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+    assert backend.num_running == 0
+    assert 0 < len(rows) < 1400
+    assert server.post(_words("Are you there?", 3)).status_code == 200
 
 
 def test_callers_together_are_told_what_they_are_told_alone(ask):

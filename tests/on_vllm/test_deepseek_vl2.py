@@ -33,7 +33,7 @@ from support import served
 from support.by_hand import NEW_TOKENS, clip
 from support.checkpoints import make_tokenizer, spread
 from support.driver import answer, generate, stream
-from support.serving import serving
+from support.serving import scheduler_over, serving
 from support.tiny_parts import llama
 
 WIDTH, TOWER = 128, 1152
@@ -68,7 +68,8 @@ def model(tmp_path_factory: pytest.TempPathFactory):
 def behind_a_server(model):
     """The engine openai on a server that runs the model; closes the model's engine."""
     found, engine, _, _ = model
-    with serving(more=[Backend(found, engine, name="deepseek-vl2")]) as running:
+    backend = Backend(found, scheduler_over(lambda: engine, found), name="deepseek-vl2")
+    with serving(more=[backend]) as running:
         remote = find_model("deepseek-vl2", engine="openai")
         settings = EngineSettings(base_url=f"{running.url}/v1")
         with closing(remote.open(settings)) as opened:

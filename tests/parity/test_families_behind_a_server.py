@@ -24,7 +24,7 @@ FAMILIES = [name for name in HF_FAMILIES if not name.endswith("-hybrid")]
 def address(family_folder):
     """Of one server that has a small checkpoint of every family."""
     found = {name: find_model(str(family_folder(name)), engine="hf") for name in FAMILIES}
-    backends = [Backend(model, model.open(CPU), name=name) for name, model in found.items()]
+    backends = [Backend(model, model.scheduler(CPU), name=name) for name, model in found.items()]
     with serving(more=backends) as running:
         yield f"{running.url}/v1"
 

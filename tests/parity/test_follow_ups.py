@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kinema.engines import EngineSettings
 from kinema.engines.hf.followup import FollowUp
 from kinema.messages import Message, SamplingParams, TextPart, VideoPart
+from kinema.prompt import prepare
 from kinema.tasks.chat import Chat
 from support.by_hand import NEW_TOKENS, clip
 from support.tiny_families import HF_FAMILIES
@@ -68,7 +71,7 @@ class _Watched:
 def test_frames_are_processed_and_encoded_once(chat, name):
     session = chat(name, keep=1)
     session.ask(QUESTIONS[0], VideoPart(clip(1)))
-    engine = session._engine
+    engine = session.open()
     base = engine.model.base_model
     names = [n for n in ("get_video_features", "get_image_features") if hasattr(base, n)]
     for method in names:
@@ -83,8 +86,8 @@ def test_frames_are_processed_and_encoded_once(chat, name):
 def test_only_the_new_words_are_read(chat):
     session = chat("video-llava", keep=1)
     first = session.ask(QUESTIONS[0], VideoPart(clip(1)))
-    forward = session._engine.model.forward
-    session._engine.model.forward = watched = _Watched(forward)
+    forward = session.open().model.forward
+    session.open().model.forward = watched = _Watched(forward)
     second = session.ask("why?")
     read = watched.calls[0][1]["input_ids"].shape[1]
     new = second.completion.usage.prompt_tokens - first.completion.usage.prompt_tokens
@@ -136,4 +139,9 @@ def test_a_follow_up_is_recognised(chat):
     session = chat("video-llava", keep=1)
     session.ask(QUESTIONS[0], VideoPart(clip(1)))
     said = session.conversation + Message("user", (TextPart("why?"),))
-    assert isinstance(session._engine._prepare(session._prepare(said)), FollowUp)
+    model = session.model
+    request = prepare(said, family=model.family, checkpoint=model.checkpoint, params=PARAMS)
+    engine = session.open()
+    assert isinstance(engine._prepare(request), FollowUp)
+    with_floats = replace(request, id="1", params=replace(PARAMS, logprobs=1))
+    assert not isinstance(engine._prepare(with_floats), FollowUp)

@@ -58,7 +58,7 @@ def _talk(folder, **settings):
     chosen = EngineSettings(device="cpu", **settings)
     with Chat(str(folder), params=PARAMS, settings=chosen) as session:
         said = [session.ask("why?", VideoPart(clip(1))), *map(session.ask, ("who?", "when?"))]
-        model = session._engine.model
+        model = session.open().model
         packed = [n for n, m in model.named_modules() if isinstance(m, PackedLinear)]
         return [s.completion.token_ids for s in said], packed, model.state_dict()
 

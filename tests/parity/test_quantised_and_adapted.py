@@ -129,4 +129,4 @@ def test_half_precision_runs(folder, dtype):
     with Chat(str(folder), params=PARAMS, settings=chosen) as session:
         answer = session.ask("why?", VideoPart(clip(1)))
         assert len(answer.completion.token_ids) == NEW_TOKENS
-        assert str(session._engine.model.dtype) == f"torch.{dtype}"
+        assert str(session.open().model.dtype) == f"torch.{dtype}"

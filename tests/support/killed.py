@@ -1,4 +1,4 @@
-"""A command that is run many times and killed wherever it happens to be."""
+"""A command that is run many times and killed at points of its work."""
 
 from __future__ import annotations
 
@@ -7,30 +7,41 @@ import subprocess
 import sys
 from typing import Self
 
-_AS_OFTEN_AS_ASKED = """
+KILLS = int(os.environ.get("KINEMA_KILLS", "8"))
+"""How often a test kills its command."""
+
+_RUN_AND_KILL = """
 import os, signal, sys, time
 import {imports}  # paid for once
 from kinema.cli.app import run
 
+TICKS = os.sysconf("SC_CLK_TCK")
+
+def used(child):
+    # Seconds of a processor, so that a busy machine moves no point.
+    with open(f"/proc/{{child}}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
 for line in sys.stdin:
-    used, mine = os.pipe()
+    limit = float(line)
     child = os.fork()
     if child == 0:
-        # Ends the process where it stands once it has used so much time of a processor, as
-        # kill -9 would: nothing handles this signal. So a busy machine moves no point.
-        signal.setitimer(signal.ITIMER_PROF, float(line))
-        status = run(sys.argv[1:])
-        os.write(mine, str(time.process_time()).encode())  # without that of its own children
-        os._exit(status)
-    os.close(mine)
+        sys.stdin.close()
+        os._exit(run(sys.argv[1:]))
+    seconds = 0.0
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        seconds = used(child)
+        if limit and seconds >= limit:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.002)
     _, status = os.waitpid(child, 0)
-    print(os.waitstatus_to_exitcode(status), os.read(used, 100).decode() or "0", flush=True)
-    os.close(used)
+    print("ended", os.waitstatus_to_exitcode(status), seconds, flush=True)
 """
 
 
 class Command:
-    """``kinema`` words that are run many times, a process each, and may be killed.
+    """``kinema`` words that are run many times, a process each.
 
     Args:
         words: behind ``kinema``.
@@ -39,7 +50,7 @@ class Command:
 
     def __init__(self, *words: str, imports: str) -> None:
         self._mother = subprocess.Popen(
-            [sys.executable, "-c", _AS_OFTEN_AS_ASKED.format(imports=imports), *words],
+            [sys.executable, "-c", _RUN_AND_KILL.format(imports=imports), *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -56,14 +67,15 @@ class Command:
     def run(self, *, kill_after: float = 0.0) -> tuple[int, float]:
         """Exit status, negative for the signal that ended it, and processor seconds used.
 
-        They are 0 where the command was killed.
+        Args:
+            kill_after: processor seconds after which SIGKILL is sent; 0 for never.
         """
         assert self._mother.stdin is not None
         assert self._mother.stdout is not None
         self._mother.stdin.write(f"{kill_after}\n")
         self._mother.stdin.flush()
-        while True:
-            words = self._mother.stdout.readline().split()
-            if len(words) == 2 and words[0].lstrip("-").isdigit():  # between what it printed
-                return int(words[0]), float(words[1])
-            assert words, "the command's mother process is gone"
+        for line in self._mother.stdout:
+            if line.startswith("ended "):  # other lines are what the command printed
+                _, status, seconds = line.split()
+                return int(status), float(seconds)
+        raise AssertionError("the command's mother process is gone")

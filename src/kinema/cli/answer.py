@@ -19,6 +19,7 @@ from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, Model, find_model
 from kinema.tasks.neva_yaml import ALL_PROBS, NevaRequest, read_neva
 from kinema.tasks.parallel import follow
+from kinema.tasks.site import Runner
 from kinema.types import FrameSampling
 
 _RULE = "-" * 45
@@ -40,6 +41,10 @@ class FileOptions:
     """Start over where another run with other settings left answers."""
     retry_failed: bool = False
     """Try records again that failed in an earlier run."""
+    workers: int = 2
+    """Processes that decode; with --runner ray, workers that have an engine each."""
+    runner: Runner = "local"
+    """Where the work is done: this process, or a Ray cluster (RAY_ADDRESS, or a local one)."""
     quiet: Annotated[bool, Parameter(alias="-q")] = False
     """Print no answer, only write the file."""
 
@@ -80,6 +85,8 @@ def answer(
         sampling=sampling,
         force=files.force,
         retry_failed=files.retry_failed,
+        workers=files.workers,
+        runner=files.runner,
     )
     if rank() > 0:
         return follow(model.open(job.settings))

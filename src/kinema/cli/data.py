@@ -9,7 +9,6 @@ from cyclopts import Parameter
 
 from kinema.cli.output import bar, put, put_record, put_table, say
 from kinema.errors import PartialFailure
-from kinema.lazy import load
 from kinema.tasks.data.check import check_data
 from kinema.tasks.data.convert import ConvertOptions
 from kinema.tasks.data.convert import convert as convert_data
@@ -121,7 +120,9 @@ def stats(
     """
     found = data_stats(data, media=media)
     if plot is not None:
-        load("kinema.tasks.data.plot:save_plot")(found, plot)
+        from kinema.tasks.data.plot import save_plot  # noqa: PLC0415  imports Pillow
+
+        save_plot(found, plot)
     if json:
         put_record(found.to_dict())
         return 0

@@ -35,6 +35,7 @@ from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark
 from kinema.tasks.evaluate.stored import Run, find_runs, score_run
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL
+from kinema.tasks.site import Runner
 from kinema.types import FrameSampling
 
 
@@ -62,6 +63,10 @@ class EvalOptions:
     """Start over when the output holds a run with other settings."""
     retry_failed: bool = False
     """Ask items again that failed in an earlier run."""
+    workers: int = 2
+    """Processes that decode; with --runner ray, workers that have an engine each."""
+    runner: Runner = "local"
+    """Where the work is done: this process, or a Ray cluster (RAY_ADDRESS, or a local one)."""
     json: bool = False
     """Print one JSON record per run."""
 
@@ -118,6 +123,8 @@ def evaluate(
             parts=parts,
             restart=options.force,
             retry_failed=options.retry_failed,
+            runner=options.runner,
+            workers=options.workers,
             on_progress=show,
         )
         status.clear()

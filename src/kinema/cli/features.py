@@ -12,10 +12,11 @@ from kinema.captioning.text import short_clock
 from kinema.cli.flags import SamplingFlags
 from kinema.cli.output import JOB_LOG_SECONDS, Status, bar, complain, put_record, say
 from kinema.errors import KinemaError, PartialFailure, UsageError
-from kinema.lazy import load
+from kinema.jobs.progress import Progress
 from kinema.tasks.features.inputs import find_media, without_copies
-from kinema.tasks.features.job import INDEX, FeaturesJob, Progress
+from kinema.tasks.features.job import INDEX, FeaturesJob
 from kinema.tasks.features.options import FeatureOptions
+from kinema.tasks.site import Runner
 from kinema.types import FeatureKind, FrameSampling
 
 
@@ -32,7 +33,9 @@ class FeaturesRun:
     batch_size: int = 32
     """Frames that go through a tower together."""
     workers: int = 2
-    """Processes that decode."""
+    """Processes that decode; with --runner ray, workers that have towers each."""
+    runner: Runner = "local"
+    """Where the work is done: this process, or a Ray cluster (RAY_ADDRESS, or a local one)."""
     limit: int | None = None
     """Take the first so many videos."""
     retry_failed: bool = False
@@ -75,6 +78,7 @@ def features(
         devices=_devices(run),
         batch_size=run.batch_size,
         workers=run.workers,
+        runner=run.runner,
         force=run.force,
         retry_failed=run.retry_failed,
     )
@@ -106,9 +110,9 @@ def convert(
         tower: Which tower made the pickles, as the headers of features files name it.
         name: What a pickle is called: fields of --pattern, {folder} and {video}.
     """
-    written = load("kinema.tasks.features.pickles:convert_folder")(
-        source, target, kind=kind, tower=tower, name=name
-    )
+    from kinema.tasks.features.pickles import convert_folder  # noqa: PLC0415  imports torch
+
+    written = convert_folder(source, target, kind=kind, tower=tower, name=name)
     say(f"{written} files written to {target}.")
     return 0
 
@@ -140,20 +144,24 @@ def _work(job: FeaturesJob) -> int:
 
 
 def _line(progress: Progress) -> str:
+    eta = progress.eta_seconds
     parts = [
         f"{bar(progress.ended, progress.of)} {progress.ended} of {progress.of} videos",
         f"{progress.failed} failed" if progress.failed else "",
-        f"{short_clock(progress.eta_seconds)} left" if progress.ended < progress.of else "",
+        f"{short_clock(eta)} left" if eta is not None and progress.ended < progress.of else "",
     ]
     return ", ".join(filter(None, parts))
 
 
 def _end(failed: int, job: FeaturesJob, run: FeaturesRun) -> int:
+    records = job.records()
     if run.json:
-        for record in job.records():
+        for record in records:
             put_record(record)
-    total = len(job.media)
-    if failed == total:
+    total, written = len(records), sum("features" in record for record in records)
+    if skipped := total - written - failed:
+        say(f"note: {skipped} of {total} files have no video in them and were skipped.")
+    if not written:
         raise KinemaError(
             f"No video has features ({failed} failed).", hint=f"{run.output / INDEX} says why."
         )
@@ -162,5 +170,5 @@ def _end(failed: int, job: FeaturesJob, run: FeaturesRun) -> int:
             f"{failed} of {total} videos have no features.",
             hint=f"{run.output / INDEX} says why; --retry-failed tries them again.",
         )
-    say(f"Features of {total} video{'s' if total > 1 else ''} are in {run.output}.")
+    say(f"Features of {written} video{'s' if written > 1 else ''} are in {run.output}.")
     return 0

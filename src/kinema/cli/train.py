@@ -11,7 +11,6 @@ from cyclopts import Group, Parameter
 from kinema.cli.output import put, put_record, say
 from kinema.engines import rank
 from kinema.errors import UsageError
-from kinema.lazy import load
 from kinema.tasks.neva_training import read_neva_training
 from kinema.tasks.train import train as run
 from kinema.training.former import FormerFlags, with_former
@@ -19,6 +18,7 @@ from kinema.training.settings import (
     DataSettings,
     LoopSettings,
     ModelSettings,
+    RunPart,
     StageSettings,
     TrainSettings,
     from_flat,
@@ -105,10 +105,12 @@ def merge(run_folder: Path, target: Path, /, *, dtype: str = "auto") -> None:
         target: A folder that does not exist yet.
         dtype: Format of the weights; that of the base when auto.
     """
-    put(str(load("kinema.training.results:merge")(run_folder, target, dtype=dtype)))
+    from kinema.training.results import merge as merge_run  # noqa: PLC0415  imports torch
+
+    put(str(merge_run(run_folder, target, dtype=dtype)))
 
 
-def export(run_folder: Path, target: Path, /, *, what: str = "projector") -> None:
+def export(run_folder: Path, target: Path, /, *, what: RunPart = "projector") -> None:
     """Take a part out of a run, as safetensors.
 
     Examples:
@@ -120,4 +122,6 @@ def export(run_folder: Path, target: Path, /, *, what: str = "projector") -> Non
         target: A file for the projector, a folder for the rest.
         what: projector, adapter (LoRA, as PEFT reads it) or model.
     """
-    put(str(load("kinema.training.results:export")(run_folder, target, what=what)))
+    from kinema.training.results import export as export_part  # noqa: PLC0415  imports torch
+
+    put(str(export_part(run_folder, target, what=what)))

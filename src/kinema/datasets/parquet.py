@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pyarrow import ArrowInvalid, parquet
 
-from kinema.datasets.rows import DataRow
 from kinema.errors import UsageError
 
 _ROWS_AT_ONCE = 64
 
 
-def read_parquet(path: Path) -> Iterator[DataRow]:
+def parquet_rows(path: Path) -> Iterator[Any]:
     """The rows of one file, a few in memory at a time.
 
     Raises:
@@ -24,8 +24,5 @@ def read_parquet(path: Path) -> Iterator[DataRow]:
     except ArrowInvalid as problem:
         raise UsageError(f"{path.name} is no Parquet file.", hint="Check the file.") from problem
     with file:
-        number = 0
         for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
-            for value in batch.to_pylist():
-                number += 1
-                yield DataRow(number, value)
+            yield from batch.to_pylist()

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kinema.errors import UsageError
-from kinema.lazy import Row as TableRow
-from kinema.lazy import Table
-
-FORMATS = Table(
-    "data file format",
-    {
-        ".jsonl": TableRow("kinema.datasets.rows:read_jsonl", summary="one JSON object a line"),
-        ".json": TableRow("kinema.datasets.rows:read_json", summary="a JSON list"),
-        ".parquet": TableRow(
-            "kinema.datasets.parquet:read_parquet",
-            needs=("pyarrow",),
-            install="pip install pyarrow",
-            summary="Hugging Face's file of a data set",
-        ),
-    },
-)
+from kinema.errors import UnknownName, UsageError
+from kinema.lazy import require_packages
 
 
 @dataclass(frozen=True)
@@ -46,8 +31,9 @@ def read_rows(path: Path) -> Iterator[DataRow]:
         MissingPackage: Parquet, and pyarrow is not installed.
     """
     for file in _files(path):
-        read: Callable[[Path], Iterator[DataRow]] = FORMATS.load(file.suffix)
-        yield from read(file)
+        if file.suffix not in FORMATS:
+            raise UnknownName("data file format", file.suffix, FORMATS)
+        yield from FORMATS[file.suffix](file)
 
 
 def _files(path: Path) -> list[Path]:
@@ -111,7 +97,29 @@ def _items(path: Path, text: str) -> Iterator[int]:
             place = _skip(text, place + 1)
 
 
+def read_parquet(path: Path) -> Iterator[DataRow]:
+    """The rows of Hugging Face's file of a data set, by their number.
+
+    Raises:
+        UsageError: it is no Parquet file.
+        MissingPackage: pyarrow is not installed.
+    """
+    require_packages("The data file format '.parquet'", ["pyarrow"])
+    from kinema.datasets.parquet import parquet_rows  # noqa: PLC0415  imports pyarrow
+
+    for number, value in enumerate(parquet_rows(path), start=1):
+        yield DataRow(number, value)
+
+
 def _skip(text: str, place: int) -> int:
     while text[place : place + 1].isspace():
         place += 1
     return place
+
+
+FORMATS: Mapping[str, Callable[[Path], Iterator[DataRow]]] = {
+    ".jsonl": read_jsonl,
+    ".json": read_json,
+    ".parquet": read_parquet,
+}
+"""Ends of data files."""

@@ -1,7 +1,7 @@
 """Samples to train on: kinema's data format, and reading every other as if it were that.
 
 A file is JSON Lines, one sample a line: ``{"id", "messages", "meta"}``. Messages are those of
-:mod:`kinema.datasets.chat_json`, media paths relative to the file; ``meta`` is free.
+:mod:`kinema.datasets.conversations`, media paths relative to the file; ``meta`` is free.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kinema.datasets.chat_json import conversation_to_json
+from kinema.datasets.conversations import conversation_to_json
 from kinema.datasets.rows import DataRow, read_rows
 from kinema.datasets.shapes import Shape, conversation_of, shape_of
 from kinema.errors import MediaNotFound, UsageError

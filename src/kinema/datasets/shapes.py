@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from kinema.datasets.chat_json import Supply, conversation_from_json, media_source
+from kinema.datasets.conversations import Supply, conversation_from_json, media_source
 from kinema.errors import UnknownName, UsageError
 from kinema.messages import Conversation, ImagePart, Message, Part, Role, TextPart, VideoPart
 

@@ -93,7 +93,7 @@ _ONLY_ON = {
     "device_map": ("hf",),
     "cache": ("hf",),
     "compile": ("hf", "vllm"),
-    "tensor_parallel": ("vllm",),
+    "tensor_parallel": ("hf", "vllm"),
     "pipeline_parallel": ("vllm",),
     "max_context": ("vllm",),
     "base_url": ("openai",),

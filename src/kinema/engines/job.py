@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from kinema.messages import Ask, Completion, Reply, Request
-from kinema.types import Shown
+from kinema.types import Features, Frames, Shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +22,8 @@ class Answered:
     @property
     def shown(self) -> tuple[Shown, ...]:
         """What the model saw, without pixels."""
-        frames = (medium.frames for medium in self.request.media)
-        return tuple(Shown.of(one) for one in (*frames, *self.request.features))
+        media: list[Frames | Features] = [medium.frames for medium in self.request.media]
+        return tuple(map(Shown.of, [*media, *self.request.features]))
 
     def reply(self) -> Reply:
         """The same without pixels."""
@@ -50,8 +50,8 @@ class Job:
     """Pieces of an answer were handed over; it cannot begin anew."""
     tries: int = 0
     """How often the engine broke down while it ran."""
-    answered_before: int | None = None
-    """Answers of the scheduler when the engine first broke down at this job alone."""
+    failed_at: int | None = None
+    """How many requests had been answered when the engine last broke down at this job alone."""
 
     @property
     def must_run_alone(self) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kinema.engines.base import Device, DType, EngineSettings
-from kinema.errors import MissingCapability, ModelError, OutOfMemory
+from kinema.engines.base import Device, DType, EngineSettings, Inbox
+from kinema.errors import ContextTooLong, KinemaError, MissingCapability, ModelError, OutOfMemory
 from kinema.families import Family
-from kinema.messages import Completion, Delta, Request, SamplingParams, Usage
+from kinema.messages import Completion, Request, SamplingParams, Usage
 from kinema.models.lwm.chat import LWM, Style, load_lwm
 from kinema.models.lwm.checkpoint import Files, find_files
 from kinema.models.lwm.config import LWMConfig
 from kinema.models.lwm.prompt import LaidOut
 
 BATCH_ROWS = 8
-"""Requests that share a batch."""
+"""Requests that share a batch, at most."""
 TOKENS_PER_PIECE = 8
 """Tokens of one streamed piece, and between two looks for a stop string."""
 
@@ -44,6 +44,7 @@ class LWMEngine:
     """
 
     name = "lwm"
+    batch_size: int | None = BATCH_ROWS
 
     def __init__(
         self,
@@ -75,57 +76,110 @@ class LWMEngine:
         """Words of the prompt and, for each frame, its codes and the id that closes it."""
         return self._model.num_tokens(request.prompt, [len(m.frames) for m in request.media])
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """One completion per request; up to eight requests share a batch."""
-        waiting = iter(requests)
-        while batch := list(islice(waiting, BATCH_ROWS)):
-            yield from self._batch(batch)
+    def pick(self, waiting: Sequence[Request], running: Sequence[Request]) -> list[Request]:
+        """Up to eight, in order of arrival; their sampling parameters may differ."""
+        return [] if running else list(waiting[:BATCH_ROWS])
 
-    def stream(self, request: Request) -> Iterator[Delta]:
-        """Text a few tokens at a time; the last delta carries the completion."""
-        began, first, sent = time.perf_counter(), None, ""
-        (laid,) = self._lay_out([request])
-        ids: list[int] = []
-        with _translated():
-            for (ids,) in self._model.answer([laid], [request.params], every=TOKENS_PER_PIECE):
-                text, stopped = self._text(ids, request.params)
-                # A stop string may have begun, and a character may be half written.
-                ready = text if stopped else text[: _settled(text, request.params.stop)]
-                if ready.startswith(sent) and len(ready) > len(sent):
-                    first = first or time.perf_counter() - began
-                    yield Delta(request.id, ready[len(sent) :])
-                    sent = ready
-                if stopped:
-                    break
-        completion = self._completion(request, laid, ids, began, first)
-        yield Delta(request.id, completion.text.removeprefix(sent), completion)
+    def serve(self, inbox: Inbox) -> None:
+        """See :class:`kinema.engines.base.Engine`.
+
+        Raises:
+            OutOfMemory: the device has too little for this batch.
+        """
+        while taken := inbox.take():
+            fine = [request for request in taken if self._accepts(request, inbox)]
+            for batch in self._batches(fine):
+                self._answer(batch, inbox)
+
+    def release(self) -> None:
+        """Nothing is kept."""
 
     def close(self) -> None:
         """Drop the weights."""
         del self._model
 
-    def _batch(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        began = time.perf_counter()
-        laid, params = self._lay_out(requests), [request.params for request in requests]
-        every = TOKENS_PER_PIECE if any(p.stop for p in params) else None
-        answers: list[list[int]] = []
-        with _translated():
-            for answers in self._model.answer(laid, params, every=every):
-                if all(self._text(ids, p)[1] for ids, p in zip(answers, params, strict=True)):
-                    break
-        for request, prompt, ids in zip(requests, laid, answers, strict=True):
-            yield self._completion(request, prompt, ids, began)
-
-    def _lay_out(self, requests: Sequence[Request]) -> list[LaidOut]:
-        for request in requests:
+    def _accepts(self, request: Request, inbox: Inbox) -> bool:
+        """Whether a request can run; one that cannot has failed."""
+        try:
             _check_params(request.params)
-        clips = [[m.frames.pixels for m in request.media] for request in requests]
+            needed = self.count_tokens(request) + request.params.max_new_tokens
+            self._check_length(request, needed)
+        except KinemaError as problem:
+            inbox.fail(request.id, problem)
+            return False
+        return True
+
+    def _check_length(self, request: Request, needed: int) -> None:
+        available = self._model.decoder.config.max_sequence_length
+        if needed > available:
+            largest = self._model.frames_that_fit(
+                needed - available, sum(len(m.frames) for m in request.media)
+            )
+            raise ContextTooLong(needed=needed, available=available, largest_num_frames=largest)
+
+    def _batches(self, requests: Sequence[Request]) -> list[list[Request]]:
+        """Requests that fit the context side by side.
+
+        All rows of a batch are as long as the longest prompt and have room for the longest answer.
+        """
+        available = self._model.decoder.config.max_sequence_length
+        batches: list[list[Request]] = []
+        for request in requests:
+            for batch in batches:
+                rows = [*batch, request]
+                longest = max(map(self.count_tokens, rows))
+                if longest + max(r.params.max_new_tokens for r in rows) <= available:
+                    batch.append(request)
+                    break
+            else:
+                batches.append([request])
+        return batches
+
+    def _answer(self, requests: Sequence[Request], inbox: Inbox) -> None:
+        """Run a batch; each row's pieces and completion go out as soon as they are known."""
+        began = time.perf_counter()
+        params = [request.params for request in requests]
+        is_watched = any(p.stop for p in params) or any(inbox.is_streamed(r.id) for r in requests)
         with _translated():
+            clips = [[m.frames.pixels for m in request.media] for request in requests]
             laid = self._model.lay_out([request.prompt for request in requests], clips)
-        for request, prompt in zip(requests, laid, strict=True):
-            num_frames = sum(len(m.frames) for m in request.media)
-            self._model.check_length(prompt, request.params, num_frames)
-        return laid
+            rows = [_Row(*row) for row in zip(requests, laid, strict=True)]
+            every = TOKENS_PER_PIECE if is_watched else None
+            for answers in self._model.answer(laid, params, every=every):
+                for row, ids in zip(rows, answers, strict=True):
+                    if not row.is_over:
+                        self._extend(row, ids, inbox, began)
+                if all(row.is_over for row in rows):
+                    return
+
+    def _extend(self, row: _Row, ids: list[int], inbox: Inbox, began: float) -> None:
+        """Take in all ids that a row has so far, and say what is new."""
+        request = row.request
+        if inbox.is_cancelled(request.id):
+            row.is_over = True
+            return
+        text, is_stopped = self._text(ids, request.params)
+        has_ended = is_stopped or (bool(ids) and ids[-1] == self._model.tokenizer.eos_id)
+        row.is_over = has_ended or len(ids) == request.params.max_new_tokens
+        if inbox.is_streamed(request.id):
+            # A stop string may have begun, and a character may be half written.
+            ready = text.rstrip() if row.is_over else text[: _settled(text, request.params.stop)]
+            if ready.startswith(row.sent) and len(ready) > len(row.sent):
+                row.first = row.first or time.perf_counter() - began
+                inbox.write(request.id, ready[len(row.sent) :])
+                row.sent = ready
+        if row.is_over:
+            inbox.complete(
+                Completion(
+                    request_id=request.id,
+                    text=text.rstrip(),
+                    finish_reason="stop" if has_ended else "length",
+                    usage=Usage(len(row.laid), len(ids), int(row.laid.is_vision.sum())),
+                    token_ids=tuple(ids),
+                    seconds=time.perf_counter() - began,
+                    first_token_seconds=row.first,
+                )
+            )
 
     def _text(self, ids: Sequence[int], params: SamplingParams) -> tuple[str, bool]:
         """The answer's words, and whether a stop string ended them."""
@@ -133,25 +187,16 @@ class LWMEngine:
         cuts = [at for stop in params.stop if (at := text.find(stop)) >= 0]
         return (text[: min(cuts)], True) if cuts else (text, False)
 
-    def _completion(
-        self,
-        request: Request,
-        prompt: LaidOut,
-        ids: list[int],
-        began: float,
-        first: float | None = None,
-    ) -> Completion:
-        text, stopped = self._text(ids, request.params)
-        ended = stopped or (bool(ids) and ids[-1] == self._model.tokenizer.eos_id)
-        return Completion(
-            request_id=request.id,
-            text=text.rstrip(),
-            finish_reason="stop" if ended else "length",
-            usage=Usage(len(prompt), len(ids), int(prompt.is_vision.sum())),
-            token_ids=tuple(ids),
-            seconds=time.perf_counter() - began,
-            first_token_seconds=first,
-        )
+
+@dataclass
+class _Row:
+    """A request in a batch, and what was handed over of its answer."""
+
+    request: Request
+    laid: LaidOut
+    sent: str = ""
+    first: float | None = None
+    is_over: bool = False
 
 
 def _settled(text: str, stops: Sequence[str]) -> int:

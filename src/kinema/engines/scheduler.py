@@ -21,14 +21,8 @@ from kinema import prompt as prompts
 from kinema.engines.base import Engine
 from kinema.engines.failures import first_line, may_run_again, named, without_frames
 from kinema.engines.job import Answered, Job
-from kinema.errors import (
-    Busy,
-    EngineDied,
-    KinemaError,
-    ModelError,
-    OutOfMemory,
-    RequestFailed,
-)
+from kinema.engines.recovery import Recovery
+from kinema.errors import Busy, KinemaError, ModelError
 from kinema.families import Checkpoint, Family
 from kinema.messages import Ask, Completion, Conversation, Request
 
@@ -37,19 +31,13 @@ _log = logging.getLogger(__name__)
 
 _LOOK_AHEAD = 256
 """Waiting requests that are rendered and offered to the engine's ``pick`` at a time."""
-_TRIES = 3
-"""How often a request that fails the engine is run before the engine is blamed for good."""
-_RECOVERY = 64
-"""Answers after which a batch that was made smaller for want of memory may grow again."""
 
 
 class Scheduler:
     """Runs an engine in a thread of its own, for any number of callers.
 
-    It is the engine's :class:`~kinema.engines.base.Inbox`. When the engine runs out of memory,
-    fewer requests run together; when it dies, it is opened again and those that ran are tried one
-    at a time. A request is blamed only when others were answered since it first failed; otherwise
-    the engine's own error reaches the caller.
+    It is the engine's :class:`~kinema.engines.base.Inbox`. What becomes of requests whose engine
+    breaks down is decided in :mod:`kinema.engines.recovery`.
 
     Args:
         open_engine: loads the weights; called in the thread, and again when the engine died.
@@ -79,10 +67,7 @@ class Scheduler:
         self._running: dict[str, Job] = {}
         self._tasks: deque[Callable[[], None]] = deque()
         self._arriving = 0
-        self._answered = 0
-        self._most: int | None = None
-        """Requests that may run together after the engine ran out of memory; None without limit."""
-        self._grows_at = 0
+        self._recovery = Recovery()
         self._broken: KinemaError | None = None
         """Why the engine cannot be opened; it is not tried again."""
         self._is_opening = False
@@ -213,7 +198,7 @@ class Scheduler:
             chosen = [] if running else [first.id]
         else:
             together = [j.request for j in offered.values() if j.request and not j.must_run_alone]
-            room = self._room(engine, len(running))
+            room = self._recovery.room(len(running), engine.batch_size)
             chosen = [request.id for request in engine.pick(together, running)][:room]
         begun = (self._begin(offered[job_id], engine) for job_id in chosen)
         return [request for request in begun if request is not None]
@@ -233,14 +218,18 @@ class Scheduler:
         job = self._running.get(request_id)
         if job is not None and job.on_text is not None and not job.future.cancelled():
             job.has_said = True
-            job.on_text(text)
+            try:
+                job.on_text(text)
+            except Exception as problem:  # the caller's own; the engine and the others go on
+                del self._running[request_id]
+                job.fail(problem)
 
     def complete(self, completion: Completion) -> None:
         """See :class:`kinema.engines.base.Inbox`."""
         job = self._running.pop(completion.request_id, None)
         if job is None:
             return
-        self._answered += 1
+        self._recovery.num_answered += 1
         if job.future.set_running_or_notify_cancel():
             assert job.request is not None
             job.future.set_result(Answered(job.request, completion, job.note))
@@ -326,19 +315,13 @@ class Scheduler:
                 self._attempt(job, partial(self._render, job, job.ask.conversation))
         return {job.id: job for job in jobs if job.request is not None and job.id in self._waiting}
 
-    def _room(self, engine: Engine, running: int) -> int | None:
-        """How many more may run; None where the engine alone decides."""
-        if self._most is not None and self._answered >= self._grows_at:
-            self._most, self._grows_at = 2 * self._most, self._answered + _RECOVERY
-            if engine.batch_size is not None and self._most >= engine.batch_size:
-                self._most = None
-        return None if self._most is None else max(0, self._most - running)
-
     def _attempt(self, job: Job, make: Callable[[], Request]) -> None:
         """Give a waiting job the request that ``make`` makes, or the error that it raises."""
         try:
             job.request = make()
         except Exception as problem:
+            if isinstance(problem, KinemaError) and problem.blame == "engine":
+                raise  # no fault of this request: decided like a breakdown in a batch
             with self._changed:
                 self._waiting.pop(job.id, None)
             job.request = None
@@ -403,44 +386,16 @@ class Scheduler:
                 job.fail(named(problem, "The engine failed."))
             return
         assert isinstance(problem, KinemaError)
-        if isinstance(problem, EngineDied):
+        decision = self._recovery.decide(jobs, problem)
+        if decision.reopen:
             self._close_engine()
         elif self._engine is not None:
             self._engine.release()
-        if isinstance(problem, OutOfMemory) and len(jobs) > 1:
-            self._most, self._grows_at = len(jobs) // 2, self._answered + _RECOVERY
-            self._put_back(jobs, problem)
-        elif len(jobs) > 1:
-            for job in jobs:
-                job.tries += 1
-            self._put_back(jobs, problem)
-        else:
-            self._try_alone(jobs[0], problem)
-
-    def _try_alone(self, job: Job, problem: KinemaError) -> None:
-        """A request failed with no other beside it: it or the engine is to blame."""
-        job.tries += 1
-        if problem.blame == "request":
-            job.fail(problem)
-        elif job.answered_before is not None and self._answered > job.answered_before:
-            # Others were answered since it first failed alone, so the engine is well.
-            job.fail(RequestFailed(str(problem), hint=problem.hint))
-        elif job.tries >= _TRIES:
-            job.fail(problem)  # all that waited ran in between, and nothing was answered
-        else:
-            if job.answered_before is not None:
-                self._close_engine()  # it failed twice in a row: a fresh one may do better
-            job.answered_before = self._answered
-            self._put_back([job], problem, last=True)
-
-    def _put_back(self, jobs: Sequence[Job], problem: KinemaError, *, last: bool = False) -> None:
-        """Let jobs wait again, before all others or behind them."""
-        for job in jobs:
-            if job.has_said:
-                job.fail(problem)
-        again = {job.id: job for job in jobs if not job.has_said and not job.future.cancelled()}
+        for job, why in decision.failed:
+            job.fail(why)
+        first, last = ({job.id: job for job in some} for some in (decision.first, decision.last))
         with self._changed:
-            self._waiting = self._waiting | again if last else again | self._waiting
+            self._waiting = first | self._waiting | last
 
     def _close_engine(self) -> None:
         engine, self._engine = self._engine, None

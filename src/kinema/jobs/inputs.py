@@ -11,8 +11,9 @@ import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from kinema.errors import NotMedia, UsageError
+from kinema.errors import MediaNotFound, NotMedia, UsageError
 from kinema.files import VIDEO_SUFFIXES
 from kinema.video.archive import SEPARATOR
 from kinema.video.url_gate import is_url
@@ -54,6 +55,7 @@ def find_inputs(
             name alone.
 
     Raises:
+        MediaNotFound: a word is neither a file, a folder nor a glob.
         UsageError: nothing was found, or a manifest cannot be read.
     """
     sources = list(dict.fromkeys(s for word in words for s in _expand(str(word))))
@@ -90,13 +92,17 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 def _expand(word: str) -> Iterator[str]:
     _refuse_address(word)
+    is_glob = any(c in word for c in "*?[") and not os.path.exists(word)
+    if not is_glob:
+        require_existing(word)
     if SEPARATOR in word:
         yield word
     elif os.path.isdir(word):
         yield from _in_folder(Path(word))
-    elif any(c in word for c in "*?[") and not os.path.exists(word):
+    elif is_glob:
         for path in sorted(glob.glob(word, recursive=True)):
-            yield from _expand(glob.escape(path) if not os.path.exists(path) else path)
+            # A link that leads nowhere fails by name, as one video of many.
+            yield from _expand(path) if os.path.exists(path) else (path,)
     elif word.endswith(".tar"):
         yield from _in_tar(word)
     elif word.endswith(_MANIFESTS):
@@ -109,6 +115,22 @@ def _refuse_address(word: str) -> None:
     if is_url(word):
         raise UsageError(
             f"{word.partition('?')[0]} is an address.", hint="Download it and give the file."
+        )
+
+
+def require_existing(word: str) -> None:
+    """Refuse a word that is neither a file nor a folder.
+
+    Raises:
+        MediaNotFound: says what may be given.
+    """
+    local = word.partition(SEPARATOR)[0]
+    if local[:7].lower() == "file://":
+        local = unquote(urlsplit(local).path)
+    if not os.path.exists(os.path.expanduser(local)):
+        raise MediaNotFound(
+            f"There is no file or folder {local}.",
+            hint="Give files, folders, globs, .tar archives or a .txt, .csv or .jsonl list.",
         )
 
 

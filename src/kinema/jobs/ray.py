@@ -8,7 +8,7 @@ over all of them. Ray starts an actor that died again and gives it its calls onc
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
@@ -18,7 +18,8 @@ from ray.exceptions import RayError
 from kinema.errors import EngineDied, KinemaError
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.site import Answers, Local
-from kinema.messages import Ask, Reply
+from kinema.jobs.towers import Encoded
+from kinema.messages import Ask, Reply, VideoPart
 from kinema.video import Workers
 
 T = TypeVar("T")
@@ -87,6 +88,11 @@ class RaySite:
         """See :class:`kinema.jobs.site.Site`."""
         return await self._answers.answer(ask)
 
+    async def encode(self, part: VideoPart, variants: Sequence[str] = ("",)) -> Encoded:
+        """See :class:`kinema.jobs.site.Site`."""
+        encoded: Encoded = await self._call("encode", part, variants)
+        return encoded
+
     async def count(self, text: str) -> int:
         """See :class:`kinema.jobs.site.Site`."""
         return int(await self._call("count", text))
@@ -132,6 +138,12 @@ class _Actor:
     async def answer(self, ask: Ask) -> Reply | KinemaError:
         try:
             return await self._site().answer(ask)
+        except KinemaError as problem:
+            return problem
+
+    async def encode(self, part: VideoPart, variants: Sequence[str]) -> Encoded | KinemaError:
+        try:
+            return await self._site().encode(part, variants)
         except KinemaError as problem:
             return problem
 

@@ -10,12 +10,23 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
-from kinema.errors import KinemaError, Unfinished
+from kinema.errors import (
+    KinemaError,
+    MissingCapability,
+    MissingPackage,
+    Unfinished,
+    UsageError,
+)
 from kinema.ledger import Ledger, Outcome, Unit
 
+S = TypeVar("S")
 T = TypeVar("T")
+
+_REFUSALS = (UsageError, MissingPackage, MissingCapability)
+"""What ends a command as itself, with its own exit status, when no unit had ended yet."""
 
 One = Callable[[Unit], Awaitable[Outcome]]
 """The story of one unit; raises what is wrong with it."""
@@ -82,6 +93,45 @@ async def _together(
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+def work_off(
+    tell: Callable[[S], One],
+    site: AbstractContextManager[S],
+    *,
+    ledger: Ledger,
+    window: int,
+    report: Report = lambda unit, outcome: None,
+) -> KinemaError | None:
+    """Open a site and work on every unit that is to do; what ended the run early, if anything did.
+
+    Args:
+        tell: the story of one unit at that site.
+        site: opened when there is something to do, and closed at the end.
+        ledger: holds the units.
+        window: units under way at one time.
+        report: told of each unit that has ended.
+
+    Raises:
+        UsageError, MissingPackage, MissingCapability: no unit had ended, and running the same
+            command again does not help.
+    """
+    has_ended = False
+
+    def told(unit: Unit, outcome: Outcome | KinemaError) -> None:
+        nonlocal has_ended
+        has_ended = True
+        report(unit, outcome)
+
+    try:
+        with site as opened:
+            one = tell(opened)
+            in_own_loop(lambda: run(one, ledger=ledger, window=window, report=told))
+    except KinemaError as problem:
+        if isinstance(problem, _REFUSALS) and not has_ended:
+            raise
+        return problem
+    return None
 
 
 def in_own_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:

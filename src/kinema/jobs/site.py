@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -13,8 +13,18 @@ from kinema.engines.scheduler import Scheduler
 from kinema.families import Family
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.clips import BUDGET_BYTES, Clips
-from kinema.messages import Ask, Conversation, Message, Reply, SamplingParams, TextPart
+from kinema.jobs.towers import Encoded, Towers
+from kinema.messages import (
+    Ask,
+    Conversation,
+    Message,
+    Reply,
+    SamplingParams,
+    TextPart,
+    VideoPart,
+)
 from kinema.structured import follow_schema
+from kinema.types import Frames
 from kinema.video import Workers
 
 T = TypeVar("T")
@@ -35,6 +45,14 @@ class Site(Protocol):
 
         Raises:
             KinemaError: see :mod:`kinema.errors` for whose fault it is.
+        """
+        ...
+
+    async def encode(self, part: VideoPart, variants: Sequence[str] = ("",)) -> Encoded:
+        """What a vision tower sees in a video, once for each augmentation of its frames.
+
+        Raises:
+            KinemaError: see :class:`kinema.jobs.towers.Towers` for whose fault it is.
         """
         ...
 
@@ -100,10 +118,12 @@ class Local:
     """This process: worker processes that decode, a cache of answers, and one engine.
 
     Args:
-        scheduler: of the engine; opened when the first question is ready. Not closed by this.
+        scheduler: of the engine; opened when the first question is ready. Not closed by this. None
+            where nothing is asked.
         workers: processes that read videos. Not closed by this.
         family: how the model is spoken to.
         answers: answers that are known; None keeps none.
+        towers: encode videos; None where nothing is encoded. Not closed by this.
         readers: threads that wait for the workers.
         strict: refuse a damaged video instead of showing the frames that could be decoded.
         budget_bytes: decoded pixels that may be held at one time.
@@ -111,16 +131,18 @@ class Local:
 
     def __init__(
         self,
-        scheduler: Scheduler,
+        scheduler: Scheduler | None,
         workers: Workers,
         *,
         family: Family,
         answers: AnswerCache | None = None,
+        towers: Towers | None = None,
         readers: int = 2,
         strict: bool = False,
         budget_bytes: int = BUDGET_BYTES,
     ) -> None:
-        self._scheduler = scheduler
+        self._given = scheduler
+        self._towers = towers
         self._workers = workers
         self._answers = Answers(answers, self._ask)
         self._pool = ThreadPoolExecutor(readers, "kinema-decode")
@@ -139,6 +161,11 @@ class Local:
         """See :class:`Site`."""
         return await self._answers.answer(ask)
 
+    async def encode(self, part: VideoPart, variants: Sequence[str] = ("",)) -> Encoded:
+        """See :class:`Site`."""
+        assert self._towers is not None, "this site was opened without towers"
+        return await self._towers.encode(lambda: self._frames(part), variants)
+
     async def count(self, text: str) -> int:
         """See :class:`Site`."""
         ask = Ask(key="", conversation=_said(text), params=SamplingParams(max_new_tokens=1))
@@ -147,6 +174,19 @@ class Local:
     async def context_length(self) -> int | None:
         """See :class:`Site`."""
         return await asyncio.wrap_future(self._scheduler.call(lambda engine: engine.context_length))
+
+    @property
+    def _scheduler(self) -> Scheduler:
+        assert self._given is not None, "this site was opened without an engine"
+        return self._given
+
+    @asynccontextmanager
+    async def _frames(self, part: VideoPart) -> AsyncIterator[Frames]:
+        said = Conversation((Message("user", (part,)),))
+        async with self.clips.decoded(said) as read:
+            (frames,) = (part.source for part in read.media)
+            assert isinstance(frames, Frames)
+            yield frames
 
     async def _ask(self, ask: Ask) -> Reply:
         async with AsyncExitStack() as stack:

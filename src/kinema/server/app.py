@@ -12,7 +12,6 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Str
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
 
-from kinema import __version__
 from kinema.engines.job import Answered
 from kinema.lazy import Row, Table
 from kinema.server import errors
@@ -25,6 +24,7 @@ from kinema.server.metrics import Watch
 from kinema.server.replies import Reply
 from kinema.server.schema import ChatRequest
 from kinema.server.service import Service
+from kinema.version import __version__
 
 T = TypeVar("T")
 PAGE = Table(

@@ -11,18 +11,20 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from kinema.captioning.exports import write_video
 from kinema.captioning.records import VideoRecord
 from kinema.captioning.segments import SegmentOptions
-from kinema.errors import Busy, KinemaError, UsageError
+from kinema.errors import Busy, KinemaError, Unfinished, UsageError
 from kinema.jobs.inputs import VideoInput
+from kinema.jobs.runner import Cancelled
 from kinema.messages import SamplingParams
 from kinema.server.backend import Backend
 from kinema.server.errors import NotFound, body_of, for_strangers
 from kinema.server.files import StoredFile
 from kinema.server.media import renamed
+from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.caption.options import CaptionOptions
 from kinema.types import FrameSampling
 
@@ -49,17 +51,6 @@ class Wanted:
     sampling: FrameSampling = field(default_factory=FrameSampling)
 
 
-class Task(Protocol):
-    """A caption job of :mod:`kinema.tasks.caption`, as far as it is looked at from outside."""
-
-    num_answers: int
-    """Answers of the model so far."""
-
-    def cancel(self) -> None:
-        """Make it end soon; may be called from any thread."""
-        ...
-
-
 @dataclass(eq=False)
 class Job:
     """One caption job and how far it is."""
@@ -71,7 +62,7 @@ class Job:
     status: Status = "queued"
     record: VideoRecord | None = None
     problem: KinemaError | None = None
-    task: Task | None = None
+    task: CaptionJob | None = None
     is_cancelled: bool = False
 
     @property
@@ -182,9 +173,6 @@ class CaptionJobs:
         self._thread.shutdown()
 
     def _run(self, job: Job) -> None:
-        # The task brings what only jobs need; a server that describes nothing starts without it.
-        from kinema.jobs.runner import Cancelled  # noqa: PLC0415
-
         if job.is_cancelled:
             job.status = "cancelled"
             return
@@ -195,7 +183,8 @@ class CaptionJobs:
         except Cancelled:
             job.status = "cancelled"
         except KinemaError as problem:
-            job.problem = for_strangers(problem)
+            stopped_by = problem.__cause__ if isinstance(problem, Unfinished) else None
+            job.problem = for_strangers(stopped_by or problem)
             job.status = "failed"
         except Exception:
             _log.exception("a caption job failed")
@@ -203,8 +192,6 @@ class CaptionJobs:
             job.status = "failed"
 
     def _describe(self, job: Job) -> VideoRecord:
-        from kinema.tasks.caption.job import CaptionJob  # noqa: PLC0415
-
         wanted, file = job.wanted, job.wanted.file
         state = Path(tempfile.mkdtemp(prefix="captions-", dir=self._folder))
         try:

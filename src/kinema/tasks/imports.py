@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from kinema import __version__
 from kinema.config import cache_dir, fingerprint
 from kinema.errors import UsageError
 from kinema.families import Checkpoint, Family
 from kinema.families.templates import template_named
 from kinema.lazy import load
+from kinema.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from kinema import prompt as prompts
 from kinema.engines.base import DType, EngineSettings
 from kinema.engines.lwm import LWMEngine
+from kinema.engines.scheduler import Scheduler
 from kinema.errors import ModelNotFound, UnknownName, UsageError
 from kinema.families import Checkpoint, family_named
-from kinema.lazy import load
 from kinema.messages import (
+    Ask,
     Completion,
     Conversation,
     Message,
@@ -158,10 +159,10 @@ def ask(flags: ChatFlags) -> Completion:
     if opened.config.sees:
         _require(flags, "input_file", "vqgan_checkpoint")
     family = family_named("lwm")
-    request = prompts.prepare(
-        prompts.decode(Conversation((Message("user", _said(flags)),)), family),
-        family=family,
-        checkpoint=Checkpoint("lwm", None, {}),
+    said = Conversation((Message("user", _said(flags)),))
+    question = Ask(
+        key=flags.prompt,
+        conversation=prompts.decode(said, family),
         params=SamplingParams(
             temperature=flags.temperature,
             top_k=flags.top_k,
@@ -170,7 +171,13 @@ def ask(flags: ChatFlags) -> Completion:
             max_new_tokens=flags.max_new_tokens,
         ),
     )
-    return next(opened.load(flags).generate([request]))
+    scheduler = Scheduler(
+        lambda: opened.load(flags), family=family, checkpoint=Checkpoint("lwm", None, {})
+    )
+    try:
+        return scheduler.submit(question).result().completion
+    finally:
+        scheduler.close()
 
 
 def _said(flags: ChatFlags) -> tuple[Part, ...]:
@@ -315,8 +322,10 @@ def _find_tokenizer(name: str, *, beside: str) -> Path:
     hint = "Give tokenizer.model of the checkpoint with --tokenizer."
     if given.is_absolute() or given.suffix or name.count("/") != 1:
         raise ModelNotFound(f"There is no tokenizer {name}.", hint=hint)
+    from kinema.families.hub import download  # noqa: PLC0415  imports huggingface_hub
+
     try:
-        folder: Path = load("kinema.families.hub:download")(name, patterns=("tokenizer*",))
+        folder = download(name, patterns=("tokenizer*",))
     except ModelNotFound as problem:
         raise ModelNotFound(f"{neighbour} is not there. {problem}", hint=hint) from problem
     return folder

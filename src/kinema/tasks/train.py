@@ -8,18 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kinema import __version__
 from kinema.config import cache_dir, fingerprint
 from kinema.datasets.samples import Sample, find_features, read_samples
 from kinema.errors import UsageError
 from kinema.families import FAMILIES, Checkpoint, Family, as_trained, read_checkpoint, recognise
 from kinema.families.templates import template_named
-from kinema.lazy import load
 from kinema.messages import Conversation, FeaturesPart, Part, VideoPart
 from kinema.tasks.imports import CheckpointParts, alone, stamps
 from kinema.tasks.models import find_model
 from kinema.training.settings import ModelSettings, TrainSettings
 from kinema.types import FrameSampling
+from kinema.version import __version__
 
 if TYPE_CHECKING:
     from kinema.models.videolm.features import FeaturesHeader
@@ -54,7 +53,9 @@ def train(settings: TrainSettings, *, say: Callable[[str], None] = lambda _: Non
     base = find_base(settings)
     learned = _told(settings.data.data_path, settings)
     measured = settings.data.eval_data_path
-    trained: Trained = load("kinema.training.run:train")(
+    from kinema.training.run import train as run  # noqa: PLC0415  imports torch
+
+    trained = run(
         settings,
         base.folder,
         family=base.family,
@@ -97,9 +98,13 @@ def _joined(settings: TrainSettings) -> Path:
     path = settings.data.data_path
     conversations = _conversations(path, settings) if path is not None else iter(())
     _, first = next(conversations, ("", Conversation()))
-    given = [part.source for part in first.media if isinstance(part, FeaturesPart)]
-    made = load("kinema.models.videolm.features:read_header")(given[0]) if given else None
-    found = {} if made is None else _layout_of_features(made)
+    parts = (part.source for part in first.media if isinstance(part, FeaturesPart))
+    given = next((source for source in parts if isinstance(source, Path)), None)
+    if given is None:
+        return join_parts(settings.model, seed=settings.loop.seed, found={})
+    from kinema.models.videolm.features import read_header  # noqa: PLC0415  imports torch
+
+    found = _layout_of_features(read_header(given))
     return join_parts(settings.model, seed=settings.loop.seed, found=found)
 
 
@@ -148,7 +153,9 @@ def join_parts(settings: ModelSettings, *, seed: int, found: Mapping[str, Any]) 
 def _join(values: dict[str, Any], folder: Path) -> None:
     template = template_named(values["template"])
     marks = _MARK.findall(template.jinja)
-    joined = load("kinema.models.importers.fresh:join")(**values, control_tokens=marks)
+    from kinema.models.importers.fresh import join  # noqa: PLC0415  imports torch
+
+    joined = join(**values, control_tokens=marks)
     tokenizer = joined.tokenizer
     template = template.with_ends(
         bos=tokenizer.bos_token or "<s>", eos=tokenizer.eos_token or "</s>"
@@ -189,8 +196,9 @@ def _told(path: Path, settings: TrainSettings) -> Told:
     if not named:
         raise UsageError(f"{path.name} holds no sample.", hint="See kinema data check.")
     names, conversations = zip(*named, strict=True)
-    told: Told = load("kinema.training.run:Told")(conversations, names)
-    return told
+    from kinema.training.run import Told  # noqa: PLC0415  imports torch
+
+    return Told(conversations, names)
 
 
 def _conversations(path: Path, settings: TrainSettings) -> Iterator[tuple[str, Conversation]]:
@@ -226,7 +234,9 @@ def _check_range(part: VideoPart, features: Path) -> None:
     wanted = (part.sampling.start_seconds, part.sampling.end_seconds)
     if wanted == (0.0, None):
         return
-    made = load("kinema.models.videolm.features:read_header")(features)
+    from kinema.models.videolm.features import read_header  # noqa: PLC0415  imports torch
+
+    made = read_header(features)
     shown = made.sampling or {}
     seen = FrameSampling(start=shown.get("start"), end=shown.get("end"))
     if wanted != (seen.start_seconds, seen.end_seconds):

@@ -12,8 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from kinema.errors import UsageError
-from kinema.training.settings import StageSettings
-from kinema.training.stages import CONNECTOR
+from kinema.training.settings import CONNECTOR, StageSettings
 
 
 def add_adapters(model: Any, settings: StageSettings) -> Any:

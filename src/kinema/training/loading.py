@@ -18,8 +18,8 @@ from kinema.errors import ModelError
 from kinema.families.weights import check_weights
 from kinema.models.importers.parts import without_bars
 from kinema.models.importers.weights import read_weights
-from kinema.training.settings import TrainSettings
-from kinema.training.stages import CONNECTOR, apply_stage
+from kinema.training.settings import CONNECTOR, TrainSettings
+from kinema.training.stages import apply_stage
 
 _WHOLE = ("full", "layers")
 """Stages whose language model learns in its own weights, which float16 would round away."""

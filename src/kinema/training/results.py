@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import yaml
@@ -14,13 +14,11 @@ from transformers import Trainer
 
 from kinema.errors import ModelNotFound, UsageError
 from kinema.families.templates import template_named
-from kinema.lazy import load
 from kinema.models.importers.parts import read_tokenizer, without_bars
 from kinema.training.loading import load_base
-from kinema.training.settings import from_flat
+from kinema.training.settings import RunPart, from_flat
 
 SETTINGS, BASE, RESULT = "settings.yaml", "base.json", "trained"
-What = Literal["projector", "adapter", "model"]
 _WEIGHTS, _ADAPTER = "model.safetensors", "adapter_model.safetensors"
 _LARGEST_SHARD = "5GB"
 
@@ -61,7 +59,9 @@ def merge(run: Path, target: Path, *, dtype: str = "auto") -> Path:
     model = load_base(base, dtype=chosen)
     stored = model.dtype
     if (weights / _ADAPTER).is_file():
-        model = load("kinema.training.adapters:merge_adapters")(model, weights)
+        from kinema.training.adapters import merge_adapters  # noqa: PLC0415  imports peft
+
+        model = merge_adapters(model, weights)
     else:
         _fill(model, weights)
     settings = from_flat(yaml.safe_load((home / SETTINGS).read_text(encoding="utf-8")))
@@ -75,7 +75,7 @@ def merge(run: Path, target: Path, *, dtype: str = "auto") -> Path:
     return target
 
 
-def export(run: Path, target: Path, *, what: What) -> Path:
+def export(run: Path, target: Path, *, what: RunPart) -> Path:
     """Take a part out of a run.
 
     Args:

@@ -10,6 +10,10 @@ from typing import Any, Literal, get_args
 from kinema.errors import UnknownName, UsageError
 
 Stage = Literal["projector", "lora", "qlora", "full", "layers"]
+RunPart = Literal["projector", "adapter", "model"]
+"""What can be taken out of a run."""
+CONNECTOR = ("positions", "projector", "fusion")
+"""Modules of a VideoLM between tower and language model; a model need not have all."""
 TooLong = Literal["refuse", "skip", "cut"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 

@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from kinema.errors import UsageError
-from kinema.lazy import Row, Table
-from kinema.training.settings import StageSettings
-
-CONNECTOR = ("positions", "projector", "fusion")
-"""Modules of a VideoLM between tower and language model; a model need not have all."""
-
-_ADAPTERS = Row(
-    "kinema.training.adapters:add_adapters",
-    needs=("peft",),
-    install="pip install 'kinema[adapters]'",
-    summary="projector and LoRA adapters of the language model",
-)
-STAGES = Table(
-    "stage",
-    {
-        "projector": Row("kinema.training.stages:train_projector", summary="the projector"),
-        "lora": _ADAPTERS,
-        "qlora": replace(_ADAPTERS, needs=("peft", "bitsandbytes")),
-        "full": Row("kinema.training.stages:train_all", summary="all but the vision tower"),
-        "layers": Row(
-            "kinema.training.stages:train_layers",
-            summary="projector, embeddings, chosen layers, head: the Breakfast fork",
-        ),
-    },
-)
-"""Each takes a frozen model and the settings and returns it with something that learns."""
+from kinema.lazy import require_packages
+from kinema.training.settings import CONNECTOR, Stage, StageSettings
 
 
 def apply_stage(model: Any, settings: StageSettings) -> Any:
@@ -47,7 +22,7 @@ def apply_stage(model: Any, settings: StageSettings) -> Any:
         UsageError: the stage does not fit the model, or nothing would learn.
     """
     model.requires_grad_(False)
-    model = STAGES.load(settings.stage)(model, settings)
+    model = STAGES[settings.stage](model, settings)
     if settings.freeze_mm_mlp_adapter:
         _parameters(model, lambda name: ".projector." in f".{name}", learn=False)
     learning = [p for p in model.parameters() if p.requires_grad]
@@ -106,6 +81,26 @@ def train_layers(model: Any, settings: StageSettings) -> Any:
     for part in (decoder.norm, model.get_input_embeddings(), model.get_output_embeddings()):
         part.requires_grad_(True)
     return train_projector(model, settings)
+
+
+def train_adapters(model: Any, settings: StageSettings) -> Any:
+    """Projector and LoRA adapters of the language model learn; qlora puts them on 4-bit weights."""
+    packages = ["peft", "bitsandbytes"] if settings.stage == "qlora" else ["peft"]
+    what = f"The stage {settings.stage!r}"
+    require_packages(what, packages, install="pip install 'kinema[adapters]'")
+    from kinema.training.adapters import add_adapters  # noqa: PLC0415  imports peft
+
+    return add_adapters(model, settings)
+
+
+STAGES: Mapping[Stage, Callable[[Any, StageSettings], Any]] = {
+    "projector": train_projector,
+    "lora": train_adapters,
+    "qlora": train_adapters,
+    "full": train_all,
+    "layers": train_layers,
+}
+"""Each takes a frozen model and the settings and returns it with something that learns."""
 
 
 def _layer(decoder: Any, index: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What a decoder is, and the table of those we have."""
+"""What a decoder is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kinema.lazy import Row, Table
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
 
@@ -41,17 +40,3 @@ class Decodes(Protocol):
             MediaError: the file cannot be opened, or not one frame decoded.
         """
         ...
-
-
-DECODERS = Table(
-    "decoder",
-    {
-        "pyav": Row("kinema.video.pyav:decode", summary="FFmpeg through PyAV, its own build"),
-        "torchcodec": Row(
-            "kinema.video.torchcodec:decode",
-            needs=("torchcodec",),
-            install="pip install 'kinema[torchcodec]'",
-            summary="the system's FFmpeg through torchcodec",
-        ),
-    },
-)

@@ -13,7 +13,8 @@ from kinema.errors import DecodeFailed, UsageError
 from kinema.types import Formula, Frames, FrameSampling, Single, Source
 from kinema.video.access import LOCAL, Access
 from kinema.video.cache import cached_index
-from kinema.video.decoder import DECODERS, DecoderName, Size
+from kinema.video.decoder import DecoderName, Size
+from kinema.video.decoders import DECODERS
 from kinema.video.media import Media
 from kinema.video.pictures import Pictures, find_pictures
 from kinema.video.sampling import Selection, select, snap_to_keyframes

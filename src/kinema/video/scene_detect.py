@@ -9,14 +9,14 @@ import numpy as np
 from scenedetect import FrameTimecode
 from scenedetect.detectors import ContentDetector, ThresholdDetector
 
-from kinema.video.shots import Detector
+from kinema.video.detector import Detector
 
 _ANY_RATE = 25.0
 """The detectors count frames; times come from the timeline, so this rate means nothing."""
 
 
 def find_openings(pictures: Iterator[tuple[int, Any]], threshold: float) -> dict[int, str]:
-    """Frame index to what opens a shot there; see :class:`kinema.video.shots.Detector`."""
+    """Frame index to what opens a shot there; see :class:`kinema.video.detector.Detector`."""
     cuts = ContentDetector(threshold=threshold, min_scene_len=0)
     fades = ThresholdDetector(min_scene_len=0)
     found: dict[int, str] = {}

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kinema.errors import UsageError
 from kinema.lazy import Row, Table
 from kinema.types import Source
 from kinema.video.access import LOCAL, Access
 from kinema.video.cache import cached_index
-from kinema.video.decoder import Size
+from kinema.video.detector import Detector
 from kinema.video.pyav import stream
 from kinema.video.source import open_media
 from kinema.video.timeline import Timeline
 
 Opening = Literal["start", "cut", "fade", "split"]
 DetectorName = Literal["scenedetect", "transnetv2"]
-Picture = tuple[int, NDArray[np.uint8]]
-"""Frame index and uint8[H, W, 3]."""
-
-
-@dataclass(frozen=True)
-class Detector:
-    """One library's way of finding where shots open."""
-
-    size: Size
-    """What frames are scaled to before it sees them."""
-    threshold: float
-    """Above which there is a cut, unless the caller says another."""
-    find_openings: Callable[[Iterator[Picture], float], dict[int, str]]
-    """Frame index to ``cut`` or ``fade``, of frames in presentation order and a threshold."""
-
 
 DETECTORS = Table(
     "shot detector",

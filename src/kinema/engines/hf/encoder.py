@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -37,8 +38,8 @@ class Encoder:
         config: selected layers and pooling.
         device: a torch device, or ``auto``.
         dtype: what is computed with; ``auto`` is float16 on a GPU and float32 elsewhere.
-        batch_size: frames that go through the tower together.
         exact_frames: repeat frames up to this count, as the Breakfast fork does.
+        variants: changes of the pixels by name.
     """
 
     def __init__(
@@ -48,39 +49,47 @@ class Encoder:
         *,
         device: str = "auto",
         dtype: Number | Literal["auto"] = "auto",
-        batch_size: int = 32,
         exact_frames: int | None = None,
+        variants: Mapping[str, Transform] = MappingProxyType({}),
     ) -> None:
         self.config = config
         self._device = pick_device(device)
         self._dtype = _number(dtype, self._device)
-        self._batch_size = batch_size
+        self._variants = variants
         self._exact_frames = exact_frames
         self._processor = tower.video_processor
         self._tower, self._running = _shortened(_loaded(tower, config), config)
         self._tower.to(self._device, self._dtype).eval()
 
     @torch.inference_mode()
-    def encode(self, pixels: NDArray[np.uint8], transform: Transform | None = None) -> Tensor:
+    def encode(
+        self, pixels: NDArray[np.uint8], variant: str = "", *, batch_size: int = 32
+    ) -> Tensor:
         """Features of one video: uint8[T, H, W, 3] to float[N, L, D] on the CPU.
 
         Pixels of the next batch are prepared while the tower works on one.
 
+        Args:
+            pixels: the frames.
+            variant: name of the change that is made to them first; "" for none.
+            batch_size: frames that go through the tower together.
+
         Raises:
             OutOfMemory: the device is too small for a batch.
         """
-        with translated(), _room_for(self._batch_size):
-            prepared = prefetch(
-                self._batches(pixels), lambda batch: self._prepare(batch, transform), depth=2
-            )
+        transform = self._variants[variant] if variant else None
+        batches = (pixels[i : i + batch_size] for i in range(0, len(pixels), batch_size))
+        with _room_for(batch_size):
+            prepared = prefetch(batches, lambda batch: self._prepare(batch, transform), depth=2)
             states = torch.cat([self._states(batch) for batch in prepared])
             if self._exact_frames is not None:
                 states = states[stretch_positions(len(states), self._exact_frames)]
             return pool(states, self.config.layout).cpu()
 
-    def _batches(self, pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-        for start in range(0, len(pixels), self._batch_size):
-            yield pixels[start : start + self._batch_size]
+    def release(self) -> None:
+        """Empty the device's cache."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @torch.inference_mode()
     def _prepare(self, pixels: NDArray[np.uint8], transform: Transform | None) -> Tensor:
@@ -100,8 +109,9 @@ class Encoder:
 @contextmanager
 def _room_for(batch_size: int) -> Iterator[None]:
     try:
-        yield
-    except torch.OutOfMemoryError as problem:
+        with translated():
+            yield
+    except OutOfMemory as problem:
         raise OutOfMemory(
             f"The device ran out of memory with {batch_size} frames at once.",
             hint="Lower --batch-size, or compute in --dtype float16.",

@@ -198,7 +198,7 @@ class HFEngine:
         apart: list[Request] = []
         shared: list[FollowUp] = []
         for group in about_one_input(requests) if self._may_share else [[r] for r in requests]:
-            followed = self._read_once(group) if len(group) > 1 else []
+            followed = self._read_once(group) if len(group) > 1 and self._may_share else []
             shared.extend(followed)
             apart.extend([] if followed else group)
         if shared:

@@ -143,6 +143,10 @@ class VLLMEngine:
         """
         self._rendered.clear()
         engine = self._llm.llm_engine
+        # Nothing public empties the cache that goes with ``skip_mm_cache``.
+        processed = getattr(engine.renderer, "_mm_processor_only_cache", None)
+        if processed is not None:
+            processed.clear_cache()
         try:
             engine.reset_prefix_cache()
             engine.reset_mm_cache()

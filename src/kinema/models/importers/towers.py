@@ -13,7 +13,6 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoProcessor, TimmWrapperConfig, TimmWrapperModel
 
 from kinema.errors import ModelError, ModelNotFound, UsageError
-from kinema.lazy import load
 from kinema.models.importers.parts import Tower, read_tower
 from kinema.models.importers.weights import Weights
 from kinema.models.videolm import VideoLMConfig, VideoLMVideoProcessor
@@ -128,7 +127,8 @@ def _timm(folder: Path, fit: str) -> tuple[Tower, dict[str, Any]]:
 
 
 def _built_in(fit: str) -> tuple[Tower, dict[str, Any]]:
-    vision_weights = load("kinema.models.tiny.build:vision_weights")
+    from kinema.models.tiny.build import vision_weights  # noqa: PLC0415  imports packages of an extra
+
     model = TimmWrapperModel(TimmWrapperConfig(architecture="tf_efficientnet_lite0"))
     weights = {f"timm_model.{name}": tensor for name, tensor in vision_weights().items()}
     missing, _ = model.load_state_dict(weights, strict=False)

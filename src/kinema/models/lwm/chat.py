@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from numpy.typing import NDArray
 
-from kinema.errors import ContextTooLong, MissingCapability, ModelError
+from kinema.errors import MissingCapability, ModelError
 from kinema.messages import Prompt, SamplingParams
 from kinema.models.lwm.checkpoint import Files, configure, load_decoder, load_vqgan, open_params
 from kinema.models.lwm.config import LWMConfig
@@ -91,19 +91,16 @@ class LWM:
         for added in run(self.decoder, picks, self.params, filled, settings, every=every):
             yield [self._trim(row, p) for row, p in zip(added.tolist(), params, strict=False)]
 
-    def check_length(self, prompt: LaidOut, params: SamplingParams, num_frames: int) -> None:
-        """Refuse a prompt that does not fit, and say how many frames would.
+    def frames_that_fit(self, excess: int, num_frames: int) -> int | None:
+        """Frames that are left when so many give way that ``excess`` tokens are saved.
 
-        Raises:
-            ContextTooLong: prompt and answer exceed the model.
+        None when none is left, or there are no frames.
         """
-        needed = len(prompt) + params.max_new_tokens
-        available = self.decoder.config.max_sequence_length
-        if needed > available:
-            per_frame = self._seeing().config.tokens_per_frame + 1 if num_frames else 1
-            fit = num_frames - -(-(needed - available) // per_frame)
-            largest = fit if num_frames and fit > 0 else None
-            raise ContextTooLong(needed=needed, available=available, largest_num_frames=largest)
+        if not num_frames:
+            return None
+        per_frame = self._seeing().config.tokens_per_frame + 1
+        left = num_frames - -(-excess // per_frame)
+        return left if left > 0 else None
 
     def _trim(self, row: list[int], params: SamplingParams) -> list[int]:
         """A row's own tokens: up to its end token or its own limit."""

@@ -11,9 +11,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 from kinema.errors import UnknownName, UsageError
 from kinema.models.videolm.features import FeaturesHeader
-from kinema.models.videolm.fusion import FUSIONS
-from kinema.models.videolm.layout import MediaWrap, Pooling, TokenLayout
-from kinema.models.videolm.positions import TIMES
+from kinema.models.videolm.layout import Fusion, MediaWrap, Pooling, Time, TokenLayout
 from kinema.models.videolm.projector import check_projector
 
 SelectFeature = Literal["patch", "cls_patch", "cls"]
@@ -140,7 +138,7 @@ class VideoLMConfig(PreTrainedConfig):  # type: ignore[misc]
             made: the header of a features file.
 
         Raises:
-            UsageError: names the first difference.
+            MediumRefused: names the first difference.
         """
         FeaturesHeader(**made).check(self)
 
@@ -156,8 +154,8 @@ def _check_choices(config: VideoLMConfig) -> None:
     for name, choices in (
         ("select_feature", get_args(SelectFeature)),
         ("pooling", get_args(Pooling)),
-        ("time", tuple(TIMES)),
-        ("fusion", tuple(FUSIONS)),
+        ("time", get_args(Time)),
+        ("fusion", get_args(Fusion)),
         ("media_wrap", get_args(MediaWrap)),
     ):
         if getattr(config, name) not in choices:

@@ -13,19 +13,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kinema.errors import MediaNotFound, NotMedia, UsageError
+from kinema.errors import MediaNotFound, MediumRefused, NotMedia
 from kinema.types import Features
 
-if TYPE_CHECKING:
-    from kinema.models.videolm.config import VideoLMConfig
-
 FORMAT = 1
+
+
+class TowerChoices(Protocol):
+    """What decides the features of a model; a :class:`VideoLMConfig` is one."""
+
+    vision_config: Any
+    vision_hidden_size: int
+    vision_grid: list[int]
+    select_feature: str
+    post_layernorm: bool
+    pooling: str
+
+    @property
+    def select_layers(self) -> list[int]:
+        """The selected hidden states."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +65,7 @@ class FeaturesHeader:
     format: int = FORMAT
 
     @classmethod
-    def for_config(
-        cls, config: VideoLMConfig, *, num_frames: int, **details: Any
-    ) -> FeaturesHeader:
+    def for_config(cls, config: TowerChoices, *, num_frames: int, **details: Any) -> FeaturesHeader:
         """The header of features that a model with this configuration makes."""
         return cls(
             tower=tower_name(config),
@@ -67,23 +77,23 @@ class FeaturesHeader:
             **details,
         )
 
-    def check(self, config: VideoLMConfig) -> None:
+    def check(self, config: TowerChoices) -> None:
         """Refuse features that another tower, layer or pooling made.
 
         Raises:
-            UsageError: names the first difference.
+            MediumRefused: names the first difference.
         """
         expected = FeaturesHeader.for_config(config, num_frames=self.num_frames)
         for name in ("tower", "select_layers", "select_feature", "post_layernorm", "pooling"):
             found, wanted = getattr(self, name), getattr(expected, name)
             if found != wanted:
-                raise UsageError(
+                raise MediumRefused(
                     f"The features were made with {name} {found}; the model has {wanted}.",
                     hint="Extract the features again with this model.",
                 )
 
 
-def tower_name(config: VideoLMConfig) -> str:
+def tower_name(config: TowerChoices) -> str:
     """Kind, width and grid of a tower: ``clip_vision_model 1024 16x16``."""
     rows, columns = config.vision_grid
     tower = config.vision_config

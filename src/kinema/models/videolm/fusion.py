@@ -8,7 +8,7 @@ Both fusions of this file are off where a row has no media.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from kinema.errors import UsageError
-
-if TYPE_CHECKING:
-    from kinema.models.videolm.config import VideoLMConfig
+from kinema.models.videolm.config import VideoLMConfig
 
 
 class Medium(NamedTuple):

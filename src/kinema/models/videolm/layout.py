@@ -9,6 +9,8 @@ from kinema.errors import UsageError
 
 Pooling = Literal["frames", "spatio_temporal", "cls", "grid"]
 MediaWrap = Literal["outside", "inside", "none"]
+Time = Literal["none", "learned", "timestamps"]
+Fusion = Literal["splice", "layer_bias", "cross_attention"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,12 @@ belongs to no single frame, and returns the features with time in them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from kinema.errors import UsageError
-
-if TYPE_CHECKING:
-    from kinema.models.videolm.config import VideoLMConfig
+from kinema.models.videolm.config import VideoLMConfig
 
 
 class LearnedPositions(nn.Module):

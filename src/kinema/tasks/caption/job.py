@@ -177,13 +177,8 @@ class CaptionJob:
 
     def _ledger(self) -> Ledger:
         ledger = Ledger(self._ledger_path, settings=self.say.record, restart=self.force)
-        ledger.add((unit_of(one), {"source": one.source}) for one in self.inputs)
-        ledger.reopen("skipped")
-        if self.retry_failed:
-            ledger.reopen("failed", "quarantined", "partial")
-        wanted = {unit_of(one) for one in self.inputs}
-        for unit in [unit for unit in ledger.units("todo") if unit.id not in wanted]:
-            ledger.skip(unit.id, "not asked for in this run")
+        units = [(unit_of(one), {"source": one.source}) for one in self.inputs]
+        ledger.enter(units, retry_failed=self.retry_failed)
         return ledger
 
 

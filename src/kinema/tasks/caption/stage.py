@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,8 @@ from kinema.files import write_atomically
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.runner import in_own_loop
 from kinema.jobs.site import Local
-from kinema.messages import Ask, Reply, SamplingParams
+from kinema.jobs.towers import Encoded
+from kinema.messages import Ask, Reply, SamplingParams, VideoPart
 from kinema.structured import follow_schema
 from kinema.tasks.caption.options import DEFAULT_FPS, CaptionOptions
 from kinema.tasks.caption.plan import VideoPlan
@@ -255,6 +256,9 @@ class _Heard:
 
     async def look(self, task: Callable[[Workers], T]) -> T:
         return await self.site.look(task)
+
+    async def encode(self, part: VideoPart, variants: Sequence[str] = ("",)) -> Encoded:
+        return await self.site.encode(part, variants)
 
     async def count(self, text: str) -> int:
         return await self.site.count(text)

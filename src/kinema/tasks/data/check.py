@@ -12,10 +12,9 @@ from kinema.datasets.rows import read_rows
 from kinema.datasets.samples import Sample, sample_of
 from kinema.datasets.shapes import Shape, shape_of
 from kinema.errors import KinemaError, UsageError
-from kinema.lazy import load
 from kinema.messages import Conversation, FeaturesPart, ImagePart, Message, Part, VideoPart
 from kinema.types import FrameSampling
-from kinema.video import Workers
+from kinema.video import Workers, load_image
 
 _LOOK = 2
 """Frames that are decoded of every range of a video."""
@@ -116,7 +115,9 @@ def check_data(
 
 def _measure(rows: Sequence[_Row], model: str, max_length: int | None) -> Longest | None:
     """The longest sample; those that do not fit become bad rows."""
-    lengths = load("kinema.tasks.data.lengths:Lengths")(model, max_length=max_length)
+    from kinema.tasks.data.lengths import Lengths  # noqa: PLC0415  imports torch
+
+    lengths = Lengths(model, max_length=max_length)
     longest = None
     for row in rows:
         if row.sample is None or row.problems:
@@ -186,10 +187,12 @@ def _problem(part: Part, workers: Workers, decode: bool) -> str:
 
 
 def _look(part: Part, workers: Workers, decode: bool) -> None:
-    if isinstance(part, FeaturesPart):
-        load("kinema.models.videolm.features:load_features")(part.source)
+    if isinstance(part, FeaturesPart) and isinstance(part.source, Path):
+        from kinema.models.videolm.features import load_features  # noqa: PLC0415  imports torch
+
+        load_features(part.source)
     elif isinstance(part, ImagePart):
-        load("kinema.video:load_image")(part.source, load=workers.load_frames)
+        load_image(part.source, load=workers.load_frames)
     elif isinstance(part, VideoPart) and decode:
         sampling = part.sampling
         ends = FrameSampling(num_frames=_LOOK, start=sampling.start, end=sampling.end)

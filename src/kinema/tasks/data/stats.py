@@ -12,7 +12,6 @@ from typing import Any
 from kinema.datasets.samples import Sample, read_samples
 from kinema.datasets.segments import parse_segments
 from kinema.errors import KinemaError
-from kinema.lazy import load
 from kinema.messages import FeaturesPart, VideoPart
 from kinema.video import probe
 
@@ -103,13 +102,15 @@ def _videos(sample: Sample) -> Iterable[VideoPart | FeaturesPart]:
 def _duration(part: VideoPart | FeaturesPart) -> float | None:
     """Seconds that a medium shows; None when it cannot be read."""
     try:
-        if isinstance(part, FeaturesPart):
-            _, header = load("kinema.models.videolm.features:load_features")(part.source)
-            seconds: float | None = header.duration_seconds
-            return seconds
-        return probe(part.source).duration_seconds
+        if isinstance(part, VideoPart):
+            return probe(part.source).duration_seconds
+        if isinstance(part.source, Path):
+            from kinema.models.videolm.features import read_header  # noqa: PLC0415  imports torch
+
+            return read_header(part.source).duration_seconds
     except KinemaError:
-        return None
+        pass
+    return None
 
 
 def _words(sample: Sample, role: str) -> float:

@@ -7,6 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from kinema.datasets.augment import augmentation
+from kinema.engines.hf.encoder import Encoder
 from kinema.errors import UsageError
 from kinema.models.importers.towers import (
     FeatureTower,
@@ -15,11 +20,12 @@ from kinema.models.importers.towers import (
     open_videolm_tower,
 )
 from kinema.models.importers.weights import digest
-from kinema.models.videolm.features import FeaturesHeader
+from kinema.models.videolm.features import FeaturesHeader, save_features
 from kinema.models.videolm.kinds import KINDS
-from kinema.tasks.features.options import FeatureOptions
+from kinema.models.videolm.processor import stretch_positions
+from kinema.tasks.features.options import FeatureOptions, Number
 from kinema.tasks.models import find_model
-from kinema.types import FrameSampling
+from kinema.types import FrameSampling, Shown
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,42 @@ class Extraction:
         }
         restored: dict[str, Any] = json.loads(json.dumps(values))
         return restored
+
+    def encoder_on(self, device: str, options: FeatureOptions) -> Encoder:
+        """The tower on a torch device."""
+        return Encoder(
+            self.tower.tower,
+            self.tower.config,
+            device=device,
+            dtype=options.dtype,
+            exact_frames=self.tower.exact_frames,
+            variants={variant: augmentation(variant) for variant in options.variants},
+        )
+
+    def save(self, path: Path, rows: Tensor, shown: Shown, *, store: Number, **about: Any) -> None:
+        """Write one features file.
+
+        Args:
+            path: the file.
+            rows: float[N, L, D].
+            shown: the frames that they were made of.
+            store: number format of the file.
+            about: further fields of the header: source, source_sha256, variant.
+        """
+        seconds = shown.seconds
+        if (exact := self.tower.exact_frames) is not None:
+            seconds = tuple(seconds[i] for i in stretch_positions(len(seconds), exact))
+        header = FeaturesHeader.for_config(
+            self.tower.config,
+            num_frames=len(seconds),
+            seconds=seconds,
+            sampling=self.sampling.to_dict(),
+            total_frames=shown.about["total_frames"],
+            duration_seconds=shown.about["duration_seconds"],
+            **about,
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_features(path, rows.to(getattr(torch, store)), header)
 
 
 def open_extraction(options: FeatureOptions, sampling: FrameSampling) -> Extraction:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from kinema.datasets.variants import augmented_from
 from kinema.errors import UsageError
-from kinema.jobs.inputs import find_inputs
+from kinema.jobs.inputs import find_inputs, require_existing
 from kinema.video.archive import SEPARATOR
 
 _FIELD = re.compile(r"\{(\w+)\}")
@@ -45,10 +45,13 @@ def find_media(words: Sequence[str | Path], *, pattern: str = "") -> list[Medium
             stands for any part of one name, ``**`` for any folders.
 
     Raises:
+        MediaNotFound: a word is neither a file, a folder nor a glob.
         UsageError: nothing was found, or not a file.
     """
     folders = [Path(word) for word in words if os.path.isdir(word)]
     if pattern:
+        for word in words:
+            require_existing(str(word))
         matcher = _matcher(pattern)
         sources = [p for f in folders for p in sorted(f.rglob("*")) if p.is_file()]
     else:

@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kinema.config import fingerprint
-from kinema.errors import DecodeDeadline, DecoderCrashed, KinemaError, MediaError
+from kinema.datasets.samples import features_name
+from kinema.errors import KinemaError
 from kinema.files import sha256_of, write_lines
-from kinema.lazy import load
-from kinema.ledger import Ledger, Unit
+from kinema.jobs.progress import Meter, Progress
+from kinema.jobs.runner import unfinished, work_off
+from kinema.jobs.site import Site
+from kinema.ledger import Ledger, Outcome, Unit
+from kinema.messages import VideoPart
 from kinema.tasks.features.inputs import Medium
 from kinema.tasks.features.options import FeatureOptions
+from kinema.tasks.features.site import TowerSettings, open_site
+from kinema.tasks.site import Runner, check_runner
 from kinema.types import FrameSampling
 
 if TYPE_CHECKING:
     from kinema.tasks.features.extraction import Extraction
-    from kinema.tasks.features.pipeline import Pipeline
 
 INDEX = "features.jsonl"
 """Lists every video of the folder: its files, its frames, or why there are none."""
-_MAX_ATTEMPTS = 25
-"""A run may be killed this often while it works on one video before the video is given up."""
-_TRIES = 2
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is."""
-
-    ended: int
-    """Videos, in this run and before."""
-    of: int
-    failed: int
-    eta_seconds: float
-    source: str
-    problem: KinemaError | None = None
 
 
 @dataclass(kw_only=True)
@@ -60,36 +50,41 @@ class FeaturesJob:
     batch_size: int = 32
     """Frames that go through a tower together."""
     workers: int = 2
-    """Processes that decode."""
+    """Processes that decode; with the runner ray, actors that have towers each."""
     force: bool = False
     """Start over where a run with other settings left features."""
     retry_failed: bool = False
     """Try videos again that failed in an earlier run."""
+    runner: Runner = "local"
+    """This process, or a Ray cluster; the files are the same."""
 
     def run(self, on_progress: Callable[[Progress], None] = lambda progress: None) -> int:
-        """Write the features of every video, and the list of them.
+        """Write the features of every video, and the list of them, also when the run stops early.
 
         Returns:
-            How many videos failed.
+            How many videos failed; those without a picture in them are skipped.
 
         Raises:
             UsageError: the folder belongs to a job with other settings, or another process has it.
-            ModelError: the tower cannot be opened or does not fit the device.
+            ModelError: the tower cannot be read.
+            Unfinished: a tower or the run failed; videos are still to do.
         """
-        opening = load("kinema.tasks.features.extraction:open_extraction")
-        extraction: Extraction = opening(self.options, self.sampling)
+        check_runner(self.runner)
+        from kinema.tasks.features.extraction import open_extraction  # noqa: PLC0415  it is torch
+
+        extraction = open_extraction(self.options, self.sampling)
         (self.output / ".kinema").mkdir(parents=True, exist_ok=True)
         with Ledger(
             self.output / ".kinema" / "features.sqlite",
             settings=extraction.fingerprinted(self.options),
-            max_attempts=_MAX_ATTEMPTS,
             restart=self.force,
         ) as ledger:
             wanted = self._enter(ledger)
-            if ledger.counts().get("todo"):
-                with self._pipeline(extraction) as pipeline:
-                    self._work(ledger, pipeline, wanted, on_progress)
-            return self._write_index(ledger, wanted)
+            problem = self._work(ledger, extraction, wanted, on_progress)
+            failed = self._write_index(ledger, wanted, problem)
+            if problem is not None:
+                raise unfinished(problem, ledger, noun="videos") from problem
+            return failed
 
     def records(self) -> list[dict[str, Any]]:
         """What is known about each video, in the order they were given; read after a run."""
@@ -105,71 +100,76 @@ class FeaturesJob:
         with ThreadPoolExecutor(self.workers, "kinema-hash") as pool:
             payloads = list(pool.map(lambda medium: _payload(medium, known), self.media))
         units = {_unit_id(payload): payload for payload in payloads}
-        ledger.add(units.items())
-        ledger.reopen("skipped")
-        if self.retry_failed:
-            ledger.reopen("failed")
-            ledger.reopen("quarantined")
-        for unit in list(ledger.units()):
-            if unit.state == "todo" and unit.id not in units:
-                ledger.skip(unit.id, "not asked for in this run")
-            elif unit.state == "done" and not self._is_whole(unit):
-                ledger.fail(unit.id, "its file is gone", retry=True)
+        ledger.enter(units.items(), retry_failed=self.retry_failed)
+        for unit in [unit for unit in ledger.units("done") if not self._is_whole(unit)]:
+            ledger.redo(unit.id, "its file is gone")
         return dict(zip(units, self.media, strict=True))
 
     def _is_whole(self, unit: Unit) -> bool:
         return all((self.output / name).is_file() for name in unit.result["features"].values())
 
-    def _pipeline(self, extraction: Extraction) -> Pipeline:
-        pipeline: Pipeline = load("kinema.tasks.features.pipeline:Pipeline")(
-            extraction,
-            self.options,
-            output=self.output,
-            devices=self.devices,
-            batch_size=self.batch_size,
-            workers=self.workers,
-        )
-        return pipeline
-
     def _work(
         self,
         ledger: Ledger,
-        pipeline: Pipeline,
+        extraction: Extraction,
         wanted: Mapping[str, Medium],
         on_progress: Callable[[Progress], None],
-    ) -> None:
-        meter = _Meter(ledger, wanted)
-        while ledger.counts().get("todo"):
-            for unit, outcome in pipeline.outcomes(_claimed(ledger, wanted)):
-                _settle(ledger, unit, outcome)
-                on_progress(meter.tick(ledger, unit, outcome))
+    ) -> KinemaError | None:
+        """Encode what is to do; returns what ended the run early."""
+        if not ledger.counts().get("todo"):
+            return None
+        meter = Meter(ledger, wanted)
+        settings = TowerSettings(
+            options=self.options,
+            sampling=self.sampling,
+            devices=tuple(self.devices),
+            batch_size=self.batch_size,
+            workers=self.workers,
+        )
+        return work_off(
+            lambda site: partial(self._extract, site, extraction, wanted),
+            open_site(settings, extraction, runner=self.runner),
+            ledger=ledger,
+            window=self._window,
+            report=lambda unit, outcome: on_progress(meter.ended(unit, outcome)),
+        )
 
-    def _write_index(self, ledger: Ledger, wanted: Mapping[str, Medium]) -> int:
+    @property
+    def _window(self) -> int:
+        """Videos under way: some are decoded while others are encoded."""
+        return 2 * (self.workers + len(self.devices))
+
+    async def _extract(
+        self, site: Site, extraction: Extraction, wanted: Mapping[str, Medium], unit: Unit
+    ) -> Outcome:
+        """The story of one video: read, encode, write."""
+        part = VideoPart(wanted[unit.id].path, extraction.sampling, size=self.options.size)
+        encoded = await site.encode(part, ("", *self.options.variants))
+        written = {}
+        for variant, rows in encoded.rows.items():
+            name = features_name(Path(unit.payload["name"]), variant)
+            await asyncio.to_thread(
+                extraction.save,
+                self.output / name,
+                rows,
+                encoded.shown,
+                store=self.options.store,
+                source=unit.payload["name"],
+                source_sha256=unit.payload["sha256"],
+                variant=variant,
+            )
+            written[variant] = name.as_posix()
+        about = encoded.shown.about
+        fields = ("num_frames", "total_frames", "duration_seconds", "warnings")
+        return Outcome({"features": written} | {name: about[name] for name in fields})
+
+    def _write_index(
+        self, ledger: Ledger, wanted: Mapping[str, Medium], stopped: KinemaError | None
+    ) -> int:
         units = [ledger.get(unit_id) for unit_id in wanted]
-        records = [_record(unit, wanted[unit.id]) for unit in units if unit is not None]
+        records = [_record(unit, wanted[unit.id], stopped) for unit in units if unit is not None]
         write_lines(self.output / INDEX, (json.dumps(r, ensure_ascii=False) for r in records))
-        return sum("error" in record for record in records)
-
-
-def _claimed(ledger: Ledger, wanted: Mapping[str, Medium]) -> Iterator[Unit]:
-    """What is to do, with the place where each video is today."""
-    while units := ledger.claim():
-        path = str(wanted[units[0].id].path)
-        yield replace(units[0], payload=units[0].payload | {"path": path})
-
-
-def _settle(ledger: Ledger, unit: Unit, outcome: dict[str, Any] | KinemaError) -> None:
-    """Write down how a video ended; result and state become true together."""
-    if isinstance(outcome, dict):
-        ledger.finish(unit.id, outcome)
-        return
-    sentence = " ".join(filter(None, (str(outcome), outcome.hint)))
-    if isinstance(outcome, DecoderCrashed) and unit.attempts >= _TRIES:
-        ledger.quarantine(unit.id, sentence)
-        return
-    passing = isinstance(outcome, DecoderCrashed | DecodeDeadline)
-    stays = isinstance(outcome, MediaError) and not passing
-    ledger.fail(unit.id, sentence, retry=unit.attempts < _TRIES and not stays)
+        return sum("error" in r and r["status"] != "skipped" for r in records)
 
 
 def _payload(medium: Medium, known: Mapping[tuple[str, str], str]) -> dict[str, str]:
@@ -190,37 +190,11 @@ def _unit_id(payload: Mapping[str, str]) -> str:
     return fingerprint({"name": payload["name"], "sha256": payload["sha256"]})
 
 
-def _record(unit: Unit, medium: Medium) -> dict[str, Any]:
+def _record(unit: Unit, medium: Medium, stopped: KinemaError | None) -> dict[str, Any]:
     about = {"video": unit.payload["name"], "fields": dict(medium.fields)}
     if unit.state == "done":
         return {**about, "sha256": unit.payload["sha256"], **unit.result}
-    return about | {"error": unit.error or "not reached"}
-
-
-class _Meter:
-    """Counts what ended, and from that guesses what is left."""
-
-    def __init__(self, ledger: Ledger, wanted: Mapping[str, Medium]) -> None:
-        states = [unit.state for unit in ledger.units() if unit.id in wanted]
-        self._of = len(states)
-        self._before = sum(state not in ("todo", "running") for state in states)
-        self._failed = sum(state in ("failed", "quarantined") for state in states)
-        self._here = 0
-        self._began = time.perf_counter()
-
-    def tick(self, ledger: Ledger, unit: Unit, outcome: dict[str, Any] | KinemaError) -> Progress:
-        """One more video was settled; it ended unless it is to be tried again."""
-        ended = (found := ledger.get(unit.id)) is not None and found.state != "todo"
-        self._here += ended
-        failed = ended and not isinstance(outcome, dict)
-        self._failed += failed
-        elapsed = time.perf_counter() - self._began
-        ended_now = self._before + self._here
-        return Progress(
-            ended=ended_now,
-            of=self._of,
-            failed=self._failed,
-            eta_seconds=elapsed / max(1, self._here) * (self._of - ended_now),
-            source=unit.payload["name"],
-            problem=outcome if failed and isinstance(outcome, KinemaError) else None,
-        )
+    error = unit.error or "not reached"
+    if unit.state == "todo" and stopped is not None:
+        error = f"Still to do; the run stopped: {stopped}"
+    return {**about, "status": unit.state, "error": error}

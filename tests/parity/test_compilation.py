@@ -1,4 +1,4 @@
-"""A device that is too small, and decoding steps that are compiled."""
+"""Decoding steps that are compiled."""
 
 from __future__ import annotations
 
@@ -10,74 +10,12 @@ from transformers import CompileConfig
 
 from kinema.engines import EngineSettings
 from kinema.engines.hf import generation
-from kinema.errors import ModelError, OutOfMemory
-from kinema.messages import Conversation, Message, SamplingParams, TextPart, VideoPart
-from kinema.prompt import decode, prepare
+from kinema.errors import ModelError
+from kinema.messages import SamplingParams, VideoPart
 from kinema.tasks.chat import Chat
-from kinema.tasks.models import find_model
 from support.by_hand import clip
 
 PARAMS = SamplingParams(max_new_tokens=4, min_new_tokens=4)
-CPU = EngineSettings(device="cpu", dtype="float32")
-
-
-@pytest.fixture
-def small(video_llava_folder, monkeypatch):
-    """(requests, engine, limit): ``generate`` runs out of memory above ``limit["rows"]`` rows."""
-    model = find_model(str(video_llava_folder))
-    engine = model.open(CPU)
-    limit = {"rows": 8, "failures": 0}
-    enough = engine.model.generate
-
-    def generate(**arguments):
-        if len(arguments["input_ids"]) > limit["rows"]:
-            limit["failures"] += 1
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return enough(**arguments)
-
-    monkeypatch.setattr(engine.model, "generate", generate)
-    requests = [
-        prepare(
-            decode(
-                Conversation((Message("user", (VideoPart(clip(i)), TextPart("why?"))),)),
-                model.family,
-            ),
-            family=model.family,
-            checkpoint=model.checkpoint,
-            params=PARAMS,
-            request_id=str(i),
-        )
-        for i in range(4)
-    ]
-    yield requests, engine, limit
-    engine.close()
-
-
-def _tokens(engine, requests):
-    return {c.request_id: c.token_ids for c in generate(engine, requests)}
-
-
-def test_a_batch_that_does_not_fit_runs_in_halves(small):
-    requests, engine, limit = small
-    whole = _tokens(engine, requests)
-    limit["rows"] = 2
-    assert _tokens(engine, requests) == whole
-    assert limit["failures"] == 1
-
-
-def test_after_one_smaller_try_comes_advice(small):
-    requests, engine, limit = small
-    limit["rows"] = 0
-    for run in (
-        lambda: _tokens(engine, requests),
-        lambda: _tokens(engine, requests[:1]),
-        lambda: list(stream(engine, requests[0])),
-    ):
-        limit["failures"] = 0
-        with pytest.raises(OutOfMemory) as caught:
-            run()
-        assert "--quantization" in caught.value.hint
-        assert limit["failures"] == 2
 
 
 def _talk(folder, *, compiled, questions=("why?", "who?")):
