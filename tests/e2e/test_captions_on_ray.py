@@ -107,7 +107,7 @@ def test_answers_and_features_are_the_same_on_a_cluster(cluster, tmp_path):
         assert run([*answer, "-q", *more, str(tmp_path / f"{runner}.jsonl")]) == 3
         assert run([*features, "flip", *more, str(tmp_path / runner)]) == 3
     assert (tmp_path / "ray.jsonl").read_bytes() == (tmp_path / "local.jsonl").read_bytes()
-    written = sorted(p.relative_to(tmp_path / "local") for p in (tmp_path / "local").glob("*.*"))
+    written = [path.name for path in (tmp_path / "local").glob("[!.]*")]
     assert len(written) == 2 * 4 + 1
     for name in written:
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
