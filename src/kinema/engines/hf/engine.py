@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from transformers import StoppingCriteriaList
 
-from kinema.engines.base import EngineSettings, Inbox
+from kinema.engines.base import Inbox
+from kinema.engines.settings import HFSettings
 from kinema.engines.device import pick_device
 from kinema.engines.hf.batching import collate, pick, shown_memory
 from kinema.engines.hf.detokenizer import Vocabulary
@@ -67,7 +68,7 @@ class HFEngine:
 
     name = "hf"
 
-    def __init__(self, folder: Path, *, family: Family, settings: EngineSettings) -> None:
+    def __init__(self, folder: Path, *, family: Family, settings: HFSettings) -> None:
         self._family = family
         self._settings = settings
         device = pick_device(settings.device)
