@@ -124,7 +124,9 @@ class SamplingParams:
         require_value(self.temperature >= 0, "temperature", self.temperature, "0 or more")
         require_value(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
         require_value(self.top_k >= 0, "top_k", self.top_k, "0 or more")
-        require_value(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "> 0")
+        require_value(
+            self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "> 0"
+        )
         require_value(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
         require_value(
             0 <= self.min_new_tokens <= self.max_new_tokens,

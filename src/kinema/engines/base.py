@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from kinema.errors import KinemaError
 from kinema.messages import Completion, Request
 
+
 def rank() -> int:
     """Which process of a torchrun this is; 0 leads, and works alone where there are no others."""
     return int(os.environ.get("RANK", "0"))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar
 
+from kinema.config import choices_of
 from kinema.errors import MissingCapability, UnknownName, require_value
 from kinema.models.lwm.prompt import FrameEnds, Layout
 
@@ -46,7 +46,7 @@ class Settings:
             UsageError: a value is outside of its range.
             UnknownName: a value is not among those that its field allows.
         """
-        for name, allowed in _choices(type(self)).items():
+        for name, allowed in choices_of(type(self)).items():
             value = getattr(self, name)
             if value is not None and value not in allowed:
                 raise UnknownName(name, str(value), allowed)
@@ -219,17 +219,6 @@ def narrow(settings: Settings, engine: str) -> Any:
             )
     given = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name in own}
     return SETTINGS[engine](**given)
-
-
-@cache
-def _choices(kind: type[Settings]) -> dict[str, tuple[str, ...]]:
-    """The fields of a class that take one of a few values, and these."""
-    found = {}
-    for name, hint in get_type_hints(kind).items():
-        literals = [h for h in (hint, *get_args(hint)) if get_origin(h) is Literal]
-        if literals:
-            found[name] = get_args(literals[0])
-    return found
 
 
 def _at_least_one(settings: Settings, name: str) -> None:

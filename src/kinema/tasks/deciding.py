@@ -17,6 +17,7 @@ from kinema.engines import EngineSettings
 from kinema.files import sha256_of
 from kinema.tasks.models import Model, revision_of
 
+
 def deciding(settings: EngineSettings) -> dict[str, Any]:
     """Every way of loading that may change an answer, ready for JSON."""
     return {

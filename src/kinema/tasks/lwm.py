@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinema import prompt as prompts
-from kinema.engines.settings import DType, LWMSettings
 from kinema.engines.lwm import LWMEngine
 from kinema.engines.scheduler import Scheduler
+from kinema.engines.settings import DType, LWMSettings
 from kinema.errors import ModelNotFound, UnknownName, UsageError
 from kinema.families import Checkpoint, family_named
 from kinema.lazy import load

@@ -13,7 +13,6 @@ import torch
 from transformers import StoppingCriteriaList
 
 from kinema.engines.base import Inbox
-from kinema.engines.settings import HFSettings
 from kinema.engines.device import pick_device
 from kinema.engines.hf.batching import collate, pick, shown_memory
 from kinema.engines.hf.detokenizer import Vocabulary
@@ -25,6 +24,7 @@ from kinema.engines.hf.loading import context_length, load
 from kinema.engines.hf.parallel import ProcessGroup, agreed, find_process_group
 from kinema.engines.hf.shared import FEWEST_SAVED, READING, about_one_input, join, may_share
 from kinema.engines.hf.streaming import Row, Rows
+from kinema.engines.settings import HFSettings
 from kinema.errors import (
     EngineDied,
     KinemaError,

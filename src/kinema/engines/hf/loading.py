@@ -15,7 +15,6 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
 from kinema.engines.base import world_size
-from kinema.engines.settings import HFSettings
 from kinema.engines.failures import first_line
 from kinema.engines.hf.errors import is_out_of_memory
 from kinema.engines.hf.features import cache_features
@@ -24,6 +23,7 @@ from kinema.engines.hf.mrope import follow_training_positions
 from kinema.engines.hf.packing import pack_linears
 from kinema.engines.hf.parallel import sliced
 from kinema.engines.hf.quantisation import quantization_config, refuse_saving_after_forward
+from kinema.engines.settings import HFSettings
 from kinema.errors import MissingPackage, ModelError, ModelNotFound, OutOfMemory, UnsafeModel
 from kinema.families import Family
 from kinema.families.weights import check_no_code, check_weights

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kinema.engines.base import Inbox
-from kinema.engines.settings import OpenAISettings
 from kinema.engines.openai.client import Call, Client
+from kinema.engines.settings import OpenAISettings
 from kinema.errors import KinemaError, UsageError
 from kinema.families import Family
 from kinema.messages import Completion, Request

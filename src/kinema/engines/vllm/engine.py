@@ -18,8 +18,8 @@ from vllm.transformers_utils.config import get_config
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from kinema.engines.base import Inbox
-from kinema.engines.settings import VLLMSettings
 from kinema.engines.failures import first_line
+from kinema.engines.settings import VLLMSettings
 from kinema.engines.vllm.folder import readable_folder
 from kinema.engines.vllm.prompts import PromptMaker, sampling_params
 from kinema.errors import (

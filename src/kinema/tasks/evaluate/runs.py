@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from kinema.evaluation.presets import PRESETS, PresetName
 from kinema.evaluation.records import Item, Record
 from kinema.jobs.progress import Meter, Progress
 from kinema.jobs.runner import in_own_loop, run, unfinished
-from kinema.jobs.site import PATIENCE_SECONDS, Local
+from kinema.jobs.site import Site
 from kinema.ledger import Ledger
 from kinema.messages import SamplingParams
 from kinema.tasks.deciding import model_identity
@@ -27,9 +27,9 @@ from kinema.tasks.evaluate.predicting import Predictor
 from kinema.tasks.evaluate.questions import Question
 from kinema.tasks.evaluate.stored import LEDGER, Run, score_run, write_run
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import Model, find_model
+from kinema.tasks.models import find_model
+from kinema.tasks.site import Runner, check_runner, open_site, window_of
 from kinema.types import FrameSampling
-from kinema.video import Workers
 
 _WINDOW = 64
 """Items that are worked on at a time, at least: engines choose among them what runs together."""
@@ -70,6 +70,8 @@ def run_benchmark(  # noqa: PLR0913  one keyword per choice of the user is the p
     parts: CheckpointParts = CheckpointParts(),
     restart: bool = False,
     retry_failed: bool = False,
+    runner: Runner = "local",
+    workers: int = 2,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Run:
     """Answer every item that has no answer yet, then score.
@@ -85,12 +87,16 @@ def run_benchmark(  # noqa: PLR0913  one keyword per choice of the user is the p
         parts: what the checkpoint is put together from.
         restart: start over when the folder holds a run with other settings.
         retry_failed: ask items again that failed.
+        runner: this process, or a Ray cluster; the records are the same.
+        workers: processes that decode; with the runner ray, actors that have an engine each.
         on_progress: told of every item that ends.
 
     Raises:
         UsageError: the data is not in the benchmark's layout, or ``output`` holds another run.
+        MissingPackage: the runner is not installed.
         Unfinished: the engine or the run failed; what is answered is written, and not scored.
     """
+    check_runner(runner)
     benchmark = find_benchmark(settings.benchmark)
     items = read_items(benchmark, settings)
     found = find_model(model, engine=engine, parts=parts)
@@ -105,7 +111,11 @@ def run_benchmark(  # noqa: PLR0913  one keyword per choice of the user is the p
         ledger.add((item.id, {}) for item in items)
         if retry_failed:
             ledger.reopen("failed", "quarantined")
-        problem = _answer(ledger, questions, predictor, found, loading, on_progress)
+        opened = open_site(found, loading, runner=runner, workers=workers)
+        window = max(_WINDOW, window_of(found.engine, loading))
+        if runner == "ray":
+            window *= workers
+        problem = _answer(ledger, questions, predictor, opened, window, on_progress)
         ended = [u for u in ledger.units() if u.id in questions and u.state != "todo"]
         if isinstance(problem, _REFUSALS) and not ended:
             raise problem
@@ -129,8 +139,8 @@ def _answer(
     ledger: Ledger,
     questions: Mapping[str, Question],
     predictor: Predictor,
-    model: Model,
-    loading: EngineSettings,
+    opened: AbstractContextManager[Site],
+    window: int,
     on_progress: Callable[[Progress], None],
 ) -> KinemaError | None:
     """Ask what is to do; returns what ended the run early."""
@@ -138,17 +148,13 @@ def _answer(
     on_progress(meter.begun)
     if not ledger.counts().get("todo") and world_size() == 1:
         return None  # in several processes the others wait for this one to open the model
-    with (
-        Workers() as workers,
-        closing(model.scheduler(loading, patience_seconds=PATIENCE_SECONDS)) as scheduler,
-        closing(Local(scheduler, workers, family=model.family)) as site,
-    ):
+    with opened as site:
         try:
             in_own_loop(
                 lambda: run(
                     lambda unit: predictor.predict(questions[unit.id], site),
                     ledger=ledger,
-                    window=max(_WINDOW, 2 * loading.batch_size, 2 * loading.concurrency),
+                    window=window,
                     report=lambda unit, outcome: on_progress(meter.ended(unit, outcome)),
                 )
             )
