@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -41,7 +40,6 @@ def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
     return cls(**values)
 
 
-@cache
 def choices_of(cls: type[Any]) -> Mapping[str, tuple[str, ...]]:
     """The fields of the dataclass ``cls`` that take one of a few words, and these words."""
     found = {}

@@ -103,6 +103,7 @@ def build(name: str, *, config: Path | None = None) -> App:
         help_epilogue=_epilogue(command, is_own_config=name in _OWN_CONFIG),
         default_parameter=Parameter(negative=(), show_env_var=False, show_default=_shown),
         version_flags=(),
+        suppress_keyboard_interrupt=False,  # ``run`` says how it ended
         config=[
             Env("KINEMA_", command=False),
             *([SettingsFile(config, must_exist=True)] if config else []),

@@ -168,9 +168,11 @@ def _engine(settings: EngineSettings, run: CaptionRun, engine: str) -> EngineSet
         return settings
     if run.max_threads < 1:
         raise UsageError(f"--max-threads is {run.max_threads}.", hint="Give 1 or more.")
-    # Engines that take requests as they come have neither.
-    numbers = [name for name in ("batch_size", "concurrency") if engine in engines_with(name)]
-    return replace(settings, **dict.fromkeys(numbers, run.max_threads))
+    if engine in engines_with("batch_size"):
+        return replace(settings, batch_size=run.max_threads)
+    if engine in engines_with("concurrency"):
+        return replace(settings, concurrency=run.max_threads)
+    return settings  # the others have a number of their own that nobody sets
 
 
 def _work(job: CaptionJob, outputs: Outputs, *, quiet: bool) -> Unfinished | None:
