@@ -37,9 +37,9 @@ class FileOptions:
     engine: str | None = None
     """The backend, instead of the family's first: see `kinema models`."""
     config: Path | None = None
-    """NeVA's own inference YAML; words like inference.temperature=0.2 override it, flags both."""
+    """NeVA's own inference YAML; words like inference.temperature=0.2 override it, and flags win."""
     all_probs: bool = False
-    """Report the log-probability of every token of the vocabulary, where --logprobs is not given."""
+    """Without --logprobs: report the log-probability of every token of the vocabulary."""
 
 
 @reads_neva("--config", read_neva)

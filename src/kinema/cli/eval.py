@@ -60,7 +60,7 @@ class EvalOptions:
     """Rank options by the log-probability of their letters: nothing is parsed."""
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
     benchmark: str,
     data: Path,
     /,

@@ -41,7 +41,7 @@ class TrainOptions:
     model: Annotated[str | None, Parameter(alias="-m")] = None
     """--model-name-or-path, as the other commands call it."""
     neva: Path | None = None
-    """Video NeVA's own YAML; words like model.optim.lr=1e-3 override it, flags both."""
+    """Video NeVA's own YAML; words like model.optim.lr=1e-3 override it, and flags win."""
     json: bool = False
     """Print one JSON record."""
 

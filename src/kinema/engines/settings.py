@@ -56,7 +56,7 @@ class Settings:
 class Weights(Settings):
     """Weights that this machine runs."""
 
-    device: Device = undecisive("auto", "where the model runs; number formats are dtype's matter")
+    device: Device = undecisive("auto", "where the model runs; dtype is a setting of its own")
     """Where the model runs; auto takes a GPU when there is one."""
     dtype: DType = "auto"
     """Number format of the weights; auto keeps the checkpoint's own."""
