@@ -29,7 +29,7 @@ SECTIONS = {
         "models.videolm.video_processor.VideoLMVideoProcessor",
     ),
     "`kinema.engines`": (
-        "engines.base.EngineSettings",
+        "engines.settings.EngineSettings",
         "engines.base.Engine",
         "engines.base.Inbox",
         "engines.scheduler.Scheduler",
@@ -68,12 +68,15 @@ def _class(thing: griffe.Class) -> Iterator[str]:
 
 
 def _public(thing: griffe.Class) -> list[griffe.Object]:
-    members = thing.members.values()
+    """Members with a docstring; of settings, whose fields stand in groups, the inherited ones."""
+    inherited = thing.inherited_members if thing.name == "EngineSettings" else {}
+    members = [*(m.final_target for m in inherited.values()), *thing.members.values()]
     return [m for m in members if m.docstring and (m.is_public or m.name == "__call__")]
 
 
 def _field(field: griffe.Attribute) -> str:
-    default = "" if field.value is None else f" = {field.value}"
+    value = re.sub(r"^undecisive\((.*), '.*'\)$", r"\1", str(field.value or ""))
+    default = f" = {value}" if value else ""
     kind = "" if field.annotation is None else f": {field.annotation}"
     return f"- `{field.name}{kind}{default}`: {_words(field.docstring.value)}"
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from kinema.errors import UnknownName
 
@@ -38,6 +38,16 @@ def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
         if key not in known:
             raise UnknownName("setting", key, known)
     return cls(**values)
+
+
+def choices_of(cls: type[Any]) -> Mapping[str, tuple[str, ...]]:
+    """The fields of the dataclass ``cls`` that take one of a few words, and these words."""
+    found = {}
+    for name, hint in get_type_hints(cls).items():
+        literals = [h for h in (hint, *get_args(hint)) if get_origin(h) is Literal]
+        if literals:
+            found[name] = get_args(literals[0])
+    return found
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:

@@ -342,3 +342,20 @@ class Unfinished(KinemaError):
 
     code = "unfinished"
     exit_code = 4
+
+
+def require_value(holds: bool, name: str, value: object, allowed: str) -> None:
+    """Refuse the value of a setting that is outside of its range.
+
+    Args:
+        holds: whether the value is allowed.
+        name: of the field; its flag is called the same.
+        value: what was given.
+        allowed: the range in words.
+
+    Raises:
+        UsageError: it is not allowed.
+    """
+    if not holds:
+        flag = "--" + name.replace("_", "-")
+        raise UsageError(f"{flag} is {value}; it must be {allowed}.", hint="See --help.")

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from kinema.errors import UsageError
+from kinema.errors import require_value
 from kinema.types import Features, Frames, FrameSampling, Shown, Source
 
 Role = Literal["system", "user", "assistant"]
@@ -121,31 +121,27 @@ class SamplingParams:
     :func:`kinema.structured.read_schema` gives it."""
 
     def __post_init__(self) -> None:
-        _require(self.temperature >= 0, "temperature", self.temperature, "0 or more")
-        _require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
-        _require(self.top_k >= 0, "top_k", self.top_k, "0 or more")
-        _require(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "> 0")
-        _require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
-        _require(
+        require_value(self.temperature >= 0, "temperature", self.temperature, "0 or more")
+        require_value(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
+        require_value(self.top_k >= 0, "top_k", self.top_k, "0 or more")
+        require_value(
+            self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "> 0"
+        )
+        require_value(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
+        require_value(
             0 <= self.min_new_tokens <= self.max_new_tokens,
             "min_new_tokens",
             self.min_new_tokens,
             f"0 to max_new_tokens ({self.max_new_tokens})",
         )
-        _require(
+        require_value(
             self.logprobs is None or self.logprobs >= 0, "logprobs", self.logprobs, "0 or more"
         )
-        _require(all(self.stop), "stop", list(self.stop), "strings that are not empty")
+        require_value(all(self.stop), "stop", list(self.stop), "strings that are not empty")
 
     def to_dict(self) -> dict[str, Any]:
         """All values, ready for JSON."""
         return asdict(self) | {"stop": list(self.stop)}
-
-
-def _require(holds: bool, name: str, value: object, allowed: str) -> None:
-    if not holds:
-        flag = "--" + name.replace("_", "-")
-        raise UsageError(f"{flag} is {value}; it must be {allowed}.", hint="See --help.")
 
 
 @dataclass(frozen=True, eq=False)

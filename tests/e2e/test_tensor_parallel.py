@@ -104,6 +104,26 @@ def test_a_conversation_runs_in_two_processes(shelf):
     assert second["usage"]["prompt_tokens"] > first["usage"]["prompt_tokens"]
 
 
+def test_captions_are_written_by_the_first_of_two_processes(shelf, tmp_path):
+    command = ["caption", str(shelf / "clip.mp4"), *words(shelf), "--summary-by", "extract"]
+    command += ["--result-path", str(tmp_path / "two.json")]
+    done = in_two_processes("-m", "kinema", *command)
+    assert done.returncode == 0, done.stderr
+    assert run([*command[:-1], str(tmp_path / "one.json")]) == 0
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
+    said = [[batch["description"] for batch in result["batches"]] for result in (one, two)]
+    assert said[0] == said[1] != []
+
+
+@pytest.mark.parametrize("command", ["serve", "features", "train merge"])
+def test_commands_of_one_process_say_so_under_torchrun(command, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run(command.split()) == 2
+    said = capsys.readouterr().err
+    assert f"kinema {command} runs in one process, and torchrun started 2." in said
+    assert "Start it without torchrun." in said
+
+
 def test_slices_without_torchrun_say_how_to_start(monkeypatch):
     with pytest.raises(UsageError, match="there are 1 processes") as caught:
         find_process_group(EngineSettings(tensor_parallel=2))

@@ -3,37 +3,79 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.config import Env, Yaml
+from cyclopts.config import Env
 
 from kinema.cli import COMMANDS
 from kinema.cli.output import STDIN, complain, say
+from kinema.cli.sources import SettingsFile, sources_of
+from kinema.engines import world_size
 from kinema.errors import KinemaError, UsageError
 
 INTERRUPTED = 130
+TERMINATED = 143
 _OWN_CONFIG = ("answer",)
 """Commands whose ``--config`` is in another program's format."""
+_MANY_PROCESSES = ("chat", "caption", "answer", "eval", "train")
+"""Commands that torchrun may start: the first process leads, the others follow."""
 
 
 def run(words: Sequence[str]) -> int:
-    """Run one command and return its exit status: 0, 1, 2, 3 or 130 (see ``errors``)."""
+    """Run one command and return its exit status: 0 to 4, 130 or 143 (see ``errors``)."""
+    with _sigterm_as_ctrl_c() as terminated:
+        try:
+            return _run(list(words))
+        except KinemaError as error:
+            complain(error)
+            return error.exit_code
+        except KeyboardInterrupt:
+            say("\nkinema: terminated" if terminated.is_set() else "\nkinema: interrupted")
+            return TERMINATED if terminated.is_set() else INTERRUPTED
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[threading.Event]:
+    """SIGTERM ends a command as Ctrl-C does; yields what is set when it came.
+
+    Whoever handles SIGINT gets it, asyncio's loops among them, so that jobs close their ledgers.
+    """
+    terminated = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        terminated.set()
+        handler = signal.getsignal(signal.SIGINT)
+        # A shell ignores SIGINT for what it starts in the background, and means Ctrl-C alone.
+        if not callable(handler):
+            raise KeyboardInterrupt
+        handler(signal.SIGINT, frame)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield terminated  # only the main thread gets signals
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        return _run(list(words))
-    except KinemaError as error:
-        complain(error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        say("\nkinema: interrupted")
-        return INTERRUPTED
+        yield terminated
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(words: list[str]) -> int:
     name, rest = _take_name(words)
+    if world_size() > 1 and name not in _MANY_PROCESSES:
+        raise UsageError(
+            f"kinema {name} runs in one process, and torchrun started {world_size()}.",
+            hint="Start it without torchrun. Commands that run in several: "
+            f"{', '.join(_MANY_PROCESSES)}.",
+        )
     rest, config = (rest, None) if name in _OWN_CONFIG else _take_config(rest)
     app = build(name, config=config)
     # A lone dash is an option to the parser, and "read it from stdin" to everybody else.
@@ -61,9 +103,11 @@ def build(name: str, *, config: Path | None = None) -> App:
         help_epilogue=_epilogue(command, is_own_config=name in _OWN_CONFIG),
         default_parameter=Parameter(negative=(), show_env_var=False, show_default=_shown),
         version_flags=(),
+        suppress_keyboard_interrupt=False,  # ``run`` says how it ended
         config=[
             Env("KINEMA_", command=False),
-            *([Yaml(config, must_exist=True)] if config else []),
+            *([SettingsFile(config, must_exist=True)] if config else []),
+            *sources_of(command),
         ],
     )
     app["--help"].group = "Parameters"

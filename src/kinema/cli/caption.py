@@ -15,23 +15,28 @@ from kinema.captioning.quality import language_check, parse_worst
 from kinema.captioning.result import DEMO_BACKENDS, DEMO_MODELS
 from kinema.captioning.segments import SegmentOptions
 from kinema.captioning.text import short_clock
-from kinema.cli.flags import ENGINE_GROUP, PartFlags, SamplingFlags, WordChoice, WordFlags
+from kinema.cli.flags import (
+    CaptionEngineFlags,
+    JobFlags,
+    JobRun,
+    PartFlags,
+    SamplingFlags,
+    WordFlags,
+)
 from kinema.cli.output import JOB_LOG_SECONDS, Status, complain, put, put_record, say
-from kinema.engines import EngineSettings
-
-# The flags of a subclass are read in the subclass's module, so its types must be known here.
-from kinema.engines.base import Attention, Device, DType, Quantization  # noqa: F401
+from kinema.engines import EngineSettings, rank
+from kinema.engines.settings import engines_with
 from kinema.errors import KinemaError, PartialFailure, Unfinished, UsageError
 from kinema.jobs.inputs import VideoInput, find_inputs, parse_shard
 from kinema.jobs.progress import Progress
-from kinema.models.lwm.prompt import FrameEnds, Layout  # noqa: F401
+from kinema.messages import SamplingParams
 from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.caption.options import CaptionOptions
 from kinema.tasks.caption.outputs import Outputs
 from kinema.tasks.caption.story import Described
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
-from kinema.tasks.site import Runner
+from kinema.tasks.parallel import follow
 from kinema.types import FrameSampling
 from kinema.video import Workers
 
@@ -40,7 +45,7 @@ _RESULT = Path("result.json")
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionRun:
-    """Which model works, what is written, and how much at a time."""
+    """Which model works, and what is written."""
 
     model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
     """tiny, a checkpoint folder, family:FOLDER, a name on a model hub, or the demo's Qwen2_VL …"""
@@ -56,44 +61,23 @@ class CaptionRun:
     """Have --max-threads requests on their way at once, instead of the engine's own number."""
     max_threads: int | None = None
     """Requests at once, with --multithreading."""
-    limit: int | None = None
-    """Take the first so many videos."""
     shard: str | None = None
     """Take one part of the videos: 0/8 to 7/8 are the parts of eight."""
-    workers: int = 2
-    """Processes that decode; with --runner ray, workers that have an engine each."""
-    runner: Runner = "local"
-    """Where the work is done: this process, or a Ray cluster (RAY_ADDRESS, or a local one)."""
     answers: Path | None = None
     """Keep the model's answers in this file, which runs may share."""
     recaption: str | None = None
     """Ask again where captions are flagged: worst:5% of all of them."""
-    retry_failed: bool = False
-    """Try videos again that failed in an earlier run."""
-    force: bool = False
-    """Start over where a run with other settings left results."""
-    json: bool = False
-    """Print one JSON record a video."""
-    quiet: Annotated[bool, Parameter(alias="-q")] = False
-    """Print no summaries and no progress, only write files."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaptionEngine(EngineSettings):
-    """Engine settings; --batch-size means frames of a caption here."""
-
-    batch_size: Annotated[int, Parameter(name="--requests")] = 8
-    """Requests that run together at most (hf)."""
 
 
 def caption(
     *videos: str,
     run: Annotated[CaptionRun, Parameter(name="*")] = CaptionRun(),
+    work: JobFlags = JobRun(),
     options: Annotated[CaptionOptions, Parameter(name="*")] = CaptionOptions(),
     segments: Annotated[SegmentOptions, Parameter(name="*")] = SegmentOptions(),
     sampling: SamplingFlags = FrameSampling(),
-    params: WordFlags = WordChoice(),
-    settings: Annotated[CaptionEngine, Parameter(name="*", group=ENGINE_GROUP)] = CaptionEngine(),
+    params: WordFlags = SamplingParams(),
+    settings: CaptionEngineFlags = EngineSettings(),
     parts: PartFlags = CheckpointParts(),
 ) -> int:
     """Describe videos: captions with times, chapters, a summary and a title.
@@ -109,36 +93,40 @@ def caption(
         videos: Files, folders, globs, .tar archives, or lists: .txt, .csv, .jsonl.
     """
     formats = _formats(run)
-    inputs = _inputs(videos, run)
+    inputs = _inputs(videos, run, work.limit)
+    model = find_model(
+        DEMO_MODELS.get(run.model, run.model),
+        engine=DEMO_BACKENDS.get(run.backend or "", run.backend),
+        parts=parts,
+    )
+    settings = _engine(settings, run, model.engine)
+    if rank() > 0:
+        return follow(model.open(settings))
     job = CaptionJob(
         inputs=inputs,
         state=_state(run),
-        model=find_model(
-            DEMO_MODELS.get(run.model, run.model),
-            engine=DEMO_BACKENDS.get(run.backend or "", run.backend),
-            parts=parts,
-        ),
+        model=model,
         params=params,
-        engine=_engine(settings, run),
+        engine=settings,
         options=options,
         segments=segments,
         sampling=sampling,
         answers=run.answers,
         tag=f"-{run.shard.replace('/', '-of-')}" if run.shard else "",
-        workers=run.workers,
-        runner=run.runner,
-        force=run.force,
-        retry_failed=run.retry_failed,
+        workers=work.workers,
+        runner=work.runner,
+        force=work.force,
+        retry_failed=work.retry_failed,
         recaption=None if run.recaption is None else parse_worst(run.recaption),
     )
     wanted, language = language_check(options.language)
     with Workers(1) as reader:
         outputs = Outputs(job, run.output, reader.load_frames, formats, wanted, language)
-        stopped = _work(job, outputs, quiet=run.quiet)
+        stopped = _work(job, outputs, quiet=work.quiet)
         statuses = outputs.write_all()
         if stopped is not None:
             raise stopped
-        _show(job, outputs, run)
+        _show(job, outputs, run, work)
     return _end(statuses, run)
 
 
@@ -150,9 +138,9 @@ def _formats(run: CaptionRun) -> list[str]:
     return names
 
 
-def _inputs(videos: tuple[str, ...], run: CaptionRun) -> list[VideoInput]:
+def _inputs(videos: tuple[str, ...], run: CaptionRun, limit: int | None) -> list[VideoInput]:
     shard = None if run.shard is None else parse_shard(run.shard)
-    found = find_inputs(videos, shard=shard, limit=run.limit)
+    found = find_inputs(videos, shard=shard, limit=limit)
     if len(found) != 1 and (run.result_path is not None or run.output is None):
         raise UsageError(
             f"{len(found)} videos were found, and --result-path holds one.",
@@ -173,14 +161,18 @@ def _state(run: CaptionRun) -> Path:
     return run.output / ".kinema" if run.output else result.with_name(f".{result.name}.kinema")
 
 
-def _engine(settings: EngineSettings, run: CaptionRun) -> EngineSettings:
+def _engine(settings: EngineSettings, run: CaptionRun, engine: str) -> EngineSettings:
     if run.max_threads is not None and not run.multithreading:
         raise UsageError("--max-threads goes with --multithreading.", hint="Give both.")
     if run.max_threads is None:
         return settings
     if run.max_threads < 1:
         raise UsageError(f"--max-threads is {run.max_threads}.", hint="Give 1 or more.")
-    return replace(settings, batch_size=run.max_threads, concurrency=run.max_threads)
+    if engine in engines_with("batch_size"):
+        return replace(settings, batch_size=run.max_threads)
+    if engine in engines_with("concurrency"):
+        return replace(settings, concurrency=run.max_threads)
+    return settings  # the others have a number of their own that nobody sets
 
 
 def _work(job: CaptionJob, outputs: Outputs, *, quiet: bool) -> Unfinished | None:
@@ -220,16 +212,16 @@ def _line(progress: Progress) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _show(job: CaptionJob, outputs: Outputs, run: CaptionRun) -> None:
+def _show(job: CaptionJob, outputs: Outputs, run: CaptionRun, work: JobRun) -> None:
     """The result of one video, for people; records, where they were asked for."""
     if run.output is None or run.result_path is not None:
         described = next(job.results())
         if described.record.captions:
             outputs.write_result(run.result_path or _RESULT)
-    if run.json:
+    if work.json:
         for described in job.results():
             put_record(described.record.to_dict())
-    elif len(job.inputs) == 1 and not run.quiet:
+    elif len(job.inputs) == 1 and not work.quiet:
         record = next(job.results()).record
         put("\n".join(filter(None, (record.title, record.summary_text))))
         for note in record.warnings:

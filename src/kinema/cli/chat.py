@@ -10,12 +10,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordChoice, WordFlags
+from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordFlags
 from kinema.cli.output import STDIN, Status, complain, put, put_record, read_stdin, say, source_of
 from kinema.engines import EngineSettings, rank
 from kinema.errors import KinemaError, UsageError
 from kinema.lazy import Row, Table
-from kinema.messages import ImagePart, Part, VideoPart
+from kinema.messages import ImagePart, Part, SamplingParams, VideoPart
 from kinema.tasks.chat import Answer, Chat, as_part
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
@@ -73,7 +73,7 @@ def chat(
     *,
     options: Annotated[ChatOptions, Parameter(name="*")] = ChatOptions(),
     sampling: SamplingFlags = FrameSampling(),
-    params: WordFlags = WordChoice(),
+    params: WordFlags = SamplingParams(),
     settings: EngineFlags = EngineSettings(),
     parts: PartFlags = CheckpointParts(),
 ) -> int:

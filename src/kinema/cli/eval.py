@@ -13,15 +13,16 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kinema.captioning.text import short_clock
-from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordChoice, WordFlags
+from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
 from kinema.cli.output import JOB_LOG_SECONDS, Status, put, put_record, put_table, say
-from kinema.engines import EngineSettings
+from kinema.engines import EngineSettings, rank
 from kinema.errors import PartialFailure, Unfinished, UsageError
 from kinema.evaluation.answers import read_answer
 from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.presets import PresetName
 from kinema.files import write_atomically
 from kinema.jobs.progress import Progress
+from kinema.messages import SamplingParams
 from kinema.tasks.evaluate.checking import Check, check_benchmark
 from kinema.tasks.evaluate.judging import JudgeSettings, judge_run, read_judgement
 from kinema.tasks.evaluate.reporting import (
@@ -34,8 +35,8 @@ from kinema.tasks.evaluate.reporting import (
 from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark
 from kinema.tasks.evaluate.stored import Run, find_runs, score_run
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL
-from kinema.tasks.site import Runner
+from kinema.tasks.models import DEFAULT_MODEL, find_model
+from kinema.tasks.parallel import follow
 from kinema.types import FrameSampling
 
 
@@ -57,28 +58,17 @@ class EvalOptions:
     """Measure each model without the video as well."""
     rank_options: bool = False
     """Rank options by the log-probability of their letters: nothing is parsed."""
-    limit: int | None = None
-    """Only the first items; the report says so."""
-    force: bool = False
-    """Start over when the output holds a run with other settings."""
-    retry_failed: bool = False
-    """Ask items again that failed in an earlier run."""
-    workers: int = 2
-    """Processes that decode; with --runner ray, workers that have an engine each."""
-    runner: Runner = "local"
-    """Where the work is done: this process, or a Ray cluster (RAY_ADDRESS, or a local one)."""
-    json: bool = False
-    """Print one JSON record per run."""
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
     benchmark: str,
     data: Path,
     /,
     *,
     options: Annotated[EvalOptions, Parameter(name="*")] = EvalOptions(),
+    work: JobFlags = JobRun(),
     sampling: SamplingFlags = FrameSampling(),
-    params: WordFlags = WordChoice(),
+    params: WordFlags = SamplingParams(),
     settings: EngineFlags = EngineSettings(),
     parts: PartFlags = CheckpointParts(),
     judge: Annotated[JudgeSettings, Parameter(name="*")] = JudgeSettings(),
@@ -102,7 +92,7 @@ def evaluate(
         data=data,
         split=options.split,
         preset=options.preset,
-        limit=options.limit,
+        limit=work.limit,
         sampling=sampling,
         params=params,
         rank_options=options.rank_options,
@@ -110,9 +100,13 @@ def evaluate(
     status = Status(log_seconds=JOB_LOG_SECONDS)
     runs = []
     for model, blind in product(options.model, (False, True) if options.blind else (False,)):
+        if rank() > 0:
+            follow(find_model(model, engine=options.engine, parts=parts).open(settings))
+            continue
 
         def show(progress: Progress, name: str = model) -> None:
-            status(f"{name}: {_progress_line(progress)}")
+            if not work.quiet:
+                status(f"{name}: {_progress_line(progress)}")
 
         run = run_benchmark(
             replace(measured, blind=blind),
@@ -121,15 +115,17 @@ def evaluate(
             engine=options.engine,
             loading=settings,
             parts=parts,
-            restart=options.force,
-            retry_failed=options.retry_failed,
-            runner=options.runner,
-            workers=options.workers,
+            restart=work.force,
+            retry_failed=work.retry_failed,
+            runner=work.runner,
+            workers=work.workers,
             on_progress=show,
         )
         status.clear()
         runs.append(run)
-    return _judge_and_finish(runs, judge, options.output, json=options.json)
+    if rank() > 0:
+        return 0
+    return _judge_and_finish(runs, judge, options.output, json=work.json)
 
 
 def check(benchmark: str, data: Path, /, *, split: str = "", json: bool = False) -> int:

@@ -9,20 +9,19 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kinema.captioning.text import short_clock
-from kinema.cli.flags import SamplingFlags
+from kinema.cli.flags import JobFlags, JobRun, SamplingFlags
 from kinema.cli.output import JOB_LOG_SECONDS, Status, bar, complain, put_record, say
-from kinema.errors import KinemaError, PartialFailure, UsageError
+from kinema.errors import KinemaError, PartialFailure, require_value
 from kinema.jobs.progress import Progress
 from kinema.tasks.features.inputs import find_media, without_copies
 from kinema.tasks.features.job import INDEX, FeaturesJob
 from kinema.tasks.features.options import FeatureOptions
-from kinema.tasks.site import Runner
 from kinema.types import FeatureKind, FrameSampling
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesRun:
-    """What is read and written, and how much at a time."""
+    """What is read and written, and how towers are fed."""
 
     output: Annotated[Path, Parameter(alias="-o")] = Path("features")
     """Folder of the features files, laid out as the videos are."""
@@ -32,23 +31,12 @@ class FeaturesRun:
     """Where towers run, with commas between them: cuda:0,cuda:1 puts one on each."""
     batch_size: int = 32
     """Frames that go through a tower together."""
-    workers: int = 2
-    """Processes that decode; with --runner ray, workers that have towers each."""
-    runner: Runner = "local"
-    """Where the work is done: this process, or a Ray cluster (RAY_ADDRESS, or a local one)."""
-    limit: int | None = None
-    """Take the first so many videos."""
-    retry_failed: bool = False
-    """Try videos again that failed in an earlier run."""
-    force: bool = False
-    """Start over where a run with other settings left features."""
-    json: bool = False
-    """Print one JSON record a video."""
 
 
 def features(
     *videos: str,
     run: Annotated[FeaturesRun, Parameter(name="*")] = FeaturesRun(),
+    work: JobFlags = JobRun(),
     options: Annotated[FeatureOptions, Parameter(name="*")] = FeatureOptions(),
     sampling: SamplingFlags = FrameSampling(),
 ) -> int:
@@ -64,25 +52,25 @@ def features(
     Args:
         videos: Files, folders, globs, or lists: .txt, .csv, .jsonl.
     """
-    _check_numbers(run)
+    require_value(run.batch_size >= 1, "batch_size", run.batch_size, "1 or more")
     media = find_media(videos, pattern=run.pattern)
     if options.variants:
         media, copies = without_copies(media)
         for name, original in copies.items():
             say(f"note: {name} is a copy of {original.name} and is left out.")
     job = FeaturesJob(
-        media=media[: run.limit],
+        media=media[: work.limit],
         output=run.output,
         options=options,
         sampling=sampling,
         devices=_devices(run),
         batch_size=run.batch_size,
-        workers=run.workers,
-        runner=run.runner,
-        force=run.force,
-        retry_failed=run.retry_failed,
+        workers=work.workers,
+        runner=work.runner,
+        force=work.force,
+        retry_failed=work.retry_failed,
     )
-    return _end(_work(job), job, run)
+    return _end(_work(job, quiet=work.quiet), job, run, work)
 
 
 def convert(
@@ -117,25 +105,20 @@ def convert(
     return 0
 
 
-def _check_numbers(run: FeaturesRun) -> None:
-    for flag, value in (("--batch-size", run.batch_size), ("--workers", run.workers)):
-        if value < 1:
-            raise UsageError(f"{flag} is {value}.", hint="Give 1 or more.")
-
-
 def _devices(run: FeaturesRun) -> tuple[str, ...]:
     names = (name.strip() for text in run.devices for name in text.split(","))
     return tuple(filter(None, names)) or ("auto",)
 
 
-def _work(job: FeaturesJob) -> int:
+def _work(job: FeaturesJob, *, quiet: bool) -> int:
     status = Status(log_seconds=JOB_LOG_SECONDS)
 
     def tell(progress: Progress) -> None:
         status.clear()
         if progress.problem is not None:
             complain(progress.problem)
-        status(_line(progress))
+        if not quiet:
+            status(_line(progress))
 
     try:
         return job.run(tell)
@@ -153,9 +136,9 @@ def _line(progress: Progress) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _end(failed: int, job: FeaturesJob, run: FeaturesRun) -> int:
+def _end(failed: int, job: FeaturesJob, run: FeaturesRun, work: JobRun) -> int:
     records = job.records()
-    if run.json:
+    if work.json:
         for record in records:
             put_record(record)
     total, written = len(records), sum("features" in record for record in records)

@@ -1,23 +1,69 @@
 """Settings that several commands take, spread into flags under one heading each."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from cyclopts import Group, Parameter
+from docstring_parser import parse_from_object
 
-from kinema.engines import EngineSettings
-from kinema.errors import UsageError
+from kinema.engines.settings import EngineSettings, engines_with
+from kinema.errors import UsageError, require_value
 from kinema.messages import SamplingParams
 from kinema.structured import read_schema
 from kinema.tasks.imports import CheckpointParts
+from kinema.tasks.site import Runner
 from kinema.types import FrameSampling
 
 _FRAMES = Group("Which frames", sort_key=1)
 _WORDS = Group("How words are picked", sort_key=2)
-ENGINE_GROUP = Group("Where and how the model runs", sort_key=3)
+_ENGINE = Group("Where and how the model runs", sort_key=3)
 _PARTS = Group("Checkpoints in parts", sort_key=4)
+
+Converter = Callable[[Any, Sequence[Any]], Any]
+
+
+def spread(
+    settings: type[Any],
+    *,
+    renamed: Mapping[str, str] = {},
+    converters: Mapping[str, Converter] = {},
+    help_of: Callable[[str, str], str] = lambda name, text: text,
+) -> Any:
+    """A class of settings as flags read it, where a flag differs from its field.
+
+    The result is read as if it were ``settings``, with the same fields and defaults, and makes
+    values of ``settings`` itself, so that nothing behind the flags can tell them apart.
+
+    Args:
+        settings: a dataclass.
+        renamed: flags of fields that are called otherwise.
+        converters: what makes the value of a field of a flag's words.
+        help_of: the help of a flag, given the field's name and its documentation.
+    """
+    documented = {
+        p.arg_name: p.description or ""
+        for kind in reversed(settings.__mro__[:-1])
+        for p in parse_from_object(kind).params
+    }
+    hints = get_type_hints(settings)
+    annotations = {}
+    for f in fields(settings):
+        parameter = Parameter(
+            name=renamed.get(f.name),
+            converter=converters.get(f.name),
+            help=help_of(f.name, documented.get(f.name, "")),
+        )
+        annotations[f.name] = Annotated[hints[f.name], parameter]
+
+    def make(_: type[Any], **values: Any) -> Any:
+        return settings(**values)
+
+    namespace = {"__annotations__": annotations, "__new__": make, "__module__": __name__}
+    return type(settings.__name__, (settings,), namespace)
 
 
 def _schema_in(_: Any, tokens: Sequence[Any]) -> str:
@@ -31,15 +77,63 @@ def _schema_in(_: Any, tokens: Sequence[Any]) -> str:
         ) from problem
 
 
-@dataclass(frozen=True, kw_only=True)
-class WordChoice(SamplingParams):
-    """Sampling parameters; the schema comes from a file here."""
+def _schema_help(name: str, text: str) -> str:
+    if name != "json_schema":
+        return text
+    return "File of a JSON Schema that the answer must follow (hf, vllm, openai)."
 
-    json_schema: Annotated[str | None, Parameter(name="--schema", converter=_schema_in)] = None
-    """File of a JSON Schema that the answer must follow (hf, vllm, openai)."""
+
+def _engines_help(name: str, text: str) -> str:
+    """The documentation of a setting, and the engines that have it."""
+    return f"{text.removesuffix('.')} ({', '.join(engines_with(name))})."
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRun:
+    """How much is done at a time, where, and what happens to what earlier runs left."""
+
+    workers: int = 2
+    """Processes that decode; with --runner ray, workers that have an engine each."""
+    runner: Runner = "local"
+    """Where the work is done: this process, or a Ray cluster (RAY_ADDRESS, or a local one)."""
+    limit: int | None = None
+    """Take the first so many."""
+    retry_failed: bool = False
+    """Try again what failed in an earlier run."""
+    force: bool = False
+    """Start over where a run with other settings left results."""
+    json: bool = False
+    """Print one JSON record each."""
+    quiet: Annotated[bool, Parameter(alias="-q")] = False
+    """Print no progress and no results, only write files."""
+
+    def __post_init__(self) -> None:
+        require_value(self.workers >= 1, "workers", self.workers, "1 or more")
+        require_value(self.limit is None or self.limit >= 1, "limit", self.limit, "1 or more")
 
 
 SamplingFlags = Annotated[FrameSampling, Parameter(name="*", group=_FRAMES)]
-WordFlags = Annotated[WordChoice, Parameter(name="*", group=_WORDS)]
-EngineFlags = Annotated[EngineSettings, Parameter(name="*", group=ENGINE_GROUP)]
 PartFlags = Annotated[CheckpointParts, Parameter(name="*", group=_PARTS)]
+JobFlags = Annotated[JobRun, Parameter(name="*")]
+if TYPE_CHECKING:
+    WordFlags = SamplingParams
+    EngineFlags = EngineSettings
+    CaptionEngineFlags = EngineSettings
+else:
+    WordFlags = Annotated[
+        spread(
+            SamplingParams,
+            renamed={"json_schema": "--schema"},
+            converters={"json_schema": _schema_in},
+            help_of=_schema_help,
+        ),
+        Parameter(name="*", group=_WORDS),
+    ]
+    EngineFlags = Annotated[
+        spread(EngineSettings, help_of=_engines_help), Parameter(name="*", group=_ENGINE)
+    ]
+    # --batch-size means frames of a caption there.
+    CaptionEngineFlags = Annotated[
+        spread(EngineSettings, help_of=_engines_help, renamed={"batch_size": "--requests"}),
+        Parameter(name="*", group=_ENGINE),
+    ]

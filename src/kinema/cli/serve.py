@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from kinema.cli.flags import EngineFlags, PartFlags
 from kinema.cli.output import say
 from kinema.engines import EngineSettings
 from kinema.server.limits import ServerSettings
@@ -18,8 +19,8 @@ def serve(
     *models: str,
     engine: str | None = None,
     server: Annotated[ServerSettings, Parameter(name="*")] = ServerSettings(),
-    settings: Annotated[EngineSettings, Parameter(name="*")] = EngineSettings(),
-    parts: Annotated[CheckpointParts, Parameter(name="*")] = CheckpointParts(),
+    settings: EngineFlags = EngineSettings(),
+    parts: PartFlags = CheckpointParts(),
 ) -> int:
     """Serve models with the API of OpenAI's chat completions, and a page for browsers.
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json as json_text
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
 from kinema.cli.output import put, put_record, say
+from kinema.cli.sources import is_override, reads_neva
 from kinema.engines import rank
 from kinema.errors import UsageError
 from kinema.tasks.neva_training import read_neva_training
@@ -21,8 +25,6 @@ from kinema.training.settings import (
     RunPart,
     StageSettings,
     TrainSettings,
-    from_flat,
-    with_changes,
 )
 
 _MODEL = Group("The model", sort_key=1)
@@ -39,11 +41,12 @@ class TrainOptions:
     model: Annotated[str | None, Parameter(alias="-m")] = None
     """--model-name-or-path, as the other commands call it."""
     neva: Path | None = None
-    """Video NeVA's own YAML; words like model.optim.lr=1e-3 override it."""
+    """Video NeVA's own YAML; words like model.optim.lr=1e-3 override it, and flags win."""
     json: bool = False
     """Print one JSON record."""
 
 
+@reads_neva("--neva", read_neva_training)
 def train(
     *words: str,
     options: Annotated[TrainOptions, Parameter(name="*")] = TrainOptions(),
@@ -69,12 +72,12 @@ def train(
     """
     if options.model:
         model = replace(model, model_name_or_path=options.model)
+    loop = replace(loop, arguments=_read(loop.arguments))
     settings = TrainSettings(model=model, data=data, stage=stage, loop=loop)
     settings, notes = with_former(settings, former)
-    if options.neva is not None:
-        asked = read_neva_training(options.neva, words)
-        settings, notes = with_changes(from_flat(asked.settings), settings), [*notes, *asked.notes]
-    elif left := [word for word in words if word != "True"]:  # of --bf16 True and the like
+    overrides = [word for word in words if options.neva is not None and is_override(word)]
+    left = [w for w in words if w != "True" and w not in overrides]  # of --bf16 True and the like
+    if left:
         raise UsageError(f"{left[0]!r} was not understood.", hint="Write --flag=False for False.")
     for note in notes if rank() == 0 else ():
         say(f"note: {note}")
@@ -91,6 +94,17 @@ def train(
         put_record(record)
     else:
         put(f"{done.folder}: {done.steps} steps. Next: kinema train merge {done.folder} MODEL")
+
+
+def _read(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of TrainingArguments as numbers, truth values and mappings, not as their words."""
+    return {k: _read(v) if isinstance(v, Mapping) else _value(v) for k, v in values.items()}
+
+
+def _value(word: Any) -> Any:
+    with suppress(TypeError, ValueError):
+        return json_text.loads({"True": "true", "False": "false"}.get(word, word))
+    return word
 
 
 def merge(run_folder: Path, target: Path, /, *, dtype: str = "auto") -> None:

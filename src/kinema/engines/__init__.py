@@ -5,15 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kinema.engines.base import (
-    Engine,
-    EngineSettings,
-    Follows,
-    Inbox,
-    check_settings,
-    rank,
-    world_size,
-)
+from kinema.engines.base import Engine, Follows, Inbox, rank, world_size
+from kinema.engines.settings import EngineSettings, narrow
 from kinema.errors import MissingCapability
 from kinema.families import Family
 from kinema.lazy import Row, Table
@@ -78,8 +71,7 @@ def open_engine(
         MissingCapability: it does not have one of the settings.
     """
     engine_class = ENGINES.load(name)
-    check_settings(settings, name)
-    engine: Engine = engine_class(folder, family=family, settings=settings)
+    engine: Engine = engine_class(folder, family=family, settings=narrow(settings, name))
     return engine
 
 

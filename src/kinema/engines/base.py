@@ -8,69 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from kinema.errors import KinemaError, MissingCapability
+from kinema.errors import KinemaError
 from kinema.messages import Completion, Request
-from kinema.models.lwm.prompt import FrameEnds, Layout
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
-DType = Literal["auto", "float32", "bfloat16", "float16"]
-Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
-Quantization = Literal["bnb-4bit", "bnb-8bit", "torchao-int8", "torchao-int4", "torchao-fp8"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineSettings:
-    """How weights are loaded."""
-
-    device: Device = "auto"
-    """Where the model runs; auto takes a GPU when there is one."""
-    dtype: DType = "auto"
-    """Number format of the weights; auto keeps the checkpoint's own."""
-    device_map: str | None = None
-    """Spread the weights over devices (hf): auto, balanced, sequential or a device."""
-    attn: Attention = "auto"
-    """Attention implementation (hf); auto leaves the choice to transformers."""
-    quantization: Quantization | None = None
-    """Weights in fewer bits (hf)."""
-    adapter: str | None = None
-    """Folder of LoRA weights that PEFT saved (hf)."""
-    compile: bool = False
-    """Compile the decoding step (hf): a minute of preparation, then faster."""
-    cache: str | None = None
-    """Keep vision features in this folder, so that a later session skips the encoder (hf)."""
-    batch_size: int = 8
-    """Requests that run together at most (hf)."""
-    keep_conversations: int = 1
-    """Conversations whose keys and values stay in memory, so follow-ups are quick (hf)."""
-    tensor_parallel: int = 1
-    """Split each layer over this many GPUs (vllm), or over the processes of torchrun (hf)."""
-    pipeline_parallel: int = 1
-    """Split the layers into this many groups, each on its GPUs (vllm)."""
-    gpu_memory: float = 0.9
-    """Share of a GPU's memory that vLLM may take (vllm)."""
-    max_context: int | None = None
-    """Tokens for prompt and answer together, when less than the model's own (vllm)."""
-    base_url: str | None = None
-    """Address of the server (openai), ending in /v1; OPENAI_BASE_URL when not given."""
-    served_model: str | None = None
-    """What the server calls the model (openai); --model when not given."""
-    api_key_env: str = "OPENAI_API_KEY"
-    """Environment variable that holds the server's key (openai)."""
-    concurrency: int = 8
-    """Requests on their way to a server at once (openai)."""
-    trust_remote_code: bool = False
-    """Run Python files that the checkpoint brings."""
-    verify: bool = False
-    """Compare each weight file with its published checksum before loading."""
-    mesh: str = "1,1,-1,1"
-    """Engine lwm: devices as dp,fsdp,tp,sp; -1 takes what is left, ! in front keeps their order."""
-    layout: Layout = "trained"
-    """Engine lwm: one beginning-of-sequence token as trained, or five as the last release."""
-    frame_ends: FrameEnds = "trained"
-    """Engine lwm: inner frames end as trained (8192), or as the release did (8193)."""
 
 
 def rank() -> int:
@@ -81,40 +22,6 @@ def rank() -> int:
 def world_size() -> int:
     """How many processes torchrun started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-_DEFAULTS = EngineSettings()
-
-
-_ONLY_ON = {
-    "quantization": ("hf",),
-    "adapter": ("hf",),
-    "attn": ("hf",),
-    "device_map": ("hf",),
-    "cache": ("hf",),
-    "compile": ("hf", "vllm"),
-    "tensor_parallel": ("hf", "vllm"),
-    "pipeline_parallel": ("vllm",),
-    "max_context": ("vllm",),
-    "base_url": ("openai",),
-    "mesh": ("lwm",),
-}
-"""Settings that would change the outcome, and the engines that know them."""
-
-
-def check_settings(settings: EngineSettings, engine: str) -> None:
-    """Refuse what an engine would otherwise leave aside in silence.
-
-    Raises:
-        MissingCapability: a setting was given that this engine does not have.
-    """
-    for name, able in _ONLY_ON.items():
-        if engine not in able and getattr(settings, name) != getattr(_DEFAULTS, name):
-            flag = f"--{name.replace('_', '-')} {getattr(settings, name)}"
-            raise MissingCapability(
-                f"The engine {engine!r} does not do {flag.removesuffix(' True')}.",
-                hint=f"Engines that do: {', '.join(able)}. Or leave the setting away.",
-            )
 
 
 class Inbox(Protocol):

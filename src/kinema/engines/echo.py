@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kinema.engines.base import EngineSettings, Inbox
+from kinema.engines.base import Inbox
+from kinema.engines.settings import EchoSettings
 from kinema.errors import RequestRefused
 from kinema.families import Family
 from kinema.messages import Completion, Prompt, Request, Usage
@@ -24,7 +25,7 @@ class EchoEngine:
         folder: Path | None = None,
         *,
         family: Family | None = None,
-        settings: EngineSettings | None = None,
+        settings: EchoSettings | None = None,
         context_length: int | None = None,
     ) -> None:
         self.context_length = context_length

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kinema.engines.base import Device, DType, EngineSettings, Inbox
+from kinema.engines.base import Inbox
+from kinema.engines.settings import Device, DType, LWMSettings
 from kinema.errors import ContextTooLong, KinemaError, MissingCapability, ModelError, OutOfMemory
 from kinema.families import Family
 from kinema.messages import Completion, Request, SamplingParams, Usage
@@ -51,10 +52,10 @@ class LWMEngine:
         source: Path | Files,
         *,
         family: Family | None = None,
-        settings: EngineSettings | None = None,
+        settings: LWMSettings | None = None,
         config: LWMConfig | None = None,
     ) -> None:
-        settings = settings or EngineSettings()
+        settings = settings or LWMSettings()
         files = source if isinstance(source, Files) else find_files(source)
         with _translated():
             self._model: LWM = load_lwm(

@@ -94,6 +94,8 @@ class AnswerJob:
     """Processes that decode; with the runner ray, actors that have an engine each."""
     runner: Runner = "local"
     """This process, or a Ray cluster; the records are the same."""
+    limit: int | None = None
+    """Only so many of the first records."""
 
     def run(self, on_answer: Callable[[Progress], None] = lambda progress: None) -> int:
         """Answer every record and write the output file, also when the run has to stop early.
@@ -110,7 +112,7 @@ class AnswerJob:
             Unfinished: the engine or the run failed; records without an answer say so.
         """
         check_runner(self.runner)
-        records = read_records(self.prompt_file)
+        records = read_records(self.prompt_file)[: self.limit]
         units = _units(records, self._base)
         path = self.output.with_name(f".{self.output.name}.ledger")
         with Ledger(path, settings=self._decided, restart=self.force) as ledger:

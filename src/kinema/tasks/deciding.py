@@ -1,13 +1,14 @@
 """What decides a model's answers: keys of answers and settings of jobs are made of it.
 
-Every setting of an engine counts unless it is named here as one that does not, so that a setting
-that is new decides until somebody has thought about it.
+Every setting of an engine counts unless it is marked where it is defined
+(:func:`kinema.engines.settings.undecisive`), so that a setting that is new decides until somebody
+has thought about it.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -16,26 +17,14 @@ from kinema.engines import EngineSettings
 from kinema.files import sha256_of
 from kinema.tasks.models import Model, revision_of
 
-NOT_DECIDING = {
-    "device": "where the model runs; number formats are a setting of their own",
-    "device_map": "where the layers lie",
-    "cache": "features that the same encoder would make again",
-    "batch_size": "which requests share a batch; each is answered as if it were alone",
-    "keep_conversations": "keys and values that would be computed again",
-    "tensor_parallel": "how many devices share a layer",
-    "pipeline_parallel": "how many devices share the layers",
-    "gpu_memory": "how many requests fit beside each other",
-    "api_key_env": "who pays for the answers",
-    "concurrency": "how many requests are on their way at once",
-    "verify": "whether files are compared with their checksums first",
-    "mesh": "how devices share the work",
-}
-"""Fields of :class:`~kinema.engines.EngineSettings` that decide no answer, and why."""
-
 
 def deciding(settings: EngineSettings) -> dict[str, Any]:
     """Every way of loading that may change an answer, ready for JSON."""
-    return {k: v for k, v in asdict(settings).items() if k not in NOT_DECIDING}
+    return {
+        f.name: getattr(settings, f.name)
+        for f in fields(settings)
+        if f.metadata.get("decides", True)
+    }
 
 
 def model_identity(model: Model, settings: EngineSettings) -> dict[str, Any]:

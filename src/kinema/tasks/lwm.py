@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinema import prompt as prompts
-from kinema.engines.base import DType, EngineSettings
 from kinema.engines.lwm import LWMEngine
 from kinema.engines.scheduler import Scheduler
+from kinema.engines.settings import DType, LWMSettings
 from kinema.errors import ModelNotFound, UnknownName, UsageError
 from kinema.families import Checkpoint, family_named
 from kinema.messages import (
@@ -284,7 +284,7 @@ class _Opened:
 
     def load(self, flags: LWMFlags) -> LWMEngine:
         """Put the weights on their devices."""
-        settings = EngineSettings(
+        settings = LWMSettings(
             dtype=_dtype(flags.dtype),
             mesh=flags.mesh_dim,
             layout=flags.layout,

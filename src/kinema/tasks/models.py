@@ -56,7 +56,8 @@ class Model:
 
     def open(self, settings: EngineSettings) -> Engine:
         """Load the weights."""
-        settings = replace(settings, served_model=settings.served_model or self.name)
+        if self.engine == "openai":
+            settings = replace(settings, served_model=settings.served_model or self.name)
         return open_engine(
             self.engine, self.checkpoint.folder, family=self.family, settings=settings
         )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kinema.engines import world_size
 from kinema.errors import MissingCapability, UnknownName, UsageError
-from kinema.tasks.neva_yaml import PRECISIONS, neva_overrides, neva_values
+from kinema.tasks.neva_yaml import PRECISIONS, NevaRequest, neva_overrides, neva_values
 
 _RENAMED = {
     "trainer.max_steps": "max_steps",
@@ -74,17 +73,7 @@ _NEW_ONLY = ("select_layer", "select_feature", "projector", "media_wrap", "media
              "frame_aspect_ratio", "pooling", "vision_tower")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class NevaTraining:
-    """What a NeVA training command asks for."""
-
-    settings: dict[str, Any]
-    """Fields of :class:`~kinema.training.settings.TrainSettings`, flat."""
-    notes: tuple[str, ...]
-    """Sentences about keys that mean nothing here."""
-
-
-def read_neva_training(path: Path, overrides: Sequence[str]) -> NevaTraining:
+def read_neva_training(path: Path, overrides: Sequence[str]) -> NevaRequest:
     """Read ``video_neva_config.yaml`` and its relatives with Hydra-style overrides.
 
     Raises:
@@ -104,8 +93,10 @@ def read_neva_training(path: Path, overrides: Sequence[str]) -> NevaTraining:
         settings |= part(read)
     if "model.restore_from_path" in read:
         settings = {name: v for name, v in settings.items() if name not in _NEW_ONLY}
+    if "single" in settings:
+        settings.pop("num_frames", None)
     dead = sorted(key for key, v in values.items() if key not in known and v not in (None, ""))
-    return NevaTraining(settings, _notes(dead, read))
+    return NevaRequest(settings, _notes(dead, read))
 
 
 def _resolved(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,8 +160,6 @@ def _data(read: Mapping[str, Any]) -> dict[str, Any]:
             "sep_image_conv_front moves the video out of the question.",
             hint="Put the video first in the data instead.",
         )
-    if read.get("model.data.splice_single_frame"):
-        settings["num_frames"] = None
     return settings | {"frame_aspect_ratio": aspect}
 
 

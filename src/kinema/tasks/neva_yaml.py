@@ -59,8 +59,13 @@ _OPTIONS = {
     "add_media_sep": "add_media_sep",
 }
 _SETTINGS = {"inference.batch_size": "batch_size"}
-_FILES = ("prompt_file", "output_file", "neva_model_file", "base_model_file")
+_FILES = {
+    "prompt_file": "prompt_file",
+    "output_file": "output",
+    "base_model_file": "base_model",
+}
 _READ_HERE = (
+    "neva_model_file",
     "inference.greedy",
     "inference.temperature",
     "inference.top_p",
@@ -89,22 +94,14 @@ PRECISIONS = {
 }
 """NeVA's names of number formats, and torch's."""
 _QUANTIZATIONS = {"awq": "torchao-int4", "int8_sq": "torchao-int8", "fp8": "torchao-fp8"}
-ALL_PROBS = "all"
-"""Stands for the size of the vocabulary, which the YAML does not know."""
 
 
 @dataclass(frozen=True)
 class NevaRequest:
     """What a NeVA command asks for."""
 
-    files: dict[str, str]
-    """``prompt_file``, ``output_file``, ``neva_model_file``, ``base_model_file``."""
-    params: dict[str, Any]
-    """Fields of SamplingParams; ``logprobs`` may be :data:`ALL_PROBS`."""
-    options: dict[str, Any]
-    """Fields of AnswerOptions."""
     settings: dict[str, Any]
-    """Fields of EngineSettings."""
+    """Values of flags of our command, by the names of their fields."""
     notes: tuple[str, ...]
     """Sentences about what is done otherwise than the YAML reads."""
 
@@ -122,14 +119,12 @@ def read_neva(path: Path, overrides: Sequence[str]) -> NevaRequest:
         if key not in _KNOWN:
             raise UnknownName("NeVA key", key, _KNOWN)
     given = {key: value for key, value in values.items() if value not in (None, "", "null")}
-    settings, notes = _settings(given)
-    return NevaRequest(
-        files={key: str(given[key]) for key in _FILES if key in given},
-        params=_params(given),
-        options={ours: given[key] for key, ours in _OPTIONS.items() if key in given},
-        settings=settings,
-        notes=(*_dead_note(given), *notes),
-    )
+    loading, notes = _settings(given)
+    settings = {ours: given[key] for key, ours in (_FILES | _OPTIONS).items() if key in given}
+    if "neva_model_file" in given:
+        settings["model"] = f"neva:{given['neva_model_file']}"
+    settings |= _params(given) | loading
+    return NevaRequest(settings, (*_dead_note(given), *notes))
 
 
 def neva_values(path: Path) -> dict[str, Any]:
@@ -184,9 +179,10 @@ def _params(given: Mapping[str, Any]) -> dict[str, Any]:
     top_p = float(given.get("inference.top_p", 1.0))
     # NeVA switches nucleus sampling off outside 0 < p < 1.
     params["top_p"] = top_p if 0 < top_p < 1 else 1.0
-    params["stop"] = tuple(given.get("inference.end_strings", ()))
+    if ends := given.get("inference.end_strings"):
+        params["stop"] = list(ends)
     if given.get("inference.all_probs"):
-        params["logprobs"] = ALL_PROBS
+        params["all_probs"] = True
     elif given.get("inference.compute_logprob"):
         params["logprobs"] = 0
     return params

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from kinema.config import choices_of
 from kinema.errors import UnknownName, UsageError
 
 Stage = Literal["projector", "lora", "qlora", "full", "layers"]
@@ -233,13 +234,6 @@ def from_flat(values: Mapping[str, Any]) -> TrainSettings:
     return TrainSettings(**{g: GROUPS[g](**given) for g, given in by_group.items()})
 
 
-def with_changes(settings: TrainSettings, flags: TrainSettings) -> TrainSettings:
-    """``settings`` with every value of ``flags`` that is not the default."""
-    usual = TrainSettings().flat()
-    changed = {name: v for name, v in flags.flat().items() if v != usual[name]}
-    return from_flat(settings.flat() | changed)
-
-
 _PATHS = (
     "pretrain_mm_mlp_adapter",
     "data_path",
@@ -249,16 +243,12 @@ _PATHS = (
     "output_dir",
 )
 _TUPLES = ("lora_target_modules", "train_layers", "report_to", "media_tokens")
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "stage": get_args(Stage),
-    "too_long": get_args(TooLong),
-    "dtype": get_args(Dtype),
-}
+_CHOICES = {n: words for kind in GROUPS.values() for n, words in choices_of(kind).items()}
 
 
 def _typed(name: str, value: Any) -> Any:
     """What YAML writes as text or list in the field's own type."""
-    if name in _CHOICES and value not in _CHOICES[name]:
+    if name in _CHOICES and value is not None and value not in _CHOICES[name]:
         raise UnknownName(name, str(value), _CHOICES[name])
     if name in _PATHS:
         return None if value is None else Path(value)

@@ -3,8 +3,7 @@
 import pytest
 
 from kinema.errors import MissingCapability, UnknownName, UsageError
-from kinema.messages import SamplingParams
-from kinema.tasks.neva_yaml import ALL_PROBS, read_neva
+from kinema.tasks.neva_yaml import read_neva
 
 YAML = """\
 inference:
@@ -59,20 +58,22 @@ def neva(tmp_path):
 
 
 def test_the_shipped_defaults_are_translated(neva):
-    asked = neva()
-    params = SamplingParams(**asked.params)
-    assert (params.temperature, params.top_p, params.top_k) == (0.2, 0.9, 0)
-    assert (params.repetition_penalty, params.max_new_tokens) == (1.2, 256)
-    assert params.stop == ("<extra_id_1>", "<extra_id_7>")
-    assert params.logprobs is None
-    assert asked.settings == {"dtype": "bfloat16"}
-    assert asked.options == {
+    assert neva().settings == {
+        "temperature": 0.2,
+        "top_p": 0.9,
+        "top_k": 0,
+        "repetition_penalty": 1.2,
+        "max_new_tokens": 256,
+        "min_new_tokens": 0,
+        "stop": ["<extra_id_1>", "<extra_id_7>"],
+        "dtype": "bfloat16",
         "media_base_path": "/pwd/images",
         "media_type": "image",
         "add_bos": False,
+        "model": "neva:neva.nemo",
+        "prompt_file": "/pwd/nemo_multimodal/test_prompts.json",
+        "output": "/pwd/nemo_multimodal/results.json",
     }
-    assert asked.files["neva_model_file"] == "neva.nemo"
-    assert "base_model_file" not in asked.files
 
 
 def test_dead_keys_are_named_in_one_sentence(neva):
@@ -84,21 +85,21 @@ def test_dead_keys_are_named_in_one_sentence(neva):
 
 def test_overrides_win_in_hydras_spellings(neva):
     asked = neva("inference.temperature=0.7", "+inference.batch_size=4", "++inference.seed=3")
-    assert asked.params["temperature"] == 0.7
-    assert asked.params["seed"] == 3
+    assert asked.settings["temperature"] == 0.7
+    assert asked.settings["seed"] == 3
     assert asked.settings["batch_size"] == 4
-    assert neva('inference.end_strings=["<|eot_id|>"]').params["stop"] == ("<|eot_id|>",)
+    assert neva('inference.end_strings=["<|eot_id|>"]').settings["stop"] == ["<|eot_id|>"]
 
 
 @pytest.mark.parametrize(("top_p", "meant"), [(0.4, 0.4), (0.0, 1.0), (1.0, 1.0)])
 def test_nucleus_sampling_is_off_outside_its_range(top_p, meant, neva):
-    assert neva(f"inference.top_p={top_p}").params["top_p"] == meant
+    assert neva(f"inference.top_p={top_p}").settings["top_p"] == meant
 
 
 def test_greedy_is_temperature_zero_and_log_probabilities_are_asked_for(neva):
-    assert neva("inference.greedy=True").params["temperature"] == 0
-    assert neva("inference.compute_logprob=True").params["logprobs"] == 0
-    assert neva("inference.all_probs=True").params["logprobs"] == ALL_PROBS
+    assert neva("inference.greedy=True").settings["temperature"] == 0
+    assert neva("inference.compute_logprob=True").settings["logprobs"] == 0
+    assert neva("inference.all_probs=True").settings["all_probs"] is True
 
 
 def test_tensor_parallel_takes_effect_under_torchrun_and_says_so(neva, monkeypatch):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings
-from kinema.tasks.deciding import NOT_DECIDING, deciding, model_identity
+from kinema.tasks.deciding import deciding, model_identity
 from kinema.tasks.models import find_model
 
 
@@ -22,9 +22,16 @@ def test_a_new_setting_counts_until_it_is_named():
     assert fingerprint(deciding(one)) != fingerprint(deciding(other))
 
 
-def test_only_settings_that_exist_are_named_and_each_says_why():
-    assert {f.name for f in fields(EngineSettings)} >= NOT_DECIDING.keys()
-    assert all(NOT_DECIDING.values())
+def test_what_decides_nothing_says_why():
+    marked = {f.name: f.metadata["reason"] for f in fields(EngineSettings) if f.metadata}
+    assert marked.keys() == {
+        *("device", "device_map", "cache", "batch_size", "keep_conversations", "tensor_parallel"),
+        *("pipeline_parallel", "gpu_memory", "api_key_env", "concurrency", "verify", "mesh"),
+    }
+    assert all(marked.values())
+    assert deciding(EngineSettings()).keys() == (
+        {f.name for f in fields(EngineSettings)} - marked.keys()
+    )
 
 
 def test_devices_and_batches_decide_nothing():

@@ -71,6 +71,8 @@ def test_further_arguments_of_transformers_are_checked():
         ({"learning_rate": 0}, "learning_rate"),
         ({"eval_strategy": "steps"}, "eval_data_path"),
         ({"stage": "everything"}, "stage"),
+        ({"media_wrap": "around"}, "media_wrap 'around'"),
+        ({"eval_strategy": "sometimes"}, "eval_strategy 'sometimes'"),
         ({"num_frames": 4, "single": "first"}, "num_frames and single"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import StoppingCriteriaList
 
-from kinema.engines.base import EngineSettings, Inbox
+from kinema.engines.base import Inbox
 from kinema.engines.device import pick_device
 from kinema.engines.hf.batching import collate, pick, shown_memory
 from kinema.engines.hf.detokenizer import Vocabulary
@@ -24,6 +24,7 @@ from kinema.engines.hf.loading import context_length, load
 from kinema.engines.hf.parallel import ProcessGroup, agreed, find_process_group
 from kinema.engines.hf.shared import FEWEST_SAVED, READING, about_one_input, join, may_share
 from kinema.engines.hf.streaming import Row, Rows
+from kinema.engines.settings import HFSettings
 from kinema.errors import (
     EngineDied,
     KinemaError,
@@ -67,7 +68,7 @@ class HFEngine:
 
     name = "hf"
 
-    def __init__(self, folder: Path, *, family: Family, settings: EngineSettings) -> None:
+    def __init__(self, folder: Path, *, family: Family, settings: HFSettings) -> None:
         self._family = family
         self._settings = settings
         device = pick_device(settings.device)

@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
-from kinema.engines.base import EngineSettings, world_size
+from kinema.engines.base import world_size
 from kinema.engines.failures import first_line
 from kinema.engines.hf.errors import is_out_of_memory
 from kinema.engines.hf.features import cache_features
@@ -23,6 +23,7 @@ from kinema.engines.hf.mrope import follow_training_positions
 from kinema.engines.hf.packing import pack_linears
 from kinema.engines.hf.parallel import sliced
 from kinema.engines.hf.quantisation import quantization_config, refuse_saving_after_forward
+from kinema.engines.settings import HFSettings
 from kinema.errors import MissingPackage, ModelError, ModelNotFound, OutOfMemory, UnsafeModel
 from kinema.families import Family
 from kinema.families.weights import check_no_code, check_weights
@@ -31,7 +32,7 @@ _FLASH = "flash_attention_2"
 
 
 def load(
-    folder: Path, *, family: Family, settings: EngineSettings, device: torch.device
+    folder: Path, *, family: Family, settings: HFSettings, device: torch.device
 ) -> tuple[Any, Any]:
     """The processor and the model of a checkpoint folder, ready to be called.
 
@@ -68,7 +69,7 @@ def context_length(config: Any) -> int | None:
     return int(length) if length else None
 
 
-def _check(folder: Path, family: Family, settings: EngineSettings) -> None:
+def _check(folder: Path, family: Family, settings: HFSettings) -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     known = bool(family.classes) or config.get("model_type") in CONFIG_MAPPING_NAMES
     check_no_code(folder.name, config, known=known or settings.trust_remote_code)
@@ -80,7 +81,7 @@ def _check(folder: Path, family: Family, settings: EngineSettings) -> None:
         )
 
 
-def _load_processor(folder: Path, settings: EngineSettings) -> Any:
+def _load_processor(folder: Path, settings: HFSettings) -> Any:
     processor = AutoProcessor.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
     processor.tokenizer.padding_side = "left"
     video: Any = getattr(processor, "video_processor", None)
@@ -89,7 +90,7 @@ def _load_processor(folder: Path, settings: EngineSettings) -> Any:
     return processor
 
 
-def _load_model(folder: Path, settings: EngineSettings, device: torch.device) -> Any:
+def _load_model(folder: Path, settings: HFSettings, device: torch.device) -> Any:
     dtype = settings.dtype if settings.dtype == "auto" else getattr(torch, settings.dtype)
     arguments: dict[str, Any] = {
         "dtype": dtype,

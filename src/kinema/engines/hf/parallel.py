@@ -12,7 +12,8 @@ from typing import Any
 import torch.distributed
 from transformers.distributed import DistributedConfig
 
-from kinema.engines.base import EngineSettings, rank, world_size
+from kinema.engines.base import rank, world_size
+from kinema.engines.settings import HFSettings
 from kinema.errors import MissingCapability, UsageError
 from kinema.messages import SamplingParams
 
@@ -46,7 +47,7 @@ class ProcessGroup:
         torch.distributed.destroy_process_group()
 
 
-def find_process_group(settings: EngineSettings) -> ProcessGroup | None:
+def find_process_group(settings: HFSettings) -> ProcessGroup | None:
     """The process group of this process, None when it works alone.
 
     Raises:

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from kinema.engines.base import EngineSettings, Inbox
+from kinema.engines.base import Inbox
 from kinema.engines.openai.client import Call, Client
+from kinema.engines.settings import OpenAISettings
 from kinema.errors import KinemaError, UsageError
 from kinema.families import Family
 from kinema.messages import Completion, Request
@@ -43,7 +44,7 @@ class OpenAIEngine:
     batch_size: int | None = None
     """New requests may join those that are on their way."""
 
-    def __init__(self, folder: Path | None, *, family: Family, settings: EngineSettings) -> None:
+    def __init__(self, folder: Path | None, *, family: Family, settings: OpenAISettings) -> None:
         base_url = settings.base_url or os.environ.get("OPENAI_BASE_URL")
         if not base_url:
             raise UsageError(

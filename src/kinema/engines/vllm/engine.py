@@ -17,8 +17,9 @@ from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.transformers_utils.config import get_config
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from kinema.engines.base import EngineSettings, Inbox
+from kinema.engines.base import Inbox
 from kinema.engines.failures import first_line
+from kinema.engines.settings import VLLMSettings
 from kinema.engines.vllm.folder import readable_folder
 from kinema.engines.vllm.prompts import PromptMaker, sampling_params
 from kinema.errors import (
@@ -64,7 +65,7 @@ class VLLMEngine:
     batch_size: int | None = None
     """New requests may join those that run."""
 
-    def __init__(self, folder: Path, *, family: Family, settings: EngineSettings) -> None:
+    def __init__(self, folder: Path, *, family: Family, settings: VLLMSettings) -> None:
         _check_parallel(settings)
         check_weights(folder, verify=settings.verify)
         readable = readable_folder(folder, family)
@@ -232,7 +233,7 @@ class VLLMEngine:
         return rendered
 
 
-def _check_parallel(settings: EngineSettings) -> None:
+def _check_parallel(settings: VLLMSettings) -> None:
     # Its worker gives no output to the scheduler then, which fails on the first request (0.32).
     if settings.pipeline_parallel > 1 and current_platform.is_cpu():
         raise MissingCapability(
@@ -241,7 +242,7 @@ def _check_parallel(settings: EngineSettings) -> None:
         )
 
 
-def _arguments(folder: Path, family: Family, settings: EngineSettings) -> dict[str, Any]:
+def _arguments(folder: Path, family: Family, settings: VLLMSettings) -> dict[str, Any]:
     # vLLM's reader, which knows model types that transformers does not.
     config = get_config(str(folder), trust_remote_code=settings.trust_remote_code)
     own = getattr(config.get_text_config(), "max_position_embeddings", None)

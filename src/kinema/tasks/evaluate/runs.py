@@ -86,6 +86,7 @@ def run_benchmark(  # noqa: PLR0913  one keyword per choice of the user is the p
 
     Raises:
         UsageError: the data is not in the benchmark's layout, or ``output`` holds another run.
+        MissingPackage: the runner is not installed.
         Unfinished: the engine or the run failed; what is answered is written, and not scored.
     """
     check_runner(runner)

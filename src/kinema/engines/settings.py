@@ -1,0 +1,226 @@
+"""How engines are opened: a class for each engine, composed of the groups that it shares.
+
+A field stands in the class of every engine that does what it says. :class:`EngineSettings` is all
+of them together: what a command or a Python caller gives before the engine is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+from kinema.config import choices_of
+from kinema.errors import MissingCapability, UnknownName, require_value
+from kinema.models.lwm.prompt import FrameEnds, Layout
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
+Quantization = Literal["bnb-4bit", "bnb-8bit", "torchao-int8", "torchao-int4", "torchao-fp8"]
+
+T = TypeVar("T")
+
+
+def undecisive(default: T, reason: str) -> T:
+    """A field that decides no answer of a model, and why.
+
+    Every field without this mark is part of the keys under which answers are kept, so that a new
+    setting counts until somebody has thought about it; see :mod:`kinema.tasks.deciding`.
+    """
+    marked: T = field(default=default, metadata={"decides": False, "reason": reason})
+    return marked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the settings of all engines have in common: they are checked when they are made."""
+
+    def __post_init__(self) -> None:
+        self.check_fields()
+
+    def check_fields(self) -> None:
+        """Refuse values that no engine can take.
+
+        Raises:
+            UsageError: a value is outside of its range.
+            UnknownName: a value is not among those that its field allows.
+        """
+        for name, allowed in choices_of(type(self)).items():
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise UnknownName(name, str(value), allowed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights(Settings):
+    """Weights that this machine runs."""
+
+    device: Device = undecisive("auto", "where the model runs; dtype is a setting of its own")
+    """Where the model runs; auto takes a GPU when there is one."""
+    dtype: DType = "auto"
+    """Number format of the weights; auto keeps the checkpoint's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchWeights(Weights):
+    """Weights in Hugging Face layout, run by torch."""
+
+    trust_remote_code: bool = False
+    """Run Python files that the checkpoint brings."""
+    verify: bool = undecisive(False, "whether files are compared with their checksums first")
+    """Compare each weight file with its published checksum before loading."""
+    compile: bool = False
+    """Compile the decoding step: a minute of preparation, then faster."""
+    tensor_parallel: int = undecisive(1, "how many devices share a layer")
+    """Split each layer over this many GPUs; with hf, over the processes of torchrun."""
+
+    def check_fields(self) -> None:
+        """See :meth:`Settings.check_fields`."""
+        super().check_fields()
+        _at_least_one(self, "tensor_parallel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context(Settings):
+    """A context that may be shorter than the model's own."""
+
+    max_context: int | None = None
+    """Tokens for prompt and answer together, when less than the model's own."""
+
+    def check_fields(self) -> None:
+        """See :meth:`Settings.check_fields`."""
+        super().check_fields()
+        _at_least_one(self, "max_context")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HFSettings(TorchWeights):
+    """Of the engine hf."""
+
+    device_map: str | None = undecisive(None, "where the layers lie")
+    """Spread the weights over devices: auto, balanced, sequential or a device."""
+    attn: Attention = "auto"
+    """Attention implementation; auto leaves the choice to transformers."""
+    quantization: Quantization | None = None
+    """Weights in fewer bits."""
+    adapter: str | None = None
+    """Folder of LoRA weights that PEFT saved."""
+    cache: str | None = undecisive(None, "features that the same encoder would make again")
+    """Keep vision features in this folder, so that a later session skips the encoder."""
+    batch_size: int = undecisive(8, "which requests share a batch; each is answered as if alone")
+    """Requests that run together at most."""
+    keep_conversations: int = undecisive(1, "keys and values that would be computed again")
+    """Conversations whose KV cache stays in memory, so follow-ups are quick."""
+
+    def check_fields(self) -> None:
+        """See :meth:`Settings.check_fields`."""
+        super().check_fields()
+        _at_least_one(self, "batch_size")
+        kept = self.keep_conversations
+        require_value(kept >= 0, "keep_conversations", kept, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VLLMSettings(Context, TorchWeights):
+    """Of the engine vllm."""
+
+    pipeline_parallel: int = undecisive(1, "how many devices share the layers")
+    """Split the layers into this many groups, each on its GPUs."""
+    gpu_memory: float = undecisive(0.9, "how many requests fit beside each other")
+    """Share of a GPU's memory that vLLM may take, above 0 and at most 1."""
+
+    def check_fields(self) -> None:
+        """See :meth:`Settings.check_fields`."""
+        super().check_fields()
+        _at_least_one(self, "pipeline_parallel")
+        share = self.gpu_memory
+        require_value(0 < share <= 1, "gpu_memory", share, "above 0 and at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenAISettings(Context):
+    """Of the engine openai; max_context is the context of a server that does not say it."""
+
+    base_url: str | None = None
+    """Address of the server, ending in /v1; OPENAI_BASE_URL when not given."""
+    served_model: str | None = None
+    """What the server calls the model; --model when not given."""
+    api_key_env: str = undecisive("OPENAI_API_KEY", "who pays for the answers")
+    """Environment variable that holds the server's key."""
+    concurrency: int = undecisive(8, "how many requests are on their way at once")
+    """Requests on their way to a server at once."""
+
+    def check_fields(self) -> None:
+        """See :meth:`Settings.check_fields`."""
+        super().check_fields()
+        _at_least_one(self, "concurrency")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LWMSettings(Weights):
+    """Of the engine lwm."""
+
+    mesh: str = undecisive("1,1,-1,1", "how devices share the work")
+    """Devices as dp,fsdp,tp,sp; -1 takes what is left, ! in front keeps their order."""
+    layout: Layout = "trained"
+    """One beginning-of-sequence token as trained, or five as the last release."""
+    frame_ends: FrameEnds = "trained"
+    """Inner frames end as trained (8192), or as the release did (8193)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EchoSettings(Settings):
+    """Of the engine echo, which has nothing to set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings(LWMSettings, OpenAISettings, VLLMSettings, HFSettings):
+    """How weights are loaded, whichever engine it will be; each takes what it knows."""
+
+
+SETTINGS: Mapping[str, type[Settings]] = {
+    "hf": HFSettings,
+    "vllm": VLLMSettings,
+    "openai": OpenAISettings,
+    "lwm": LWMSettings,
+    "echo": EchoSettings,
+}
+"""The class of each engine."""
+
+
+def engines_with(name: str) -> tuple[str, ...]:
+    """The engines that have a setting."""
+    return tuple(e for e, kind in SETTINGS.items() if name in {f.name for f in fields(kind)})
+
+
+def narrow(settings: Settings, engine: str) -> Any:
+    """The settings of one engine.
+
+    Args:
+        settings: of all engines, or of this one.
+        engine: its name.
+
+    Returns:
+        A value of the engine's own class.
+
+    Raises:
+        MissingCapability: a setting that the engine would leave aside in silence was changed.
+    """
+    own = {f.name for f in fields(SETTINGS[engine])}
+    for f in fields(settings):
+        value = getattr(settings, f.name)
+        if f.name not in own and value != f.default:
+            flag = f"--{f.name.replace('_', '-')} {value}".removesuffix(" True")
+            raise MissingCapability(
+                f"The engine {engine!r} does not do {flag}.",
+                hint=f"Engines that do: {', '.join(engines_with(f.name))}. "
+                "Or leave the setting away.",
+            )
+    given = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name in own}
+    return SETTINGS[engine](**given)
+
+
+def _at_least_one(settings: Settings, name: str) -> None:
+    value = getattr(settings, name)
+    require_value(value is None or value >= 1, name, value, "1 or more")
