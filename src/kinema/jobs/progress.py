@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kinema.errors import KinemaError
-from kinema.ledger import Ledger, Outcome, Unit
+from kinema.jobs.ledger import Ledger, Outcome, Unit
 
 
 @dataclass(frozen=True, kw_only=True)

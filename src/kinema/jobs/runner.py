@@ -20,7 +20,7 @@ from kinema.errors import (
     Unfinished,
     UsageError,
 )
-from kinema.ledger import Ledger, Outcome, Unit
+from kinema.jobs.ledger import Ledger, Outcome, Unit
 
 S = TypeVar("S")
 T = TypeVar("T")

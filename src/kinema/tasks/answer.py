@@ -13,9 +13,9 @@ from kinema.config import fingerprint
 from kinema.engines import EngineSettings, world_size
 from kinema.errors import KinemaError, UsageError
 from kinema.files import FEATURES_SUFFIX
+from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.runner import unfinished, work_off
 from kinema.jobs.site import Site
-from kinema.ledger import Ledger, Outcome, Unit
 from kinema.messages import (
     Ask,
     Conversation,

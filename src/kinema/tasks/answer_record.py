@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kinema.errors import KinemaError
-from kinema.ledger import Unit
+from kinema.jobs.ledger import Unit
 from kinema.messages import Reply
 
 _ADDED = (

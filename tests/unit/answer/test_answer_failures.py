@@ -23,7 +23,7 @@ from kinema.errors import (
     RequestRefused,
     Unfinished,
 )
-from kinema.ledger import Ledger, Outcome, Unit
+from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.messages import Request
 from kinema.tasks.answer import AnswerJob, AnswerOptions
 from kinema.tasks.models import Model, find_model

@@ -8,8 +8,8 @@ from kinema.captioning.segments import SegmentOptions
 from kinema.cli.app import run
 from kinema.cli.output import JOB_LOG_SECONDS, Status
 from kinema.jobs.inputs import find_inputs
+from kinema.jobs.ledger import Ledger
 from kinema.jobs.progress import Meter
-from kinema.ledger import Ledger
 from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.models import find_model
 from support.clips import make_clip

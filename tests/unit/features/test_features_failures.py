@@ -25,7 +25,7 @@ from kinema.errors import (
     RequestRefused,
     Unfinished,
 )
-from kinema.ledger import Ledger, Outcome, Unit
+from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.models.videolm.features import load_features
 from kinema.tasks.features.extraction import Extraction
 from kinema.tasks.features.inputs import find_media

@@ -17,8 +17,8 @@ from kinema.errors import (
     RequestRefused,
     Unfinished,
 )
+from kinema.jobs.ledger import Ledger, Outcome
 from kinema.jobs.runner import Cancelled, Stoppable, in_own_loop, run, unfinished
-from kinema.ledger import Ledger, Outcome
 
 
 @pytest.fixture

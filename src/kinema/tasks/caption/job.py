@@ -17,10 +17,10 @@ from kinema.engines.scheduler import Scheduler
 from kinema.errors import KinemaError
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.inputs import VideoInput
+from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, Progress
 from kinema.jobs.runner import Stoppable, run, unfinished
 from kinema.jobs.site import Site
-from kinema.ledger import Ledger, Outcome, Unit
 from kinema.messages import SamplingParams
 from kinema.tasks.caption.options import DEFAULT_FPS, CaptionOptions
 from kinema.tasks.caption.settings import CaptionSettings

@@ -23,9 +23,9 @@ from kinema.evaluation.judge import (
     summarise,
 )
 from kinema.files import sha256_of, write_atomically
+from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.runner import in_own_loop, run, unfinished
 from kinema.jobs.site import PATIENCE_SECONDS, Local
-from kinema.ledger import Ledger, Outcome, Unit
 from kinema.messages import Ask, Conversation, Message, SamplingParams, TextPart
 from kinema.tasks.deciding import model_identity
 from kinema.tasks.evaluate.stored import PREDICTIONS, Run

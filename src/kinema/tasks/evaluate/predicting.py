@@ -11,8 +11,8 @@ from kinema.config import fingerprint
 from kinema.errors import MediaNotFound, MissingCapability
 from kinema.evaluation.choice import LETTERS
 from kinema.evaluation.records import Prediction
+from kinema.jobs.ledger import Outcome, Unit
 from kinema.jobs.site import Site
-from kinema.ledger import Outcome, Unit
 from kinema.messages import Ask, Completion, SamplingParams
 from kinema.tasks.evaluate.questions import Question
 from kinema.types import Shown

@@ -15,9 +15,9 @@ from kinema.errors import UsageError
 from kinema.evaluation.benchmarks import Benchmark, find_benchmark
 from kinema.evaluation.presets import PRESETS, PresetName
 from kinema.evaluation.records import Item, Record
+from kinema.jobs.ledger import Ledger
 from kinema.jobs.progress import Meter, Progress
 from kinema.jobs.runner import unfinished, work_off
-from kinema.ledger import Ledger
 from kinema.messages import SamplingParams
 from kinema.tasks.deciding import model_identity
 from kinema.tasks.evaluate.predicting import Predictor

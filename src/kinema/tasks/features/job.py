@@ -15,10 +15,10 @@ from kinema.config import fingerprint
 from kinema.datasets.samples import features_name
 from kinema.errors import KinemaError
 from kinema.files import sha256_of, write_lines
+from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, Progress
 from kinema.jobs.runner import unfinished, work_off
 from kinema.jobs.site import Site
-from kinema.ledger import Ledger, Outcome, Unit
 from kinema.messages import VideoPart
 from kinema.tasks.features.inputs import Medium
 from kinema.tasks.features.options import FeatureOptions

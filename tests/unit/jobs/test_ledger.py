@@ -19,7 +19,7 @@ from kinema.errors import (
     NoVideoStream,
     UsageError,
 )
-from kinema.ledger import Ledger, Outcome
+from kinema.jobs.ledger import Ledger, Outcome
 
 SETTINGS = {"model": "echo", "fps": 1}
 UNITS = [(f"u{i}", {"n": i}) for i in range(5)]
@@ -158,7 +158,7 @@ JOB = """
 import sys, time
 from pathlib import Path
 from kinema.files import write_atomically
-from kinema.ledger import Ledger, Outcome
+from kinema.jobs.ledger import Ledger, Outcome
 folder = Path(sys.argv[1])
 with Ledger(folder / "job.sqlite", settings={}) as ledger:
     ledger.add((f"u{i}", i) for i in range(60))
