@@ -12,7 +12,7 @@ FILES = {
     "__init__.py": '"""The package."""\n',
     "errors.py": '"""Errors."""\n\n\nclass Problem(Exception):\n    """A problem."""\n',
     "ledger.py": "from kinema.errors import Problem\n\n# Why.\nVALUE = 1  # not a comment line\n",
-    "jobs/runner.py": "from kinema.jobs.ledger import VALUE\n\n\ndef run():\n    return VALUE\n",
+    "jobs/runner.py": "from kinema.ledger import VALUE\n\n\ndef run():\n    return VALUE\n",
     "tasks/answer/job.py": "TARGET = 'kinema.tasks.answer.say:speak'\n",
     "tasks/answer/say.py": "def speak():\n    from kinema.tasks.answer import job\n",
     "tasks/answer/typed.py": (
