@@ -11,20 +11,34 @@ from transformers import CompileConfig
 from kinema.engines import EngineSettings
 from kinema.engines.hf import generation
 from kinema.errors import ModelError
-from kinema.messages import SamplingParams, VideoPart
-from kinema.tasks.chat import Chat
+from kinema.messages import Conversation, Message, SamplingParams, TextPart, VideoPart
+from kinema.prompt import decode, prepare
+from kinema.tasks.models import find_model
 from support.by_hand import clip
+from support.driver import answer
 
 PARAMS = SamplingParams(max_new_tokens=4, min_new_tokens=4)
 
 
-def _talk(folder, *, compiled, questions=("why?", "who?")):
-    """Token ids of the answers; the video is given with the first question."""
-    settings = EngineSettings(device="cpu", dtype="float32", compile=compiled)
-    with Chat(str(folder), params=PARAMS, settings=settings) as session:
-        first, *others = questions
-        answers = [session.ask(first, VideoPart(clip(1))), *map(session.ask, others)]
-        return [answer.completion.token_ids for answer in answers]
+def _answers(folder, *, compiled, questions=("why?", "who?")):
+    """Token ids of the answers, in this thread: the compiler's settings belong to a thread."""
+    model = find_model(str(folder))
+    engine = model.open(EngineSettings(device="cpu", dtype="float32", compile=compiled))
+    said, tokens = Conversation(), []
+    for question in questions:
+        media = () if tokens else (VideoPart(clip(1)),)
+        said += Message("user", (*media, TextPart(question)))
+        request = prepare(
+            decode(said, model.family),
+            family=model.family,
+            checkpoint=model.checkpoint,
+            params=PARAMS,
+        )
+        done = answer(engine, request)
+        said += Message("assistant", (TextPart(done.text),))
+        tokens.append(done.token_ids)
+    engine.close()
+    return tokens
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -32,9 +46,9 @@ def test_a_captured_step_on_a_static_cache_gives_the_same_tokens(video_llava_fol
     # The graph runs as it was captured: two turns without the compiler's half a minute each.
     eager = partial(CompileConfig, backend="eager")
     monkeypatch.setattr(generation, "CompileConfig", eager)
-    compiled = _talk(video_llava_folder, compiled=True)
+    compiled = _answers(video_llava_folder, compiled=True)
     torch.compiler.reset()
-    assert compiled == _talk(video_llava_folder, compiled=False)
+    assert compiled == _answers(video_llava_folder, compiled=False)
 
 
 @pytest.fixture
@@ -52,14 +66,15 @@ def inductor():
 @pytest.mark.needs_program("g++")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_compiled_step_gives_the_same_tokens(video_llava_folder, inductor):
-    compiled = _talk(video_llava_folder, compiled=True, questions=["why?"])
-    assert compiled == _talk(video_llava_folder, compiled=False, questions=["why?"])
+    compiled = _answers(video_llava_folder, compiled=True, questions=["why?"])
+    assert compiled == _answers(video_llava_folder, compiled=False, questions=["why?"])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_compiler_that_is_missing_is_named(video_llava_folder, inductor):
     with (
         inductor.patch({"cpp.cxx": (None, "no-such-compiler")}),
-        pytest.raises(ModelError, match=r"--compile did not work here: .*C\+\+ compiler.*g\+\+"),
+        pytest.raises(ModelError, match=r"--compile did not work here: .*C\+\+ compiler") as caught,
     ):
-        _talk(video_llava_folder, compiled=True)
+        _answers(video_llava_folder, compiled=True)
+    assert "apt install g++" in caught.value.hint
