@@ -248,6 +248,18 @@ def test_a_second_run_does_only_what_changed(
     assert header.total_frames == 20
 
 
+def test_a_video_that_is_not_asked_for_is_left_alone_also_when_its_file_is_gone(
+    tmp_path: Path, videos: Path, clip_tower: Path
+) -> None:
+    job(find_media([videos], pattern="**/*.avi"), tmp_path / "out", clip_tower).run()
+    (tmp_path / "out/P03/cam01/P03_tea.avi.safetensors").unlink()
+
+    media = find_media([videos], pattern="P04/**/*_milk.avi")
+    assert job(media, tmp_path / "out", clip_tower).run() == 0
+
+    assert not (tmp_path / "out/P03/cam01/P03_tea.avi.safetensors").exists()
+
+
 def test_other_settings_are_refused_unless_forced(
     tmp_path: Path, videos: Path, clip_tower: Path
 ) -> None:

@@ -101,8 +101,10 @@ class FeaturesJob:
             payloads = list(pool.map(lambda medium: _payload(medium, known), self.media))
         units = {_unit_id(payload): payload for payload in payloads}
         ledger.enter(units.items(), retry_failed=self.retry_failed)
-        for unit in [unit for unit in ledger.units("done") if not self._is_whole(unit)]:
-            ledger.redo(unit.id, "its file is gone")
+        done = [unit for unit in ledger.units("done") if unit.id in units]
+        for unit in done:
+            if not self._is_whole(unit):
+                ledger.redo(unit.id, "its file is gone")
         return dict(zip(units, self.media, strict=True))
 
     def _is_whole(self, unit: Unit) -> bool:
