@@ -37,7 +37,7 @@ class FileOptions:
     engine: str | None = None
     """The backend, instead of the family's first: see `kinema models`."""
     config: Path | None = None
-    """NeVA's own inference YAML; words like inference.temperature=0.2 override it, and flags win."""
+    """NeVA's own inference YAML; words like inference.temperature=0.2 override it, flags win."""
     all_probs: bool = False
     """Without --logprobs: report the log-probability of every token of the vocabulary."""
 
