@@ -15,9 +15,9 @@ import openai
 import uvicorn
 
 from kinema.engines import Engine, EngineSettings, Inbox
-from kinema.engines.settings import engines_with
 from kinema.engines.echo import EchoEngine
 from kinema.engines.scheduler import Scheduler
+from kinema.engines.settings import engines_with
 from kinema.messages import Completion, Request
 from kinema.server.app import create_app
 from kinema.server.backend import Backend
