@@ -17,6 +17,7 @@ import uvicorn
 from kinema.engines import Engine, EngineSettings, Inbox
 from kinema.engines.echo import EchoEngine
 from kinema.engines.scheduler import Scheduler
+from kinema.engines.settings import engines_with
 from kinema.messages import Completion, Request
 from kinema.server.app import create_app
 from kinema.server.backend import Backend
@@ -68,7 +69,8 @@ def serving(
     found = find_model(model)
     allowed = ServerSettings(port=0, **settings)
     if engine is None:
-        scheduler = found.scheduler(EngineSettings(device="cpu"))
+        runs_here = found.engine in engines_with("device")
+        scheduler = found.scheduler(EngineSettings(device="cpu" if runs_here else "auto"))
     else:
         scheduler = scheduler_over(engine if callable(engine) else lambda: engine, found)
     opened = Backend(found, scheduler, name=settings.get(_NAME))
