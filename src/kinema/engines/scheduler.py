@@ -251,7 +251,6 @@ class Scheduler:
             # again: its frames hold the tensors of the failed attempt.
             if problem is not None:
                 self._recover(problem)
-            self._drop_cancelled()
         self._close_engine()
 
     def _wait(self) -> bool:
@@ -362,8 +361,6 @@ class Scheduler:
             for jobs in (self._waiting, self._running):
                 for job_id in [j.id for j in jobs.values() if j.future.cancelled()]:
                     del jobs[job_id]
-
-    # -- failures --------------------------------------------------------------------------------
 
     def _recover(self, problem: BaseException) -> None:
         """The engine raised ``problem``: decide what becomes of the requests that it had."""
