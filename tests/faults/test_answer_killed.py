@@ -23,7 +23,7 @@ def write_records(folder: Path, count: int) -> list[str]:
     prompts = folder / "p.jsonl"
     prompts.write_text("\n".join(json.dumps(record) for record in records))
     words = ["answer", str(prompts), "--media-base-path", str(folder), "-q"]
-    return [*words, "--insert-media-token", "right", "--batch-size", "4"]
+    return [*words, "--insert-media-token", "right"]
 
 
 def kill_and_compare(words: list[str], folder: Path, imports: str) -> list[dict]:
@@ -60,7 +60,15 @@ def test_a_real_model_with_log_probabilities_gives_the_same_bytes(tmp_path: Path
     from support.checkpoints import make_video_llava
 
     model = make_video_llava(tmp_path / "model")
-    words = [*write_records(tmp_path, 24), "-m", str(model), "--num-frames", "8"]
+    words = [
+        *write_records(tmp_path, 24),
+        "-m",
+        str(model),
+        "--num-frames",
+        "8",
+        "--batch-size",
+        "4",
+    ]
     words += ["--max-new-tokens", "6", "--logprobs", "2", "--device", "cpu", "--dtype", "float32"]
     imports = "kinema.tasks.answer, kinema.engines.hf, kinema.video, transformers.generation"
     records = kill_and_compare(words, tmp_path, imports)
