@@ -1,8 +1,7 @@
 """Many callers, one engine, one thread: opens it, feeds it, and deals with what goes wrong.
 
-A CUDA context, a process group and vLLM's loop each belong to the thread that made them, so one
-thread opens, uses, reopens and closes the engine. Callers hold futures: notebooks wait for them
-with ``result()``, coroutines through ``asyncio.wrap_future``.
+A CUDA context, a process group and vLLM's loop each belong to the thread that made them. Callers
+hold futures: notebooks wait with ``result()``, coroutines through ``asyncio.wrap_future``.
 """
 
 from __future__ import annotations
@@ -103,7 +102,7 @@ class Scheduler:
         Raises:
             Busy: the scheduler is closed.
         """
-        job = Job(f"{next(self._ids)}", ask, on_text)
+        job = Job(str(next(self._ids)), ask, on_text)
         with self._changed:
             self._check_open()
             self._waiting[job.id] = job
@@ -359,8 +358,9 @@ class Scheduler:
     def _drop_cancelled(self) -> None:
         with self._changed:
             for jobs in (self._waiting, self._running):
-                for job_id in [j.id for j in jobs.values() if j.future.cancelled()]:
-                    del jobs[job_id]
+                for job in [job for job in jobs.values() if job.future.cancelled()]:
+                    del jobs[job.id]
+                    job.future.set_running_or_notify_cancel()
 
     def _recover(self, problem: BaseException) -> None:
         """The engine raised ``problem``: decide what becomes of the requests that it had."""

@@ -25,7 +25,7 @@ from kinema.jobs.ledger import Ledger, Outcome, Unit
 S = TypeVar("S")
 T = TypeVar("T")
 
-_REFUSALS = (UsageError, MissingPackage, MissingCapability)
+REFUSALS = (UsageError, MissingPackage, MissingCapability)
 """What ends a command as itself, with its own exit status, when no unit had ended yet."""
 
 One = Callable[[Unit], Awaitable[Outcome]]
@@ -128,7 +128,7 @@ def work_off(
             one = tell(opened)
             in_own_loop(lambda: run(one, ledger=ledger, window=window, report=told))
     except KinemaError as problem:
-        if isinstance(problem, _REFUSALS) and not has_ended:
+        if isinstance(problem, REFUSALS) and not has_ended:
             raise
         return problem
     return None

@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, wait
 
 import pytest
 
-from kinema.engines.base import EngineSettings
+from kinema.engines import EngineSettings
 from kinema.engines.scheduler import Scheduler
 from kinema.errors import (
     Busy,
@@ -255,10 +255,11 @@ def test_closing_cancels_what_waits_and_ends_the_thread():
     assert running.wait(LIMIT)
     closing = threading.Thread(target=one.scheduler.close)
     closing.start()
-    wait(futures, LIMIT)
-    assert all(future.cancelled() for future in futures)
+    while not all(future.cancelled() for future in futures):
+        assert closing.is_alive()
     gate.set()
     closing.join(LIMIT)
+    assert not wait(futures, LIMIT).not_done
     assert not closing.is_alive()
     assert one.batches == [["a", "b", "c", "d"]]
     assert one.closed == 1

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor
 
-from kinema.errors import MediaNotFound, NotMedia, UsageError
+from kinema.errors import MediaNotFound, MediumRefused, NotMedia, UsageError
 from kinema.models.videolm.features import FeaturesHeader, load_features, save_features
 from kinema.models.videolm.layout import TokenLayout, write_run
 
@@ -124,9 +124,9 @@ def test_a_features_file_answers_like_its_frames(build_model, build_processor, c
 def test_features_of_another_tower_are_refused_by_name(build_config):
     header = FeaturesHeader.for_config(build_config(), num_frames=2)
     header.check(build_config(projector="linear"))
-    with pytest.raises(UsageError, match="select_layers"):
+    with pytest.raises(MediumRefused, match="select_layers"):
         header.check(build_config(select_layer=-1))
-    with pytest.raises(UsageError, match="tower clip_vision_model 32 3x3"):
+    with pytest.raises(MediumRefused, match="tower clip_vision_model 32 3x3"):
         header.check(build_config("siglip"))
 
 

@@ -19,7 +19,7 @@ from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.inputs import VideoInput
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, Progress
-from kinema.jobs.runner import Stoppable, run, unfinished
+from kinema.jobs.runner import REFUSALS, Stoppable, run, unfinished
 from kinema.jobs.site import Site
 from kinema.messages import SamplingParams
 from kinema.tasks.caption.options import DEFAULT_FPS, CaptionOptions
@@ -111,7 +111,8 @@ class CaptionJob:
             try:
                 self._stop.run(lambda: self._describe(ledger, site, answers, on_progress))
             except KinemaError as problem:
-                if problem.exit_code == 2 or not ledger.counts().get("todo"):
+                refused = isinstance(problem, REFUSALS) and not self.num_answers
+                if refused or not ledger.counts().get("todo"):
                     raise
                 raise unfinished(problem, ledger, noun="videos") from problem
 
