@@ -69,7 +69,8 @@ class Recovery:
         died = isinstance(problem, EngineDied)
         first_failed_at, job.failed_at = job.failed_at, self.num_answered
         job.tries += 1
-        if problem.blame == "request":
+        if not isinstance(problem, OutOfMemory | EngineDied):
+            # Refused, or the network's fault, whatever else was answered meanwhile.
             return Decision(failed=((job, problem),))
         if first_failed_at is not None and self.num_answered > first_failed_at:
             blamed = RequestFailed(str(problem), hint=problem.hint)
