@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import tarfile
 from fractions import Fraction
@@ -11,16 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema.errors import MissingPackage
 from kinema.video import load_frames
 from support.clips import clip_bytes, make_clip, read_boards, with_display_matrix
 
 if importlib.util.find_spec("torchcodec") is None:
     pytest.skip("torchcodec is not installed", allow_module_level=True)
-try:
-    importlib.import_module("kinema.video.torchcodec")
-except MissingPackage as error:
-    pytest.skip(str(error), allow_module_level=True)
+
+# torchcodec loads the shared libraries of an FFmpeg that is installed beside its program.
+pytestmark = pytest.mark.needs_program("ffmpeg")
 
 CLIPS = {
     "h264.mp4": {"options": {"bf": "3", "g": "20"}},

@@ -19,13 +19,19 @@ from kinema.video.index import VideoIndex
 from kinema.video.media import Media
 from kinema.video.picture import HDR_TRANSFERS, fit, orientation_of
 
+
+def _without_ffmpeg() -> MissingPackage:
+    return MissingPackage(
+        "torchcodec is installed and finds no FFmpeg libraries.",
+        hint="Install FFmpeg with your system's packages (apt install ffmpeg), or use "
+        "decoder='pyav'.",
+    )
+
+
 try:
     from torchcodec.decoders import VideoDecoder
 except (ImportError, RuntimeError, OSError):
-    raise MissingPackage(
-        "torchcodec is installed and finds no FFmpeg libraries.",
-        hint="Install FFmpeg 4 to 8 with your system's packages, or use decoder='pyav'.",
-    ) from None
+    raise _without_ffmpeg() from None
 
 _CLOCK_TOLERANCE_SECONDS = 2e-3
 
@@ -44,7 +50,9 @@ def decode(
         with media.open() as file:
             decoder = VideoDecoder(file, dimension_order="NHWC", num_ffmpeg_threads=0)
             batch = decoder.get_frames_at(wanted.tolist())
-    except (RuntimeError, ValueError, IndexError):
+    except (RuntimeError, ValueError, IndexError) as problem:
+        if "libtorchcodec" in str(problem):  # since 0.17 it is loaded with the first video
+            raise _without_ffmpeg() from None
         raise DecodeFailed(
             f"{media.name} could not be decoded by torchcodec.", hint="Use decoder='pyav'."
         ) from None
