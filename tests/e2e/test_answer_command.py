@@ -102,7 +102,7 @@ def test_the_documented_neva_command_answers_from_an_archive(shelf, tmp_path, ca
         ]
     )
     printed = capsys.readouterr()
-    assert status == 0
+    assert status == 0, printed.err
     first, second = json.loads((tmp_path / "out.json").read_text())
     assert first["full_text"].startswith(
         f" [INST] <<SYS>>\n{SYSTEM}\n<</SYS>>\n\nCan you describe the scene?<video> [/INST]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -50,7 +50,7 @@ def spread(
         for p in parse_from_object(kind).params
     }
     hints = get_type_hints(settings)
-    annotations = {}
+    annotations, defaults = {}, {}
     for f in fields(settings):
         parameter = Parameter(
             name=renamed.get(f.name),
@@ -58,12 +58,38 @@ def spread(
             help=help_of(f.name, documented.get(f.name, "")),
         )
         annotations[f.name] = Annotated[hints[f.name], parameter]
+        defaults[f.name] = (
+            field(default=f.default)
+            if f.default_factory is MISSING
+            else field(default_factory=f.default_factory)
+        )
 
     def make(_: type[Any], **values: Any) -> Any:
         return settings(**values)
 
-    namespace = {"__annotations__": annotations, "__new__": make, "__module__": __name__}
-    return type(settings.__name__, (settings,), namespace)
+    namespace = {
+        "__annotations__": annotations,
+        "__new__": make,
+        "__module__": __name__,
+        "__doc__": settings.__doc__,
+        "settings": settings,
+    }
+    # Not a subclass: where a server has pydantic mark the settings as its own, the parser would
+    # hand a marked class to pydantic.
+    made = _Spread(settings.__name__, (), {**defaults, **namespace})
+    return dataclass(frozen=True, kw_only=True)(made)
+
+
+class _Spread(type):
+    """A class of settings as flags read it; its values are those of ``settings``.
+
+    The parser lets pydantic check what it has read, in processes where somebody imported pydantic.
+    """
+
+    settings: type[Any]
+
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, cls.settings)
 
 
 def _schema_in(_: Any, tokens: Sequence[Any]) -> str:
