@@ -206,7 +206,8 @@ class Stoppable:
 def unfinished(problem: KinemaError, ledger: Ledger, *, noun: str) -> Unfinished:
     """The error that a command ends with when the run stopped and units are still to do."""
     left = ledger.counts().get("todo", 0)
+    again = "Run the same command again to go on."
+    hint = problem.hint if "same command again" in problem.hint else f"{problem.hint} {again}"
     return Unfinished(
-        f"The run stopped: {problem} {left} {noun} are still to do.",
-        hint=" ".join(filter(None, (problem.hint, "Run the same command again to go on."))),
+        f"The run stopped: {problem} {left} {noun} are still to do.", hint=hint.strip()
     )
