@@ -26,7 +26,7 @@ from kinema.cli.flags import (
 from kinema.cli.output import JOB_LOG_SECONDS, Status, complain, put, put_record, say
 from kinema.engines import EngineSettings, rank
 from kinema.engines.settings import engines_with
-from kinema.errors import KinemaError, PartialFailure, Unfinished, UsageError
+from kinema.errors import KinemaError, PartialFailure, UsageError
 from kinema.jobs.inputs import VideoInput, find_inputs, parse_shard
 from kinema.jobs.progress import Progress
 from kinema.messages import SamplingParams
@@ -122,10 +122,8 @@ def caption(
     wanted, language = language_check(options.language)
     with Workers(1) as reader:
         outputs = Outputs(job, run.output, reader.load_frames, formats, wanted, language)
-        stopped = _work(job, outputs, quiet=work.quiet)
+        _work(job, outputs, quiet=work.quiet)
         statuses = outputs.write_all()
-        if stopped is not None:
-            raise stopped
         _show(job, outputs, run, work)
     return _end(statuses, run)
 
@@ -175,8 +173,12 @@ def _engine(settings: EngineSettings, run: CaptionRun, engine: str) -> EngineSet
     return settings  # the others have a number of their own that nobody sets
 
 
-def _work(job: CaptionJob, outputs: Outputs, *, quiet: bool) -> Unfinished | None:
-    """Run the job; what stopped it, where videos are still to do."""
+def _work(job: CaptionJob, outputs: Outputs, *, quiet: bool) -> None:
+    """Run the job and write the files of each video as it ends.
+
+    Raises:
+        Unfinished: videos are still to do; lists of all of them are not written yet.
+    """
     status = Status(log_seconds=JOB_LOG_SECONDS)
     inputs = {one.source: one for one in job.inputs}
 
@@ -195,11 +197,8 @@ def _work(job: CaptionJob, outputs: Outputs, *, quiet: bool) -> Unfinished | Non
 
     try:
         job.run(tell)
-    except Unfinished as problem:
-        return problem
     finally:
         status.clear()
-    return None
 
 
 def _line(progress: Progress) -> str:
