@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -27,13 +28,22 @@ from common import machine, median, timed, write_result
 from kinema import prompt as prompts
 from kinema.captioning.prompts import Prompts
 from kinema.captioning.segments import SegmentOptions
-from kinema.engines import EngineSettings, Generates
+from kinema.engines import Engine, EngineSettings, Inbox
 from kinema.jobs.inputs import find_inputs
-from kinema.messages import Conversation, Message, SamplingParams, TextPart, VideoPart
+from kinema.messages import (
+    Completion,
+    Conversation,
+    Message,
+    Request,
+    SamplingParams,
+    TextPart,
+    VideoPart,
+)
 from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.models import Model, find_model
 from kinema.types import FrameSampling
 from kinema.video import load_frames
+from support.driver import generate
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "four_things.mp4"
 BATCH = 4
@@ -44,11 +54,14 @@ SAMPLING = FrameSampling(fps=1.0)
 class Meter:
     """An engine that stays loaded and is watched at work."""
 
-    def __init__(self, engine: Generates) -> None:
-        self._engine = engine
-        self.context_length = engine.context_length
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
         self.name = engine.name
+        self.context_length = engine.context_length
+        self.batch_size = engine.batch_size
         self.count_tokens = engine.count_tokens
+        self.pick = engine.pick
+        self.release = engine.release
         self.forget()
 
     def forget(self) -> None:
@@ -56,22 +69,8 @@ class Meter:
         self.first: float | None = None
         self.last = 0.0
 
-    def generate(self, requests: Iterable[Any]) -> Iterator[Any]:
-        for completion in self._engine.generate(self._watched(requests)):
-            self.last = time.perf_counter()
-            self.first = self.first or self.last
-            yield completion
-
-    def _watched(self, requests: Iterable[Any]) -> Iterator[Any]:
-        coming = iter(requests)
-        while True:
-            began = time.perf_counter()
-            request = next(coming, None)
-            if self.first is not None:
-                self.waiting += time.perf_counter() - began
-            if request is None:
-                return
-            yield request
+    def serve(self, inbox: Inbox) -> None:
+        self.engine.serve(_Watched(inbox, self))
 
     def close(self) -> None:
         """It stays for the next run."""
@@ -82,13 +81,39 @@ class Meter:
         return 1 - self.waiting / total if total else 1.0
 
 
-class Loaded:
+class _Watched:
+    """An inbox; measures how long the engine waits in it, and when answers come."""
+
+    def __init__(self, inbox: Inbox, meter: Meter) -> None:
+        self._inbox = inbox
+        self._meter = meter
+        self.is_cancelled = inbox.is_cancelled
+        self.is_streamed = inbox.is_streamed
+        self.write = inbox.write
+        self.fail = inbox.fail
+
+    def take(self, running: Sequence[Request] = ()) -> list[Request]:
+        began = time.perf_counter()
+        taken = self._inbox.take(running)
+        if self._meter.first is not None and taken:
+            self._meter.waiting += time.perf_counter() - began
+        return taken
+
+    def complete(self, completion: Completion) -> None:
+        self._meter.last = time.perf_counter()
+        self._meter.first = self._meter.first or self._meter.last
+        self._inbox.complete(completion)
+
+
+@dataclass(frozen=True)
+class Loaded(Model):
     """A model whose engine is loaded once for both sides."""
 
-    def __init__(self, model: Model, meter: Meter) -> None:
-        self.__dict__.update(vars(model))
-        self.checkpoint = model.checkpoint
-        self.meter = meter
+    meter: Any = None
+
+    @staticmethod
+    def of(model: Model, meter: Meter) -> Loaded:
+        return Loaded(**{f.name: getattr(model, f.name) for f in fields(Model)}, meter=meter)
 
     def open(self, settings: EngineSettings) -> Meter:
         return self.meter
@@ -110,7 +135,7 @@ def demo_loop(model: Any, videos: list[Path]) -> list[str]:
                 checkpoint=model.checkpoint,
                 params=PARAMS,
             )
-            said += [completion.text for completion in model.meter.generate([request])]
+            said += [completion.text for completion in generate(model.meter.engine, [request])]
     return said
 
 
@@ -148,7 +173,7 @@ def main() -> None:
     given = parser.parse_args()
     found = find_model(given.model)
     meter = Meter(found.open(EngineSettings(batch_size=given.requests, keep_conversations=0)))
-    model = Loaded(found, meter)
+    model = Loaded.of(found, meter)
     with tempfile.TemporaryDirectory() as folder:
         videos = different(Path(folder), given.videos)
         same = ours(model, videos)[1] == demo_loop(model, videos)

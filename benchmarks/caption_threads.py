@@ -30,7 +30,7 @@ def main() -> None:
     given = parser.parse_args()
     found = find_model(given.model)
     models = {
-        n: Loaded(found, Meter(found.open(EngineSettings(batch_size=n, keep_conversations=0))))
+        n: Loaded.of(found, Meter(found.open(EngineSettings(batch_size=n, keep_conversations=0))))
         for n in _REQUESTS
     }
     with tempfile.TemporaryDirectory() as folder:

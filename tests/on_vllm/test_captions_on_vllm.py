@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
 import pytest
 
@@ -21,27 +22,14 @@ from support.schemas import SCHEMA
 from support.tiny_families import make_checkpoint
 
 
-class Open:
-    """A model whose engine stays open from job to job."""
-
-    def __init__(self, model, settings):
-        self.__dict__.update(vars(model))
-        self.checkpoint = model.checkpoint
-        self._engine = model.open(settings)
-        self.end = self._engine.close
-        self._engine.close = lambda: None
-
-    def open(self, settings):
-        return self._engine
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
+    """A model, and the scheduler of its engine, which stays open from job to job."""
     folder = make_checkpoint("qwen2-vl", tmp_path_factory.mktemp("qwen2-vl"), width=128)
+    found = find_model(str(folder), engine="vllm")
     settings = EngineSettings(device="cpu", dtype="float32", max_context=2048)
-    opened = Open(find_model(str(folder), engine="vllm"), settings)
-    yield opened
-    opened.end()
+    with closing(found.scheduler(settings)) as scheduler:
+        yield found, scheduler
 
 
 @pytest.fixture
@@ -54,10 +42,12 @@ def videos(tmp_path):
 
 
 def records(model, videos, state, **params):
+    found, scheduler = model
     job = CaptionJob(
         inputs=find_inputs([videos]),
         state=state,
-        model=model,
+        model=found,
+        scheduler=scheduler,
         params=SamplingParams(**params),
         segments=SegmentOptions(batch_size=2),
         sampling=FrameSampling(fps=1.0),

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("vllm")
 
-from kinema.engines import EngineSettings, Serves
+from kinema.engines import EngineSettings
 from kinema.tasks.models import find_model
 from support.serving import EXAMPLE, asked, serving, video
 from support.tiny_families import make_checkpoint
@@ -23,10 +23,10 @@ FAMILIES = ["qwen2-vl", "internvl"]
 def server(request, tmp_path_factory):
     folder = make_checkpoint(request.param, tmp_path_factory.mktemp(request.param), width=128)
     model = find_model(str(folder), engine="vllm")
-    engine = model.open(SETTINGS)
-    assert isinstance(engine, Serves)
     media = {"allowed_local_media_path": EXAMPLE.parent}
-    with serving(str(folder), engine, served_model_name="echo", **media) as running:
+    # vLLM is opened in the scheduler's thread, which is the only one that uses it.
+    opening = lambda: model.open(SETTINGS)  # noqa: E731
+    with serving(str(folder), opening, served_model_name="echo", **media) as running:
         yield running
 
 
