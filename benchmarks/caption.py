@@ -5,7 +5,7 @@ at a time; between prompts it decodes. ``drafted`` is the same loop where tiny r
 one pass, as it does for every single prompt. ``busy`` is the share of our wall time, after the
 first batch, that the engine works.
 
-    python benchmarks/caption.py [--model tiny] [--videos 8] [--requests 8]
+    PYTHONPATH=tests python benchmarks/caption.py [--model tiny] [--videos 8] [--requests 8]
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A worker's start (Ray's processes, imports, the model) takes the same for few vi
 so each number of workers runs over some videos and over twice as many: the difference is what
 the captions take. ``whole`` has the start in it.
 
-    python benchmarks/caption_ray.py [--model tiny] [--videos 16] [--runs 3]
+    PYTHONPATH=tests python benchmarks/caption_ray.py [--model tiny] [--videos 16] [--runs 3]
 """
 
 from __future__ import annotations

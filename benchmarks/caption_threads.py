@@ -2,7 +2,7 @@
 
 The demo's threads mix up captions and are slower than one; here a request more is never slower.
 
-    python benchmarks/caption_threads.py [--model tiny] [--videos 8] [--runs 3]
+    PYTHONPATH=tests python benchmarks/caption_threads.py [--model tiny] [--videos 8] [--runs 3]
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def test_ray_and_one_process_write_the_same_records(tmp_path, cluster):
     words += ["--chapter-seconds", "3", "--quiet"]
     assert run([*words, "-o", str(tmp_path / "one")]) == 3
     killed, stop = [], threading.Event()
-    killer = threading.Thread(target=kill_a_worker, args=("_Describe", killed, stop))
+    killer = threading.Thread(target=kill_a_worker, args=("_Actor", killed, stop))
     killer.start()
     try:
         status = run([*words, "-o", str(tmp_path / "ray"), "--runner", "ray"])
