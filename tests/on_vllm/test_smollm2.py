@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,10 @@ from support.by_hand import clip
 from support.driver import generate
 from support.tiny_parts import clip as clip_tower
 
-HF = EngineSettings(device="cpu", dtype="float32", keep_conversations=0)
+SETTINGS = {
+    "hf": EngineSettings(device="cpu", dtype="float32", keep_conversations=0),
+    "vllm": EngineSettings(device="cpu", dtype="float32", max_context=1024),
+}
 SIDE = 28
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 CAPITAL = "What is the capital of France?"
@@ -101,7 +103,7 @@ def test_smollm2_says_through_vllm_what_it_says_through_transformers(folder, mon
     texts = {}
     for name in ("hf", "vllm"):
         model = find_model(str(folder), engine=name)
-        engine = model.open(HF if name == "hf" else replace(HF, max_context=1024))
+        engine = model.open(SETTINGS[name])
         texts[name] = {c.request_id: c.text for c in generate(engine, _requests(model))}
         engine.close()
     assert texts["vllm"] == texts["hf"]
