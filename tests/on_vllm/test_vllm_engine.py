@@ -31,7 +31,7 @@ from support.tiny_families import MAKERS, make_checkpoint
 PARAMS = SamplingParams(max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS)
 ON_VLLM = ["llava", *(n for n in MAKERS if "vllm" in FAMILIES.get(n, FAMILIES["janus"]).engines)]
 HF = EngineSettings(device="cpu", dtype="float32", keep_conversations=0)
-SETTINGS = replace(HF, max_context=2048)
+SETTINGS = EngineSettings(device="cpu", dtype="float32", max_context=2048)
 
 
 @pytest.fixture(scope="module")
