@@ -11,7 +11,9 @@ from transformers.configuration_utils import SubConfigSpec
 
 from kinema.errors import UnknownName, UsageError
 from kinema.models.videolm.features import FeaturesHeader
-from kinema.models.videolm.layout import Fusion, MediaWrap, Pooling, Time, TokenLayout
+from kinema.models.videolm.fusion import FUSIONS
+from kinema.models.videolm.layout import MediaWrap, Pooling, TokenLayout
+from kinema.models.videolm.positions import TIMES
 from kinema.models.videolm.projector import check_projector
 
 SelectFeature = Literal["patch", "cls_patch", "cls"]
@@ -154,8 +156,8 @@ def _check_choices(config: VideoLMConfig) -> None:
     for name, choices in (
         ("select_feature", get_args(SelectFeature)),
         ("pooling", get_args(Pooling)),
-        ("time", get_args(Time)),
-        ("fusion", get_args(Fusion)),
+        ("time", tuple(TIMES)),
+        ("fusion", tuple(FUSIONS)),
         ("media_wrap", get_args(MediaWrap)),
     ):
         if getattr(config, name) not in choices:

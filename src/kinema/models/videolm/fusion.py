@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from kinema.errors import UsageError
-from kinema.models.videolm.config import VideoLMConfig
+from kinema.models.videolm.layout import Sizes
 
 
 class Medium(NamedTuple):
@@ -57,7 +57,7 @@ class LayerBias(nn.Module):
     broadcast it wrongly for batches above one.
     """
 
-    def __init__(self, config: VideoLMConfig) -> None:
+    def __init__(self, config: Sizes) -> None:
         super().__init__()
         layers, width = len(config.select_layers), config.vision_hidden_size
         self.scale = config.layer_bias_scale
@@ -99,7 +99,7 @@ class LayerBias(nn.Module):
 class CrossAttention(nn.Module):
     """Let positions look at the row's visual tokens after every n-th decoder layer."""
 
-    def __init__(self, config: VideoLMConfig) -> None:
+    def __init__(self, config: Sizes) -> None:
         super().__init__()
         self.every = config.cross_attention_every
         num_blocks = config.text_config.num_hidden_layers // self.every
@@ -161,7 +161,7 @@ class CrossAttentionBlock(nn.Module):
         return torch.unflatten(states, -1, (self.num_heads, -1)).transpose(1, 2)
 
 
-FUSIONS: dict[str, Callable[[VideoLMConfig], nn.Module] | None] = {
+FUSIONS: dict[str, Callable[[Sizes], nn.Module] | None] = {
     "splice": None,
     "layer_bias": LayerBias,
     "cross_attention": CrossAttention,
@@ -169,7 +169,7 @@ FUSIONS: dict[str, Callable[[VideoLMConfig], nn.Module] | None] = {
 """Choices of ``config.fusion``; each makes a module that is a :class:`LayerFusion`."""
 
 
-def build_fusion(config: VideoLMConfig) -> nn.Module | None:
+def build_fusion(config: Sizes) -> nn.Module | None:
     """The fusion that the config names, None for the plain splice."""
     build = FUSIONS[config.fusion]
     return build(config) if build is not None else None

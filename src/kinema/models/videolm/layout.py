@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from kinema.errors import UsageError
 
 Pooling = Literal["frames", "spatio_temporal", "cls", "grid"]
 MediaWrap = Literal["outside", "inside", "none"]
-Time = Literal["none", "learned", "timestamps"]
-Fusion = Literal["splice", "layer_bias", "cross_attention"]
+
+
+class Sizes(Protocol):
+    """What positions and fusions read of a configuration; :class:`VideoLMConfig` has it."""
+
+    time: str
+    fusion: str
+    max_frames: int
+    vision_hidden_size: int
+    select_layers: Any
+    """int[L], tower layers whose output is used."""
+    layer_bias_scale: float
+    cross_attention_every: int
+    cross_attention_heads: int
+    text_config: Any
+    """Of the language model, as transformers has it."""
 
 
 @dataclass(frozen=True, kw_only=True)

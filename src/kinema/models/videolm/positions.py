@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from kinema.errors import UsageError
-from kinema.models.videolm.config import VideoLMConfig
+from kinema.models.videolm.layout import Sizes
 
 
 class LearnedPositions(nn.Module):
     """One learned vector a frame and layer, added to the features before the projector."""
 
-    def __init__(self, config: VideoLMConfig) -> None:
+    def __init__(self, config: Sizes) -> None:
         super().__init__()
         self.max_frames = config.max_frames
         self.num_layers = len(config.select_layers)
@@ -42,7 +42,7 @@ class LearnedPositions(nn.Module):
         return features + torch.where(belongs, rows, 0)
 
 
-TIMES: dict[str, Callable[[VideoLMConfig], nn.Module] | None] = {
+TIMES: dict[str, Callable[[Sizes], nn.Module] | None] = {
     "none": None,
     "learned": LearnedPositions,
     "timestamps": None,  # words in the prompt: the processor writes them
@@ -50,7 +50,7 @@ TIMES: dict[str, Callable[[VideoLMConfig], nn.Module] | None] = {
 """Choices of ``config.time``."""
 
 
-def build_positions(config: VideoLMConfig) -> nn.Module | None:
+def build_positions(config: Sizes) -> nn.Module | None:
     """The positions that the config names, None where nothing is added to the features."""
     build = TIMES[config.time]
     return build(config) if build is not None else None
