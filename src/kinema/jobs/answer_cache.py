@@ -40,7 +40,6 @@ class AnswerCache:
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS answer (id TEXT PRIMARY KEY, value TEXT NOT NULL)"
             )
-            self._database.execute(f"PRAGMA user_version = {_FORMAT}")
         except sqlite3.Error as problem:
             raise UsageError(
                 f"{path} cannot be opened: {problem}.", hint="Choose another file."
@@ -59,13 +58,16 @@ class AnswerCache:
     def _check_format(self) -> None:
         (tables,) = self._database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         (found,) = self._database.execute("PRAGMA user_version").fetchone()
-        if tables and found != _FORMAT:
+        if found == _FORMAT:
+            return  # nothing is written, so that who opens waits for no other process
+        if tables:
             self._database.close()
             raise UsageError(
                 f"{self._path} holds answers of another version of kinema (format {found or 1}, "
                 f"this one writes {_FORMAT}).",
                 hint="Give another file, or remove this one to ask everything again.",
             )
+        self._database.execute(f"PRAGMA user_version = {_FORMAT}")
 
     def get(self, key: str) -> Any:
         """The value of a key, None where there is none."""

@@ -1,14 +1,9 @@
 """The model as a whole: every choice runs, rows do not leak, decoding equals recomputing."""
 
-from typing import get_args
-
 import pytest
 import torch
 
 from kinema.errors import UnknownName, UsageError
-from kinema.models.videolm.fusion import FUSIONS
-from kinema.models.videolm.layout import Fusion, Time
-from kinema.models.videolm.positions import TIMES
 
 CLS = {"pooling": "cls", "select_feature": "cls"}
 CHOICES = {
@@ -188,8 +183,3 @@ def test_a_frozen_tower_sees_in_training_what_it_sees_else(build_model, build_pr
     seen = model.encode(pixels)
     torch.testing.assert_close(model.train().encode(pixels), seen)
     torch.testing.assert_close(model.vision_tower.state_dict(), before)
-
-
-def test_every_choice_of_the_config_has_a_module_or_needs_none():
-    assert set(TIMES) == set(get_args(Time))
-    assert set(FUSIONS) == set(get_args(Fusion))

@@ -97,8 +97,8 @@ class CaptionJob:
         """
         self.state.mkdir(parents=True, exist_ok=True)
         with (
-            AnswerCache(self.answers or self.state / "answers.sqlite") as answers,
             self._ledger() as ledger,
+            AnswerCache(self.answers or self.state / "answers.sqlite") as answers,
             open_site(
                 self.model,
                 self.engine,
