@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +39,10 @@ def run(words: Sequence[str]) -> int:
         except KinemaError as error:
             complain(error)
             return error.exit_code
+        except BrokenPipeError:
+            # Whoever read the output has left; the interpreter must not try to flush the rest.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         except KeyboardInterrupt:
             say("\nkinema: terminated" if terminated.is_set() else "\nkinema: interrupted")
             return TERMINATED if terminated.is_set() else INTERRUPTED

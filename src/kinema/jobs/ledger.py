@@ -82,7 +82,8 @@ class Ledger:
     Args:
         path: the file; made when it is not there.
         settings: everything that decides the results; a job never goes on with other ones.
-        restart: with other settings, forget the old units instead of refusing.
+        restart: with other settings, forget the old units instead of refusing. Where none of them
+            has an outcome, they are forgotten without being asked.
 
     Raises:
         UsageError: another process works on this file, its settings differ, or another version of
@@ -262,7 +263,7 @@ class Ledger:
     def _check_settings(self, settings: Mapping[str, Any], restart: bool) -> None:
         row = self._database.execute("SELECT value FROM job WHERE key = 'settings'").fetchone()
         if row is not None and fingerprint(json.loads(row[0])) != fingerprint(settings):
-            if not restart:
+            if not restart and self._has_outcomes():
                 changed = ", ".join(_changed(json.loads(row[0]), settings))
                 raise UsageError(
                     f"{self.path} belongs to a job with other settings ({changed}).",
@@ -272,6 +273,12 @@ class Ledger:
         self._database.execute(
             "INSERT OR REPLACE INTO job VALUES ('settings', ?)", (_dump(settings),)
         )
+
+    def _has_outcomes(self) -> bool:
+        """Whether starting over would lose anything."""
+        ended = "state NOT IN ('todo', 'running')"
+        row = self._database.execute(f"SELECT 1 FROM unit WHERE {ended} LIMIT 1").fetchone()
+        return row is not None
 
     def _recover(self) -> None:
         """Units that were running when the last process was killed are suspects now.

@@ -259,6 +259,8 @@ def check_files(prompt_file: Path, output: Path) -> None:
     """
     if output.resolve() == prompt_file.resolve():
         raise UsageError("The output is the prompt file itself.", hint="Choose another --output.")
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder.", hint="Give a file to --output.")
     if not output.parent.is_dir():
         raise UsageError(f"There is no folder {output.parent}.", hint="Make it first.")
     if not read_records(prompt_file):

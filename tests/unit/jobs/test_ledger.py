@@ -119,9 +119,18 @@ def test_what_is_given_back_is_not_held_against_a_unit(path):
             ledger.give_back()
 
 
+def test_settings_may_change_while_nothing_has_an_outcome(path):
+    with Ledger(path, settings=SETTINGS | {"base_url": "mistyped"}) as ledger:
+        ledger.add(UNITS)
+        ledger.claim()
+    with Ledger(path, settings=SETTINGS) as ledger:
+        assert ledger.counts() == {}
+
+
 def test_other_settings_are_refused_or_start_over(path):
     with Ledger(path, settings=SETTINGS) as ledger:
         ledger.add(UNITS)
+        ledger.finish(ledger.claim(), Outcome(1))
     with pytest.raises(UsageError, match=r"other settings \(fps\)"):
         Ledger(path, settings=SETTINGS | {"fps": 2})
     with Ledger(path, settings=SETTINGS | {"fps": 2}, restart=True) as ledger:

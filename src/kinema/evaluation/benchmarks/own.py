@@ -59,6 +59,7 @@ def _row(path: Path, number: int, line: str) -> dict[str, Any]:
 def _item(parent: Path, row: dict[str, Any], number: int) -> Item:
     options = tuple(map(str, row.get("options", ())))
     answers = row.get("answers", [row["answer"]] if "answer" in row else [])
+    answers = [answers] if isinstance(answers, str) else answers  # not its letters
     video = row.get("video", "")
     return Item(
         id=str(row.get("id", number)),

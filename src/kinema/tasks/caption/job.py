@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from kinema.captioning.quality import worst
 from kinema.captioning.records import Segment, Status, VideoRecord
@@ -95,9 +96,10 @@ class CaptionJob:
             Unfinished: the engine, the network or the run failed; videos are still to do.
             Cancelled: :meth:`cancel` was called.
         """
+        decided = self.say.record  # refused before anything is written
         self.state.mkdir(parents=True, exist_ok=True)
         with (
-            self._ledger() as ledger,
+            self._ledger(decided) as ledger,
             AnswerCache(self.answers or self.state / "answers.sqlite") as answers,
             open_site(
                 self.model,
@@ -176,8 +178,8 @@ class CaptionJob:
     def _ledger_path(self) -> Path:
         return self.state / f"videos{self.tag}.sqlite"
 
-    def _ledger(self) -> Ledger:
-        ledger = Ledger(self._ledger_path, settings=self.say.record, restart=self.force)
+    def _ledger(self, decided: dict[str, Any]) -> Ledger:
+        ledger = Ledger(self._ledger_path, settings=decided, restart=self.force)
         units = [(unit_of(one), {"source": one.source}) for one in self.inputs]
         ledger.enter(units, retry_failed=self.retry_failed)
         return ledger

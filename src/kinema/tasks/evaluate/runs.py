@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from kinema.captioning.exports import check_folder
 from kinema.engines import EngineSettings, world_size
 from kinema.errors import UsageError
 from kinema.evaluation.benchmarks import Benchmark, find_benchmark
@@ -99,7 +100,7 @@ def run_benchmark(  # noqa: PLR0913  one keyword per choice of the user is the p
     )
     questions = _questions(items, settings, found.family.default_sampling)
     place = output / run_name(model, blind=settings.blind)
-    place.mkdir(parents=True, exist_ok=True)
+    check_folder(place)
     with Ledger(place / LEDGER, settings=predictor.identity, restart=restart) as ledger:
         ledger.enter(((item.id, {}) for item in items), retry_failed=retry_failed)
         problem = None

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kinema.captioning.exports import check_folder
 from kinema.config import fingerprint
 from kinema.datasets.samples import features_name
 from kinema.errors import KinemaError
@@ -73,7 +74,8 @@ class FeaturesJob:
         from kinema.tasks.features.extraction import open_extraction  # noqa: PLC0415  it is torch
 
         extraction = open_extraction(self.options, self.sampling)
-        (self.output / ".kinema").mkdir(parents=True, exist_ok=True)
+        check_folder(self.output)
+        (self.output / ".kinema").mkdir(exist_ok=True)
         with Ledger(
             self.output / ".kinema" / "features.sqlite",
             settings=extraction.fingerprinted(self.options),
