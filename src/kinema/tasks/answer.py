@@ -38,7 +38,7 @@ from kinema.tasks.prompts_file import (
     understand,
     write_records,
 )
-from kinema.tasks.site import Runner, check_runner, open_site, window_of
+from kinema.tasks.site import Runner, check_site, open_site, window_of
 from kinema.types import FrameSampling
 
 
@@ -111,7 +111,7 @@ class AnswerJob:
             MissingPackage: the engine or the runner is not installed.
             Unfinished: the engine or the run failed; records without an answer say so.
         """
-        check_runner(self.runner)
+        check_site(self.model, self.settings, self.runner)
         records = read_records(self.prompt_file)[: self.limit]
         units = _units(records, self._base)
         path = self.output.with_name(f".{self.output.name}.ledger")

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from kinema.engines import EngineSettings
-from kinema.engines.settings import narrow
 from kinema.files import sha256_of
 from kinema.tasks.models import Model, revision_of
 
@@ -37,9 +36,7 @@ def model_identity(model: Model, settings: EngineSettings) -> dict[str, Any]:
 
     Raises:
         ModelError: the checkpoint cannot be found or read.
-        MissingCapability: a setting of another engine was given; said before a job writes anything.
     """
-    narrow(settings, model.engine)
     parts = {name: str(value) for name, value in asdict(model.parts).items() if value is not None}
     identity = deciding(settings) | {
         "model": model.name,

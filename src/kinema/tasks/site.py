@@ -9,6 +9,7 @@ from typing import Literal
 
 from kinema.engines import EngineSettings
 from kinema.engines.scheduler import Scheduler
+from kinema.engines.settings import SETTINGS, narrow
 from kinema.errors import MissingPackage
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.site import PATIENCE_SECONDS, Local, Site
@@ -91,6 +92,18 @@ def check_runner(runner: Runner) -> None:
     """
     if runner == "ray" and _RAY.missing:
         raise MissingPackage("The runner 'ray' needs ray.", hint=f"Install with: {_RAY.install}")
+
+
+def check_site(model: Model, loading: EngineSettings, runner: Runner) -> None:
+    """Refuse what cannot be opened, before anything is written.
+
+    Raises:
+        MissingPackage: Ray is not installed.
+        MissingCapability: a setting of another engine than the model's was given.
+    """
+    check_runner(runner)
+    if model.engine in SETTINGS:
+        narrow(loading, model.engine)
 
 
 @contextmanager

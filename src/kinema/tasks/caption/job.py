@@ -27,7 +27,7 @@ from kinema.tasks.caption.options import DEFAULT_FPS, CaptionOptions
 from kinema.tasks.caption.settings import CaptionSettings
 from kinema.tasks.caption.story import Described, Storyteller
 from kinema.tasks.models import Model
-from kinema.tasks.site import Runner, check_runner, open_site, window_of
+from kinema.tasks.site import Runner, check_runner, check_site, open_site, window_of
 from kinema.types import FrameSampling
 
 _VIDEOS_AHEAD = 8
@@ -96,7 +96,8 @@ class CaptionJob:
             Unfinished: the engine, the network or the run failed; videos are still to do.
             Cancelled: :meth:`cancel` was called.
         """
-        decided = self.say.record  # refused before anything is written
+        check_site(self.model, self.engine, self.runner)
+        decided = self.say.record
         self.state.mkdir(parents=True, exist_ok=True)
         with (
             self._ledger(decided) as ledger,

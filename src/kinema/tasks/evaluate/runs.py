@@ -26,7 +26,7 @@ from kinema.tasks.evaluate.questions import Question
 from kinema.tasks.evaluate.stored import LEDGER, Run, score_run, write_run
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import find_model
-from kinema.tasks.site import Runner, check_runner, open_site, window_of
+from kinema.tasks.site import Runner, check_site, open_site, window_of
 from kinema.types import FrameSampling
 from kinema.version import __version__
 
@@ -90,10 +90,10 @@ def run_benchmark(  # noqa: PLR0913  one keyword per choice of the user is the p
         MissingPackage: the runner is not installed.
         Unfinished: the engine or the run failed; what is answered is written, and not scored.
     """
-    check_runner(runner)
     benchmark = find_benchmark(settings.benchmark)
     items = read_items(benchmark, settings)
     found = find_model(model, engine=engine, parts=parts)
+    check_site(found, loading, runner)
     about = _about(settings, benchmark, items)
     predictor = Predictor(
         about | model_identity(found, loading), settings.params, settings.rank_options
