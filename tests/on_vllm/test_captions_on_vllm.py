@@ -18,14 +18,14 @@ from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.models import find_model
 from kinema.types import FrameSampling
 from support.clips import make_clip
+from support.elsewhere import make_elsewhere
 from support.schemas import SCHEMA
-from support.tiny_families import make_checkpoint
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A model, and the scheduler of its engine, which stays open from job to job."""
-    folder = make_checkpoint("qwen2-vl", tmp_path_factory.mktemp("qwen2-vl"), width=128)
+    folder = make_elsewhere("qwen2-vl", tmp_path_factory.mktemp("qwen2-vl"))
     found = find_model(str(folder), engine="vllm")
     settings = EngineSettings(device="cpu", dtype="float32", max_context=2048)
     with closing(found.scheduler(settings)) as scheduler:

@@ -17,12 +17,12 @@ from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.models import find_model
 from kinema.types import FrameSampling
 from support.clips import make_clip
-from support.tiny_families import make_checkpoint
+from support.elsewhere import make_elsewhere
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = make_checkpoint("qwen2-vl", tmp_path_factory.mktemp("qwen2-vl"), width=128)
+    folder = make_elsewhere("qwen2-vl", tmp_path_factory.mktemp("qwen2-vl"))
     return find_model(str(folder), engine="vllm")
 
 

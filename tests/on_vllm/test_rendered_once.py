@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -21,24 +19,14 @@ from kinema.prompt import decode, prepare
 from kinema.tasks.models import find_model
 from support.by_hand import NEW_TOKENS, clip
 from support.driver import ListInbox, answer, generate
+from support.elsewhere import make_elsewhere
 
 PARAMS = SamplingParams(max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS)
 SETTINGS = EngineSettings(device="cpu", dtype="float32", max_context=512)
-MAKE = """
-import sys
-from pathlib import Path
-import torch
-from support.tiny_families import make_checkpoint
-torch.manual_seed(0)
-make_checkpoint(sys.argv[2], Path(sys.argv[1]), width=128)
-"""
 
 
 def _open(name, folder):
-    # Made elsewhere: a vLLM that ran in this process has changed transformers' classes.
-    command = [sys.executable, "-W", "ignore", "-c", MAKE, str(folder), name]
-    subprocess.run(command, check=True)
-    model = find_model(str(folder), engine="vllm")
+    model = find_model(str(make_elsewhere(name, folder)), engine="vllm")
     return model, model.open(SETTINGS)
 
 

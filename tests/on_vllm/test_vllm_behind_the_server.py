@@ -11,8 +11,8 @@ pytest.importorskip("vllm")
 
 from kinema.engines import EngineSettings
 from kinema.tasks.models import find_model
+from support.elsewhere import make_elsewhere
 from support.serving import EXAMPLE, asked, serving, video
-from support.tiny_families import make_checkpoint
 
 SETTINGS = EngineSettings(device="cpu", dtype="float32", max_context=2048)
 # The first mixes clips of different lengths in one batch, the second cannot.
@@ -21,7 +21,7 @@ FAMILIES = ["qwen2-vl", "internvl"]
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def server(request, tmp_path_factory):
-    folder = make_checkpoint(request.param, tmp_path_factory.mktemp(request.param), width=128)
+    folder = make_elsewhere(request.param, tmp_path_factory.mktemp(request.param))
     model = find_model(str(folder), engine="vllm")
     media = {"allowed_local_media_path": EXAMPLE.parent}
     # vLLM is opened in the scheduler's thread, which is the only one that uses it.

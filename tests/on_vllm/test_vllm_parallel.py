@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from support.elsewhere import make_elsewhere
+
 pytest.importorskip("vllm")
 
 CLIP = Path(__file__).parents[2] / "examples" / "four_things.mp4"
@@ -19,22 +21,10 @@ FLAGS = (
 )
 
 
-MAKE = """
-import sys
-from pathlib import Path
-import torch
-from support.tiny_families import make_checkpoint
-torch.manual_seed(0)
-make_checkpoint("llava-onevision", Path(sys.argv[1]), width=128)
-"""
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A checkpoint made elsewhere: a vLLM that ran in this process has changed the classes."""
-    made = tmp_path_factory.mktemp("wide")
-    subprocess.run([sys.executable, "-W", "ignore", "-c", MAKE, str(made)], check=True)
-    return made
+    return make_elsewhere("llava-onevision", tmp_path_factory.mktemp("wide"))
 
 
 def _answer(folder, home, name, *flags) -> str:

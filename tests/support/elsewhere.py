@@ -1,0 +1,23 @@
+"""Checkpoints made in a process of their own: a vLLM that ran in this one has changed classes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+_MAKE = """
+import sys
+from pathlib import Path
+import torch
+from support.tiny_families import make_checkpoint
+torch.manual_seed(0)
+make_checkpoint(sys.argv[2], Path(sys.argv[1]), width=128)
+"""
+
+
+def make_elsewhere(name: str, folder: Path) -> Path:
+    """A random checkpoint of a family, 128 wide, always with the same weights."""
+    command = [sys.executable, "-W", "ignore", "-c", _MAKE, str(folder), name]
+    subprocess.run(command, check=True)
+    return folder
