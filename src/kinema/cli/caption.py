@@ -170,7 +170,7 @@ def _engine(settings: EngineSettings, run: CaptionRun, engine: str) -> EngineSet
         return replace(settings, batch_size=run.max_threads)
     if engine in engines_with("concurrency"):
         return replace(settings, concurrency=run.max_threads)
-    return settings  # the others have a number of their own that nobody sets
+    return settings  # the other engines choose the number themselves
 
 
 def _work(job: CaptionJob, outputs: Outputs, *, quiet: bool) -> None:

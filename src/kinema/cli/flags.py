@@ -83,7 +83,7 @@ def spread(
 class _Spread(type):
     """A class of settings as flags read it; its values are those of ``settings``.
 
-    The parser lets pydantic check what it has read, in processes where somebody imported pydantic.
+    The parser lets pydantic check what it has read, in processes that have imported pydantic.
     """
 
     settings: type[Any]

@@ -38,11 +38,11 @@ class Inbox(Protocol):
         ...
 
     def is_cancelled(self, request_id: str) -> bool:
-        """Whether nobody waits for this answer any more; the engine may drop the request."""
+        """Whether the caller has left; the engine may drop the request."""
         ...
 
     def is_streamed(self, request_id: str) -> bool:
-        """Whether somebody reads the answer while it is written."""
+        """Whether the caller reads the answer while it is written."""
         ...
 
     def write(self, request_id: str, text: str) -> None:

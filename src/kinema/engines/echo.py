@@ -39,7 +39,7 @@ class EchoEngine:
         return list(waiting[:1])
 
     def serve(self, inbox: Inbox) -> None:
-        """Answer in order, a word at a time where somebody reads along."""
+        """Answer in order, a word at a time where the caller reads along."""
         while taken := inbox.take():
             for request in taken:
                 self._answer(request, inbox)

@@ -26,7 +26,7 @@ BUDGET_BYTES = 2048 * MEBIBYTE
 _GUESS_BYTES = 64 * MEBIBYTE
 """For a source whose size is not looked up: bytes in memory, an address."""
 _KEPT_CLIPS = 4
-"""Clips that nobody needs just now and that stay for the next question about them."""
+"""Unused clips that stay for the next question about them."""
 
 
 @dataclass(eq=False)
@@ -80,7 +80,7 @@ class _Budget:
 
     @property
     def is_short(self) -> bool:
-        """Whether somebody waits for room."""
+        """Whether a question waits for room."""
         return bool(self._queue)
 
 
@@ -135,7 +135,7 @@ class Clips:
                 self._leave(clip)
 
     def _enter(self, parts: Sequence[Part], sizes: Sequence[int]) -> list[_Clip]:
-        """The clips of these parts; those that nobody reads yet are begun."""
+        """The clips of these parts; those that are not being read yet are begun."""
         loop = asyncio.get_running_loop()
         new: list[_Clip] = []
         clips: dict[Hashable, _Clip] = {}
@@ -160,7 +160,7 @@ class Clips:
         self._drop_unused()
 
     def _drop_unused(self) -> None:
-        """Forget clips that nobody needs: all but a few, all where room is short."""
+        """Forget unused clips: all but a few, all where room is short."""
         unused = [c for c in self._clips.values() if c.users == 0 and c.decoded.done()]
         kept = 0 if self._budget.is_short else _KEPT_CLIPS
         for clip in unused[: max(0, len(unused) - kept)]:

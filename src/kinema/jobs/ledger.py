@@ -283,7 +283,7 @@ class Ledger:
     def _recover(self) -> None:
         """Units that were running when the last process was killed are suspects now.
 
-        A kill counts against a unit that was alone; among several, nobody knows which it was.
+        A kill counts against a unit that was alone; among several, it cannot be known which it was.
         """
         (running,) = self._database.execute(
             "SELECT COUNT(*) FROM unit WHERE state = 'running'"

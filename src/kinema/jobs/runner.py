@@ -86,7 +86,7 @@ async def _together(
                 return
             # A unit that failed for a passing reason is to do again, so look after each end.
             ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            # Several may have failed at once; asyncio complains of errors that nobody looked at.
+            # Several may have failed at once; asyncio complains of errors that were not retrieved.
             for problem in filter(None, [task.exception() for task in ended]):
                 raise problem
     finally:
