@@ -127,17 +127,35 @@ def test_a_follow_up_shows_the_video_once(visit):
     expect(visit.answers.last).to_contain_text(f"{SEEN} Second?")
 
 
-def test_an_answer_can_be_had_again_and_a_question_changed(visit):
+def test_a_question_can_be_changed_and_what_followed_is_forgotten(visit):
     visit.open_example()
-    visit.ask("First?")
-    expect(visit.answers.last).to_contain_text("First?")
-    visit.page.get_by_role("button", name="Retry").last.click()
-    expect(visit.answers).to_have_count(1)
+    for count, question in enumerate(("First?", "Second?"), 1):
+        visit.ask(question)
+        expect(visit.answers).to_have_count(count)
+        expect(visit.answers.last).to_contain_text(f"{SEEN} {question}")
+        visit.wait_until_answered()
     visit.page.get_by_role("button", name="Edit").first.click()
     visit.page.locator("#chat textarea").fill("Other words?")
     visit.page.get_by_role("button", name="Submit").click()
+    expect(visit.answers).to_have_count(1)
     expect(visit.questions.last).to_contain_text("Other words?")
     expect(visit.answers.last).to_contain_text(f"{SEEN} Other words?")
+
+
+def test_an_answer_can_be_had_again(browser):
+    engine = Dripping()
+    with serving(engine=engine) as server, visiting(browser, server.url) as visit:
+        visit.ask("one two")
+        for _ in range(3):
+            engine.permits.release()
+        expect(visit.answers.last).to_contain_text("one two")
+        visit.wait_until_answered()
+        visit.page.get_by_role("button", name="Retry").last.click()
+        expect(visit.answers.get_by_text("one two")).to_have_count(0)
+        for _ in range(3):
+            engine.permits.release()
+        expect(visit.answers.last).to_contain_text("one two")
+        expect(visit.answers).to_have_count(1)
 
 
 def test_words_appear_as_they_come_and_stop_stops_the_model(browser):

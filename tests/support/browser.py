@@ -61,6 +61,10 @@ class Visit:
         box.fill(question)
         box.press("Enter")
 
+    def wait_until_answered(self) -> None:
+        """An answer redraws the talk as it grows, which would take an open edit box away."""
+        expect(self.page.get_by_role("button", name="Ask")).to_be_visible()
+
     @property
     def answers(self) -> Any:
         """What the model said, oldest first."""
