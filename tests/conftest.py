@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,11 @@ import pytest
 from kinema.types import Frames
 from support.capabilities import Shown, check, write
 
+# Workers that run tests side by side (pytest -n) share the cores; torch reads this when it starts.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# So does Ray: its workers are to use this environment, also below `uv run`, and to report nothing.
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # JAX reads this when it starts. Tests compile much and compute little.
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
@@ -53,10 +59,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SHOWN] = Shown()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What one of several workers (pytest -n) has shown is shown."""
+    node.config.stash[_SHOWN].add(getattr(node, "workeroutput", {}).get("shown", {}))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """The table of the docs says what the tests showed, or the run fails."""
     shown = session.config.stash[_SHOWN]
-    if session.config.getoption("--write-capabilities"):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["shown"] = shown.verdicts
+    elif session.config.getoption("--write-capabilities"):
         write(shown)
     elif stale := check(shown):
         print(f"\ndocs/capabilities.json is out of date; run with --write-capabilities: {stale}")

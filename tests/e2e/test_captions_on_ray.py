@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -35,11 +38,9 @@ def agent_ports():
 
 
 @pytest.fixture
-def cluster(monkeypatch):
+def cluster():
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **agent_ports()})
     nodes.add_node(num_cpus=2, **agent_ports())
     nodes.connect()
@@ -111,3 +112,16 @@ def test_answers_and_features_are_the_same_on_a_cluster(cluster, tmp_path):
     assert len(written) == 2 * 4 + 1
     for name in written:
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
+
+
+def test_actors_use_the_environment_of_the_job_also_below_uv_run():
+    asked = "import kinema.jobs.ray, ray; print(ray._private.ray_constants.{})"
+    name = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", asked.format(name)],
+        env={key: value for key, value in os.environ.items() if key != name},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == "False"

@@ -7,19 +7,25 @@ from pathlib import Path
 
 FILE = Path(__file__).parents[2] / "docs" / "capabilities.json"
 CAPABILITIES = ("video", "image", "mixed", "batched", "quantised", "streamed", "follow-up")
+Verdicts = dict[str, dict[str, dict[str, str]]]
+"""By family, engine and capability."""
 
 
 class Shown:
-    """Verdicts by family, engine and capability."""
+    """What tests have shown until now."""
 
     def __init__(self) -> None:
-        self.verdicts: dict[str, dict[str, dict[str, str]]] = {}
+        self.verdicts: Verdicts = {}
 
     def __call__(self, family: str, engine: str, capability: str, verdict: str = "yes") -> None:
         """Note a verdict; ``family`` may be the name of one of its checkpoints."""
         assert capability in CAPABILITIES
         engines = self.verdicts.setdefault(family.removesuffix("-hybrid"), {})
         engines.setdefault(engine, {})[capability] = verdict
+
+    def add(self, verdicts: Verdicts) -> None:
+        """Take over what another process has noted."""
+        _merge(self.verdicts, verdicts)
 
 
 def check(shown: Shown) -> list[str]:
@@ -37,11 +43,15 @@ def check(shown: Shown) -> list[str]:
 def write(shown: Shown) -> None:
     """Put the verdicts into the file, beside those of other runs."""
     kept = _read()
-    for family, engines in shown.verdicts.items():
-        for engine, verdicts in engines.items():
-            kept.setdefault(family, {}).setdefault(engine, {}).update(verdicts)
+    _merge(kept, shown.verdicts)
     FILE.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _read() -> dict[str, dict[str, dict[str, str]]]:
+def _merge(into: Verdicts, verdicts: Verdicts) -> None:
+    for family, engines in verdicts.items():
+        for engine, noted in engines.items():
+            into.setdefault(family, {}).setdefault(engine, {}).update(noted)
+
+
+def _read() -> Verdicts:
     return json.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else {}

@@ -12,15 +12,20 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
-import ray
-from ray.exceptions import RayError
-
 from kinema.errors import EngineDied, KinemaError
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.site import Answers, Local
 from kinema.jobs.towers import Encoded
 from kinema.messages import Ask, Reply, VideoPart
 from kinema.video import Workers
+
+# Ray 2.60 reads these when it is imported. Without the first, a job that `uv run` has started gives
+# each actor an environment of its own, made from a copy of the working folder, in which Ray may be
+# missing. Without the second, Ray reports to its makers, in a thread that outlives the job.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+import ray
+from ray.exceptions import RayError
 
 T = TypeVar("T")
 
@@ -51,8 +56,6 @@ class RaySite:
         gpus: int = 0,
         answers: AnswerCache | None = None,
     ) -> None:
-        # Otherwise Ray collects figures for its makers, in a thread that outlives the job.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             if not ray.is_initialized():
                 ray.init(
