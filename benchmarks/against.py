@@ -235,9 +235,16 @@ def _serve(command: list[str], addresses: dict[str, str], servers: contextlib.Ex
             file_id, question = work
             video = {"type": "video", "file_id": file_id, "num_frames": 8}
             content = [video, {"type": "text", "text": question}]
-            body = {"messages": [{"role": "user", "content": content}], "max_tokens": 16}
-            client.post("/v1/chat/completions", json=body).raise_for_status()
+            body = {
+                "model": model,
+                "messages": [{"role": "user", "content": content}],
+                "max_tokens": 16,
+            }
+            answer = client.post("/v1/chat/completions", json=body)
+            if answer.is_error:
+                raise RuntimeError(answer.text)
 
+        model = client.get("/v1/models").json()["data"][0]["id"]
         ids = list(clients.map(upload, sorted(Path(videos).glob("*.mp4"))))
         list(clients.map(ask, [(i, question) for i in ids for question in QUESTIONS]))
     return time.perf_counter() - began

@@ -48,7 +48,8 @@ def opened(family_folder, monkeypatch):
 
     def open_engine(name, **more):
         model = find_model(str(family_folder(name)), engine="hf")
-        settings = EngineSettings(device="cpu", dtype="float32", batch_size=8, **more)
+        chosen = {"device": "cpu", "dtype": "float32", "batch_size": 8} | more
+        settings = EngineSettings(**chosen)
         engines.append(model.open(settings))
         return model, engines[-1]
 
@@ -99,12 +100,26 @@ def test_tokens_are_counted_without_processing_a_video_again(opened, monkeypatch
     assert len(made) == 2
 
 
-def _questions_about_the_same_arrays(model):
+def _questions_about_the_same_arrays(model, asked=ASKED):
     clips = {seed: clip(seed, length) for seed, length, _ in ASKED}
     return [
         _request(model, str(i), VideoPart(clips[seed]), TextPart(words))
-        for i, (seed, _, words) in enumerate(ASKED)
+        for i, (seed, _, words) in enumerate(asked)
     ]
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-vl", "llava-onevision"])
+def test_questions_of_several_batches_read_a_video_once(opened, monkeypatch, name):
+    model, engine = opened(name, batch_size=2)
+    asked = [ASKED[i] for i in (0, 2, 4, 0, 1, 3)]
+    requests = _questions_about_the_same_arrays(model, asked)
+    alone = {r.id: answer(engine, r).token_ids for r in requests}
+    engine.release()
+    calls = []
+    tower = getattr(engine.model.model, "visual", None) or engine.model.model.vision_tower
+    tower.register_forward_hook(lambda *_: calls.append(1))
+    assert {c.request_id: c.token_ids for c in generate(engine, requests)} == alone
+    assert len(calls) == 2
 
 
 def test_a_device_too_small_to_read_a_video_is_reported(opened, monkeypatch):

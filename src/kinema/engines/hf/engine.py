@@ -80,6 +80,7 @@ class HFEngine:
         self._maker = InputMaker(self.processor, self.model.config, family)
         kept = 0 if settings.compile or self._group else settings.keep_conversations
         self._conversations = Conversations(self._maker, capacity=kept)
+        self._last_read = Conversations(self._maker, capacity=1)
         self._may_share = not settings.compile and may_share(self.model.config, family)
         self._prepared: OrderedDict[str, Inputs | FollowUp] = OrderedDict()
         self.context_length: int | None = context_length(self.model.config)
@@ -137,6 +138,7 @@ class HFEngine:
         """Drop prepared inputs and kept conversations, and empty the device's cache."""
         self._prepared.clear()
         self._conversations.clear()
+        self._last_read.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -218,22 +220,38 @@ class HFEngine:
             self._answer_batch(list(map(inputs_of, prepared)), self._open(prepared), inbox, began)
 
     def _read_once(self, group: list[Request]) -> list[FollowUp]:
-        """The group's questions as follow-ups of what they share; none where that is no gain."""
+        """The group's questions as follow-ups of what they share; none where that is no gain.
+
+        What was read last is kept, because the next batch has the other questions about it. Neither
+        the choice to share nor the length that is read depends on what is kept, so a job that goes
+        on after a kill gives the answers that it would have given.
+        """
         counted = (r for r in group if isinstance(self._prepared.get(r.id), Inputs))
         reader = next(counted, group[0])
+        known = self._last_read.match(reader)
         try:
-            first = inputs_of(self._take(reader, alone=False))
+            first = known.kept.inputs if known else inputs_of(self._take(reader, alone=False))
             if int(self._maker.is_visual(first.ids).sum()) * (len(group) - 1) < FEWEST_SAVED:
-                self._prepared[reader.id] = first
+                self._prepared |= {} if known else {reader.id: first}
                 return []
-            output = self._generate(self._placed(first.tensors), READING)
+            if known is None:
+                self._read(first)
         except RequestRefused:  # answered apart, each with its own error
             return []
-        read = Conversations(self._maker, capacity=1)
-        read.keep(first, output.sequences[0], output.past_key_values, self.model)
-        self._may_share = read.holds_any  # a model whose cache cannot be cut is not tried again
-        followed = [f for f in map(read.match, group) if f is not None]
+        followed = [f for f in map(self._last_read.match, group) if f is not None]
         return followed if len(followed) == len(group) else []
+
+    def _read(self, first: Inputs) -> None:
+        """Keep the KV cache of a prompt up to the first token behind its media."""
+        length = self._maker.num_seen(first.ids) + 1
+        tensors = {
+            name: value[:, :length] if _is_per_token(value, len(first)) else value
+            for name, value in first.tensors.items()
+        }
+        self._last_read.clear()
+        output = self._generate(self._placed(tensors), READING)
+        self._last_read.keep(first, output.sequences[0], output.past_key_values, self.model)
+        self._may_share = self._last_read.holds_any  # some caches cannot be cut, for any prompt
 
     def _open(self, prepared: list[Inputs | FollowUp]) -> Tensors:
         """Tensors for ``generate``, with the kept KV cache where the beginning has been read."""
@@ -354,3 +372,12 @@ class HFEngine:
     def _end_ids(self) -> list[int]:
         end = self.model.generation_config.eos_token_id
         return end if isinstance(end, list) else [] if end is None else [end]
+
+
+def _is_per_token(value: Any, length: int) -> bool:
+    """Whether an input is ``int64[1, L, ...]`` for the prompt's L ids; pixels are floats."""
+    return (
+        isinstance(value, torch.Tensor)
+        and not value.is_floating_point()
+        and value.shape[:2] == (1, length)
+    )

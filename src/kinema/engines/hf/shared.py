@@ -7,6 +7,7 @@ positions count what is not masked, so a row's answer is the one it would get al
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ def _laid_out(rows: Sequence[torch.Tensor], lengths: Sequence[int], filler: int)
 
 
 def _joined_cache(caches: Sequence[Any], lengths: Sequence[int]) -> Any:
-    """The KV cache of all rows: that of the first one, which is used up."""
+    """The KV cache of all rows, in a copy of the first one."""
     longest = max(lengths)
 
     def rows(layer: int, name: str) -> torch.Tensor:
@@ -94,6 +95,8 @@ def _joined_cache(caches: Sequence[Any], lengths: Sequence[int]) -> Any:
     joined = [
         (rows(layer, "keys"), rows(layer, "values")) for layer in range(len(caches[0].layers))
     ]
-    for layer, (keys, values) in zip(caches[0].layers, joined, strict=True):
+    whole = copy(caches[0])
+    whole.layers = list(map(copy, caches[0].layers))
+    for layer, (keys, values) in zip(whole.layers, joined, strict=True):
         layer.keys, layer.values = keys, values
-    return caches[0]
+    return whole
