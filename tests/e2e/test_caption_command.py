@@ -188,13 +188,3 @@ def test_frames_that_look_alike_are_left_out_and_named(tmp_path):
     (made,) = json.loads(path.read_text())["x_kinema"]["captions"]
     assert made["frame_seconds"] == [0, 3, 5]
     assert made["skipped_frame_seconds"] == [1, 2, 4]
-
-
-@pytest.mark.parametrize("words", [("--language", "German"), ("--style", "brief")])
-def test_a_model_with_sentences_of_its_own_takes_no_style_and_no_language(
-    clip, tmp_path, capsys, words
-):
-    result = tmp_path / "result.json"
-    assert run(["caption", str(clip), "-m", "tiny", "--result-path", str(result), *words]) == 2
-    assert "own sentences, in English" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == [clip]

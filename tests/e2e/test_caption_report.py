@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from kinema.cli.app import run
 from support.browser import chromium, needs_chromium
-from support.serving import EXAMPLE
+from support.clips import EXAMPLE
 
 pytestmark = needs_chromium
 

@@ -173,8 +173,8 @@ def test_probe_tells_what_is_in_a_file(clip, tmp_path):
 def test_models_lists_families_with_their_engines():
     rows = [json.loads(line) for line in kinema("models", "--json").stdout.splitlines()]
     engines = {row["family"]: row["engines"] for row in rows}
-    assert engines["tiny"] == {"hf": "installed"}
-    assert "tiny" in kinema("models").stdout
+    assert engines["neva"] == {"hf": "installed"}
+    assert "neva" in kinema("models").stdout
 
 
 def test_doctor_names_versions_engines_and_the_hub():
@@ -204,11 +204,11 @@ def _file(folder: Path, name: str, content: bytes) -> str:
         (["CLIP", "hi", "--num-frames", "many"], 2, "--num-frames"),
         (["CLIP", "hi", "--num-frmes", "2"], 2, "Did you mean --num-frames"),
         (["CLIP", "hi", "--temperature", "-1"], 2, "--temperature is -1"),
-        (["CLIP", "hi", "--model", "tinny"], 2, "Did you mean 'tiny'"),
+        (["CLIP", "hi", "--model", "ecko"], 2, "Did you mean 'echo'"),
         (["CLIP", "hi", "--model", "./nowhere"], 1, "is no model folder"),
         (["CLIP", "hi", "--model", "owner/name"], 1, "hub cannot be reached"),
-        (["CLIP", "hi", "--model", "tiny", "--engine", "warp"], 2, "no engine 'warp'"),
-        (["CLIP", "hi", "--model", "tiny", "--engine", "echo"], 1, "does not run on"),
+        (["CLIP", "hi", "--model", "echo", "--engine", "warp"], 2, "no engine 'warp'"),
+        (["CLIP", "hi", "--model", "echo", "--engine", "hf"], 1, "does not run on"),
         (["CLIP", "hi", "--config", "nowhere.yaml"], 2, "--config"),
     ],
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kinema.tasks.evaluate.runs import run_name
 from support.action_layouts import breakfast_chat
 from support.layouts import LAYOUTS, egoschema, own
 
@@ -81,16 +82,17 @@ def test_the_documented_line_for_the_forks_command_runs_on_its_layout(fork, tmp_
     assert len(list((folder / "timelines").glob("*.png"))) == 2
 
 
-def test_the_reports_command_makes_the_same_predictions(data, tmp_path):
+def test_the_reports_command_makes_the_same_predictions(data, family_folder, tmp_path):
+    model = str(family_folder("llava-onevision"))
     first, second = tmp_path / "first", tmp_path / "second"
     wanted = ["--fps", "2", "--end", "0.8", "--temperature", "0.5", "--stop", "a b", "--limit", "2"]
     wanted += ["--preset", "lmms-eval", "--dtype", "float32", "--seed", "3", "--blind"]
-    assert kinema("jsonl", data, "-m", "tiny", *wanted, "-o", first).returncode == 0
+    assert kinema("jsonl", data, "-m", model, *wanted, "-o", first).returncode == 0
     command = (first / "report.md").read_text().split("```sh\n")[1].split("\n```")[0]
     words = [str(second) if word == str(first) else word for word in shlex.split(command)]
     done = kinema(*words[2:])
     assert done.returncode == 0, done.stderr
-    for run in ("tiny", "tiny+blind"):
+    for run in (run_name(model, blind=blind) for blind in (False, True)):
         for name in ("predictions.jsonl", "run.json", "results.json"):
             assert (second / run / name).read_bytes() == (first / run / name).read_bytes()
 

@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import expect
 
 from support.browser import chromium, needs_chromium, visiting
-from support.serving import EXAMPLE, Dripping, serving
+from support.clips import EXAMPLE
+from support.serving import Dripping, serving
 from support.web import reply, serve
 
 pytestmark = needs_chromium

@@ -17,7 +17,8 @@ import httpx
 from kinema.engines import EngineSettings
 from kinema.server.backend import Backend
 from kinema.tasks.models import find_model
-from support.serving import EXAMPLE, asked, serving
+from support.clips import EXAMPLE
+from support.serving import asked, serving
 
 
 @contextmanager
@@ -109,7 +110,7 @@ def test_chat_web_opens_the_page_with_the_clip_in_it(tmp_path):
 
 
 def test_chat_web_asks_on_the_page(tmp_path):
-    words = [sys.executable, "-m", "kinema", "chat", "--web", str(EXAMPLE), "What?"]
+    words = [sys.executable, "-m", "kinema", "chat", "--web", str(EXAMPLE), "What?", "-m", "echo"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Ask on the page" in done.stderr

@@ -34,7 +34,7 @@ from kinema.messages import (
 )
 from kinema.prompt import prepare
 from kinema.tasks.chat import Chat
-from kinema.tasks.models import find_model
+from kinema.tasks.models import DEFAULT_MODEL, find_model
 from support.by_hand import clip
 from support.driver import answer
 
@@ -145,7 +145,7 @@ def test_a_language_model_is_named_as_no_video_model(tmp_path):
 def test_an_unknown_model_name_without_a_network_says_how_to_go_on():
     with pytest.raises(ModelNotFound, match="hub cannot be reached") as caught:
         find_model("nobody/nothing")
-    assert "--model tiny" in caught.value.hint
+    assert f"--model {DEFAULT_MODEL}" in caught.value.hint
 
 
 def test_flash_attention_that_is_missing_comes_with_its_install_line(folder):

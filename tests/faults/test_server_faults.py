@@ -15,7 +15,8 @@ import pytest
 
 from kinema.engines.echo import EchoEngine
 from kinema.errors import OutOfMemory
-from support.serving import EXAMPLE, Dripping, asked, data_address, serving, video
+from support.clips import EXAMPLE
+from support.serving import Dripping, asked, data_address, serving, video
 from support.web import drip, reply
 from support.web import serve as web_server
 

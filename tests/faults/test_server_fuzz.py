@@ -13,7 +13,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case
 
-from support.serving import EXAMPLE, serving
+from support.clips import EXAMPLE
+from support.serving import serving
 
 EXAMPLES = int(os.environ.get("KINEMA_FUZZ", "15"))
 ROUTES = [

@@ -11,8 +11,9 @@ pytest.importorskip("vllm")
 
 from kinema.engines import EngineSettings
 from kinema.tasks.models import find_model
+from support.clips import EXAMPLE
 from support.elsewhere import make_elsewhere
-from support.serving import EXAMPLE, asked, serving, video
+from support.serving import asked, serving, video
 
 SETTINGS = EngineSettings(device="cpu", dtype="float32", max_context=2048)
 # The first mixes clips of different lengths in one batch, the second cannot.

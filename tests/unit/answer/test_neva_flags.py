@@ -95,10 +95,10 @@ def test_the_yaml_gives_what_no_flag_does(answered, tmp_path, capsys):
 def test_flags_win_over_the_yaml_and_its_overrides(answered):
     flags = ["--temperature", "0.0", "--batch-size", "8", "--stop", "x", "-o", "other.jsonl"]
     words = ["p.jsonl", "inference.temperature=0.5", "prompt_file=absent.jsonl"]
-    job, model, parts = answered(*words, *flags, "--model", "tiny", "--base-model", "b")
+    job, model, parts = answered(*words, *flags, "--model", "echo", "--base-model", "b")
     assert (job.params.temperature, job.params.stop, job.params.top_p) == (0.0, ("x",), 0.9)
     assert (job.settings.batch_size, str(job.output)) == (8, "other.jsonl")
-    assert (str(job.prompt_file), model, str(parts.base_model)) == ("p.jsonl", "tiny", "b")
+    assert (str(job.prompt_file), model, str(parts.base_model)) == ("p.jsonl", "echo", "b")
 
 
 def test_the_environment_stands_between_yaml_and_flags(answered, monkeypatch):

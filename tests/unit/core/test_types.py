@@ -127,7 +127,7 @@ def test_errors_survive_the_border_between_processes():
     for error in (
         MediaNotFound("gone", hint="look"),
         ContextTooLong(needed=9, available=5, largest_num_frames=2),
-        UnknownName("model", "tinny", ["tiny", "echo"]),
+        UnknownName("model", "ecko", ["echo", "neva"]),
     ):
         copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), str(copy), copy.hint) == (type(error), str(error), error.hint)
@@ -135,4 +135,4 @@ def test_errors_survive_the_border_between_processes():
 
 
 def test_unknown_names_suggest_the_nearest():
-    assert "Did you mean 'tiny'?" in UnknownName("model", "tinny", ["tiny", "echo"]).hint
+    assert "Did you mean 'echo'?" in UnknownName("model", "ecko", ["echo", "neva"]).hint

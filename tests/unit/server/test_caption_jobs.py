@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from kinema.engines.echo import EchoEngine
-from support.serving import EXAMPLE, serving
+from support.clips import EXAMPLE
+from support.serving import serving
 from support.web import reply, serve
 
 

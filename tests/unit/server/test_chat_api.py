@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from kinema.engines.echo import EchoEngine
-from support.clips import board
-from support.serving import EXAMPLE, Dripping, asked, data_address, serving, video
+from support.clips import EXAMPLE, board
+from support.serving import Dripping, asked, data_address, serving, video
 
 
 @pytest.fixture(scope="module")

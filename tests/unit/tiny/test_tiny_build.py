@@ -9,7 +9,7 @@ import pytest
 
 from kinema.errors import MissingPackage
 from kinema.models.tiny import build as building
-from support.tiny import EXAMPLE
+from support.clips import EXAMPLE
 
 
 def test_a_second_build_does_no_work(tiny):

@@ -13,7 +13,11 @@ from kinema.video.prefetch import prefetch
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
     yield
-    assert not [t for t in threading.enumerate() if t.name == "kinema-prefetch"]
+    assert num_threads() == 0
+
+
+def num_threads() -> int:
+    return sum(thread.name == "kinema-prefetch" for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("depth", [1, 2, 10])
@@ -39,28 +43,34 @@ def test_loading_goes_on_while_the_result_is_used() -> None:
 
 
 def test_no_more_than_the_depth_is_loaded_ahead() -> None:
-    loaded: list[int] = []
-    blocked = threading.Event()
+    fourth, fifth = threading.Event(), threading.Event()
 
     def load(item: int) -> int:
-        loaded.append(item)
-        if len(loaded) == 4:
-            blocked.set()
+        if item >= 3:
+            (fourth if item == 3 else fifth).set()
         return item
 
     results = prefetch(range(100), load, depth=2)
-    next(results)
-    assert blocked.wait(timeout=10)
-    assert len(loaded) <= 4  # one used, two waiting, one in the making
+    assert next(results) == 0
+    assert fourth.wait(timeout=10)  # one used, two waiting, one in the making
+    assert not fifth.wait(timeout=0.1)
     results.close()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("taken", [1, 3])
 def test_leaving_early_stops_the_thread(taken: int) -> None:
-    results = prefetch(range(4), lambda i: i, depth=1)
-    for _ in range(taken):
-        next(results)
+    loaded: list[int] = []
+
+    def load(item: int) -> int:
+        loaded.append(item)
+        return item
+
+    results = prefetch(range(100), load, depth=1)
+    assert [next(results) for _ in range(taken)] == list(range(taken))
+    assert num_threads() == 1
     results.close()  # type: ignore[attr-defined]
+    assert num_threads() == 0
+    assert len(loaded) <= taken + 2  # one waiting, one in the making
 
 
 def test_an_error_is_raised_at_its_place() -> None:
