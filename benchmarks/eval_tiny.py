@@ -1,4 +1,4 @@
-"""``tiny`` on a held-out set and on multiple choice, its blind baseline beside it.
+"""The built-in model on a held-out set and on multiple choice, its blind baseline beside it.
 
 Not a measure of speed: these are the numbers that docs/evaluation.md shows. Clips and questions
 come from scripts/make_drawn_benchmarks.py with a seed of their own; nothing of ``tiny`` was chosen

@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=tests python benchmarks/followup.py [--vllm ENV] [--only NAME]
 
-The built-in model, and real shapes with random weights; ENV is what scripts/vllm_env.sh
-made. --only measures the models whose names begin so and keeps the results of the others.
+Real shapes with random weights; ENV is what scripts/vllm_env.sh made. --only measures the models
+whose names begin so and keeps the results of the others.
 
 - plain: the whole history through processor and generate again, as transformers is used by hand;
 - ours: a chat session that kept its KV cache, from the question to the first token;
@@ -18,7 +18,6 @@ tokens a frame are the real ones.
 from __future__ import annotations
 
 import copy
-import importlib
 import json
 import subprocess
 import sys
@@ -56,13 +55,12 @@ class Shape:
 
     num_frames: int
     side: int
-    make: Callable[[Path], Path | str]
-    """Writes the checkpoint and returns its folder, or the name of a built-in model."""
+    make: Callable[[Path], Path]
+    """Writes the checkpoint and returns its folder."""
     on_vllm: bool = False
 
 
 SHAPES = {
-    "tiny (the built-in model)": Shape(16, 224, lambda _: "tiny"),
     "LLaVA-OneVision-0.5B shape, 4 of 24 layers": Shape(
         8, 384, lambda folder: onevision_shape(folder, 4), on_vllm=True
     ),
@@ -156,8 +154,6 @@ class _Plain:
 
     def __init__(self, model: Model) -> None:
         folder = model.checkpoint.folder
-        if model.family.classes:
-            importlib.import_module(model.family.classes)
         self.processor = AutoProcessor.from_pretrained(folder)
         self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
         self._read: tuple[torch.Tensor, Any] | None = None

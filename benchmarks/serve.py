@@ -1,9 +1,10 @@
 """What serving costs and bears: overhead, company, follow-ups, and minutes under load.
 
-    python benchmarks/serve.py overhead company follow-ups load --clients 200 --seconds 300
+    PYTHONPATH=tests python benchmarks/serve.py overhead company follow-ups load --clients 200
 
 Every part runs against ``kinema serve`` in a process of its own; the load part also watches that
 process: memory, descriptors, temporary files. Parts that are not measured again keep their result.
+The model is shapes.SMALL; a result without a model's name is of the built-in one.
 """
 
 from __future__ import annotations
@@ -27,35 +28,41 @@ import openai
 import psutil
 
 from common import RESULTS, machine, median, write_result
+from shapes import SMALL, small_shape
+from support.clips import EXAMPLE
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "four_things.mp4"
+MODEL = "served"
 QUESTIONS = ("What happens in this video?", "What comes first?", "And last?")
 
 
 @contextmanager
-def server(model: str, *flags: str) -> Iterator[tuple[str, psutil.Process, Path]]:
+def server(*flags: str, model: str = "") -> Iterator[tuple[str, psutil.Process, Path]]:
     """The server's address, its process and its temporary folder."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "temporary"
+        folder.mkdir()
+        name = model or str(small_shape(Path(scratch) / "model"))
+        words = ["serve", name, "--served-model-name", MODEL, "--port", "0", *flags]
         process = subprocess.Popen(
-            [sys.executable, "-m", "kinema", "serve", model, "--port", "0", *flags],
+            [sys.executable, "-m", "kinema", *words],
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"TMPDIR": folder},
+            env=os.environ | {"TMPDIR": str(folder)},
         )
         try:
             line = next(line for line in process.stderr or () if line.startswith("Serving"))
             address = line.split(" at ")[1].split("/v1")[0]
-            yield address, psutil.Process(process.pid), Path(folder)
+            yield address, psutil.Process(process.pid), folder
         finally:
             process.terminate()
             process.communicate()
 
 
-def body(model: str, file_id: str | None, question: str, **fields: Any) -> dict[str, Any]:
+def body(file_id: str | None, question: str, **fields: Any) -> dict[str, Any]:
     content: list[dict[str, Any]] = [{"type": "text", "text": question}]
     if file_id is not None:
         content.insert(0, {"type": "video", "file_id": file_id, "num_frames": 8})
-    return {"model": model, "messages": [{"role": "user", "content": content}], **fields}
+    return {"model": MODEL, "messages": [{"role": "user", "content": content}], **fields}
 
 
 def upload(address: str) -> str:
@@ -65,12 +72,12 @@ def upload(address: str) -> str:
 
 def overhead(runs: int = 200) -> dict[str, Any]:
     """Milliseconds of a request on the echo engine, which itself takes none."""
-    with server("echo") as (address, _, _), httpx.Client(base_url=address) as client:
+    with server(model="echo") as (address, _, _), httpx.Client(base_url=address) as client:
         file_id = upload(address)
         took = []
         for number in range(runs + 20):
             began = time.perf_counter()
-            sent = body("echo", file_id if number % 2 else None, f"question {number}")
+            sent = body(file_id if number % 2 else None, f"question {number}")
             answer = client.post("/v1/chat/completions", json=sent).json()
             spent = time.perf_counter() - began - answer["kinema"]["seconds"]
             took += [spent * 1000] if number >= 20 else []
@@ -78,7 +85,7 @@ def overhead(runs: int = 200) -> dict[str, Any]:
 
 
 async def _clients(
-    address: str, model: str, file_id: str, *, count: int, seconds: float
+    address: str, file_id: str, *, count: int, seconds: float
 ) -> tuple[Counter[int], list[float]]:
     """Statuses and seconds of the requests of ``count`` clients that ask again and again."""
     statuses: Counter[int] = Counter()
@@ -90,7 +97,7 @@ async def _clients(
         turn = number
         while time.monotonic() < give_up_at:
             began = time.monotonic()
-            sent = body(model, file_id, QUESTIONS[turn % 3], max_tokens=48)
+            sent = body(file_id, QUESTIONS[turn % 3], max_tokens=48)
             answer = await client.post("/v1/chat/completions", json=sent)
             statuses[answer.status_code] += 1
             took.extend([time.monotonic() - began] if answer.status_code == 200 else [])
@@ -106,15 +113,13 @@ async def _clients(
 def company(seconds: float = 40.0) -> dict[str, Any]:
     """Answers a second of one client and of sixteen, taking turns."""
     rates: dict[int, list[float]] = {1: [], 16: []}
-    with server("tiny", "--batch-size", "16") as (address, _, _):
+    with server("--batch-size", "16") as (address, _, _):
         file_id = upload(address)
-        httpx.post(
-            f"{address}/v1/chat/completions", json=body("tiny", file_id, "warm up"), timeout=600
-        )
+        httpx.post(f"{address}/v1/chat/completions", json=body(file_id, "warm up"), timeout=600)
         for _ in range(2):
             for count, measured in rates.items():
                 began = time.monotonic()
-                work = _clients(address, "tiny", file_id, count=count, seconds=seconds / 4)
+                work = _clients(address, file_id, count=count, seconds=seconds / 4)
                 statuses, _ = asyncio.run(work)
                 measured.append(statuses[200] / (time.monotonic() - began))
     one, sixteen = (median(measured) for measured in rates.values())
@@ -125,7 +130,7 @@ def follow_ups() -> list[dict[str, Any]]:
     """An upload, a question, two follow-ups with OpenAI's client; seconds to each first token."""
     said: list[Any] = []
     transcript = []
-    with server("tiny") as (address, _, _):
+    with server() as (address, _, _):
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", timeout=600)
         with EXAMPLE.open("rb") as file:
             stored = client.files.create(file=file, purpose="vision")
@@ -133,16 +138,15 @@ def follow_ups() -> list[dict[str, Any]]:
         for number, question in enumerate(QUESTIONS):
             words = {"type": "text", "text": question}
             said.append({"role": "user", "content": [video, words] if number == 0 else [words]})
+            sent: dict[str, Any] = {"model": MODEL, "messages": said, "max_tokens": 48}
             began = time.perf_counter()
             text, first = "", None
-            for chunk in client.chat.completions.create(model="tiny", messages=said, stream=True):
+            for chunk in client.chat.completions.create(**sent, stream=True):
                 piece = chunk.choices[0].delta.content if chunk.choices else None
                 first = first or (time.perf_counter() - began if piece else None)
                 text += piece or ""
             said.append({"role": "assistant", "content": text})
-            transcript.append(
-                {"question": question, "answer": text, "first_token_seconds": round(first or 0, 3)}
-            )
+            transcript.append({"question": question, "first_token_seconds": round(first or 0, 3)})
     return transcript
 
 
@@ -150,7 +154,7 @@ def load(clients: int, seconds: float) -> dict[str, Any]:
     """Many clients for minutes: statuses, and the process before, in the middle and after."""
     watched = []
 
-    with server("tiny", "--batch-size", "16") as (address, process, folder):
+    with server("--batch-size", "16") as (address, process, folder):
         file_id = upload(address)
 
         def look() -> dict[str, Any]:
@@ -161,12 +165,12 @@ def load(clients: int, seconds: float) -> dict[str, Any]:
                 "temporary_files": sum(1 for f in folder.rglob("*") if f.is_file()),
             }
 
-        asyncio.run(_clients(address, "tiny", file_id, count=16, seconds=10))
+        asyncio.run(_clients(address, file_id, count=16, seconds=10))
         watched.append(look())
         statuses: Counter[int] = Counter()
         took: list[float] = []
         for _ in range(5):
-            work = _clients(address, "tiny", file_id, count=clients, seconds=seconds / 5)
+            work = _clients(address, file_id, count=clients, seconds=seconds / 5)
             some, durations = asyncio.run(work)
             statuses += some
             took += durations
@@ -197,7 +201,9 @@ def main() -> None:
     result["machine"] = machine()
     for name, measure in parts.items():
         if name in given.parts:
-            result[name] = {"load_average_before": os.getloadavg()[0], "result": measure()}
+            facts = {"model": "echo" if name == "overhead" else SMALL}
+            facts |= {"load_average_before": os.getloadavg()[0]}
+            result[name] = facts | {"result": measure()}
             write_result("serve", result)  # so far: the last part takes minutes
 
 

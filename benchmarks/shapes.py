@@ -9,7 +9,14 @@ import transformers as T
 
 from support import tiny_parts as tiny
 from support.checkpoints import make_tokenizer, save_checkpoint
-from support.tiny_families import llava_onevision
+from support.tiny_families import llava_onevision, make_checkpoint
+
+SMALL = "a random LLaVA-OneVision, 512 wide, two layers"
+
+
+def small_shape(folder: Path) -> Path:
+    """A model of the real class that leaves the measuring to what surrounds it."""
+    return make_checkpoint("llava-onevision", folder, width=512)
 
 
 def onevision_shape(folder: Path, layers: int) -> Path:
