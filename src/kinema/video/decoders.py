@@ -16,3 +16,6 @@ DECODERS = Table(
         ),
     },
 )
+"""Each takes ``(media, index, wanted, *, size)`` and gives the frames ``wanted``, int64[K] and
+increasing, as ``Decoded``. A MediaError where the file cannot be opened or not one frame decoded.
+"""

@@ -11,9 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 from kinema.errors import MediaNotFound, NotAFile, UsageError
 from kinema.types import PictureFolder, Source
-from kinema.video.access import LOCAL, Access
+from kinema.video.access import LOCAL, Access, Budget
 from kinema.video.archive import open_member, refuse_whole, split_member
-from kinema.video.budget import Budget
 from kinema.video.byte_range import OpenFile, spool
 from kinema.video.data_uri import decode_data_uri, is_data_uri
 from kinema.video.fetch import Fetcher

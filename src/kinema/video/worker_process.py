@@ -34,7 +34,9 @@ GRACE_SECONDS = 5.0
 def main(words: list[str]) -> None:
     """Serve the channel with the given descriptor under the given memory limit."""
     channel = socket.socket(fileno=int(words[0]))
-    _limit(int(words[1]))
+    memory_bytes = int(words[1])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     _keep_large_pieces_apart()
     keep_open(_KEPT_READERS)
     send_reply(channel, None)
@@ -74,11 +76,6 @@ def _give_back() -> None:
     gc.collect()
     with suppress(OSError, AttributeError):  # only glibc can be asked to
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _limit(memory_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 
 
 CALLS: dict[Call, Callable[..., Reply]] = {

@@ -8,8 +8,7 @@ import pytest
 from kinema.errors import TooLarge
 from kinema.video import Workers, load_frames
 from kinema.video import reader as readers
-from kinema.video.access import Access
-from kinema.video.budget import Budget
+from kinema.video.access import Access, Budget
 from support.clips import make_clip, read_boards
 
 NUM_FRAMES = 17_000

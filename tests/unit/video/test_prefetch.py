@@ -13,7 +13,7 @@ from kinema.video.prefetch import prefetch
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
     yield
-    assert not [t for t in threading.enumerate() if t.name == "kinema-prefetch"]
+    assert not [t for t in threading.enumerate() if t.name.startswith("kinema-prefetch")]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 10])
