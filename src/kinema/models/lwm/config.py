@@ -6,7 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +79,6 @@ class LWMConfig:
     def sees(self) -> bool:
         """True when the model has vision tokens."""
         return self.vision_vocab_size > 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """All values, ready for JSON."""
-        return asdict(self)
 
 
 _KNOWN = frozenset(field.name for field in fields(LWMConfig))
@@ -253,7 +249,11 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> LWMConfig:
         ) from None
     vision = shapes.get("transformer/vte/embedding", (0, hidden))[0]
     sizes = (hidden, intermediate, layers)
-    heads = _standard_heads().get(sizes, max(1, hidden // 128))
+    known = {
+        (c.hidden_size, c.intermediate_size, c.num_hidden_layers): c.num_attention_heads
+        for c in STANDARD.values()
+    }
+    heads = known.get(sizes, max(1, hidden // 128))
     tied = bool(vision) and "vision_head/kernel" not in shapes
     return _size(
         *sizes, heads, vocab_size=vocab_size, vision_vocab_size=vision, tie_vision_embeddings=tied
@@ -281,10 +281,3 @@ def _layer_sizes(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
         return intermediate, layers
     numbers = {name.split("/")[2] for name in shapes if name.startswith("transformer/h/")}
     return shapes["transformer/h/0/feed_forward/w1/kernel"][1], len(numbers)
-
-
-def _standard_heads() -> dict[tuple[int, int, int], int]:
-    return {
-        (c.hidden_size, c.intermediate_size, c.num_hidden_layers): c.num_attention_heads
-        for c in STANDARD.values()
-    }
