@@ -13,32 +13,11 @@ from kinema.errors import DecodeFailed, MediaError, NotMedia, NoVideoStream, Tru
 from kinema.video.media import Media
 from kinema.video.mp4 import top_level_boxes
 
-_DEMUXERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2",
-    "matroska,webm",
-    "avi",
-    "mpegts",
-    "mpeg",
-    "mpegvideo",
-    "flv",
-    "asf",
-    "ogg",
-    "gif",
-    "apng",
-    "mxf",
-    "ivf",
-    "h264",
-    "hevc",
-    "m4v",
-    "obu",
-    "rm",
-    "wtv",
-    "nut",
-    "y4m",
-    "yuv4mpegpipe",
-    "mjpeg",
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,mxf,ivf,"
+    "h264,hevc,m4v,obu,rm,wtv,nut,y4m,yuv4mpegpipe,mjpeg"
 )
-_OPTIONS = {"format_whitelist": ",".join(_DEMUXERS), "protocol_whitelist": "file"}
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
 """No playlist, concatenation, device or network: a file can only lead to itself."""
 _CODECS = frozenset(
     (

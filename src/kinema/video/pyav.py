@@ -39,13 +39,15 @@ def decode(
     size: Size | None = None,
     num_threads: int | None = None,
 ) -> Decoded:
-    """Decode the wanted frames; see :data:`kinema.video.decoders.DECODERS`."""
+    """Decode the wanted frames; see :data:`kinema.video.reading.DECODERS`."""
     canvas = Canvas(wanted)
     num_threads = num_threads or min(usable_cores(), _MOST_THREADS)
-    runs = _shares(plan_runs(index, wanted), num_threads)
+    runs = plan_runs(index, wanted)
+    share = sum(len(run) for run in runs) // (_SHARES_A_THREAD * num_threads)
+    runs = join_neighbours(runs, most_packets=share)
     workers = min(num_threads, len(runs))
     work: queue.SimpleQueue[Run] = queue.SimpleQueue()
-    for run in runs:
+    for run in sorted(runs, key=len, reverse=True):  # so that no core waits for the last
         work.put(run)
     lone = workers == 1 and num_threads > 1
     threads_each = num_threads * _THREADS_A_CORE_ALONE if lone else num_threads // workers
@@ -110,13 +112,6 @@ def stream(
                 picture = np.empty((*converter.shape(frame), 3), dtype=np.uint8)
                 converter.into(picture, frame)
                 yield frame_index, picture
-
-
-def _shares(runs: list[Run], num_threads: int) -> list[Run]:
-    """Runs in the order to start them, the longest first so that no core waits for the last."""
-    total = sum(len(run) for run in runs)
-    joined = join_neighbours(runs, most_packets=total // (_SHARES_A_THREAD * num_threads))
-    return sorted(joined, key=len, reverse=True)
 
 
 def usable_cores() -> int:

@@ -35,7 +35,7 @@ def open_reader(media: Media, index: VideoIndex, *, num_threads: int) -> Iterato
         MediaError: see :func:`kinema.video.container.open_container`.
     """
     with translated(media):
-        reader = _kept.take(media, index, num_threads) or Reader(
+        reader = kept.take(media, index, num_threads) or Reader(
             media, index, num_threads=num_threads
         )
         try:
@@ -43,28 +43,20 @@ def open_reader(media: Media, index: VideoIndex, *, num_threads: int) -> Iterato
         except BaseException:
             reader.close()
             raise
-        _kept.put(reader)
+        kept.put(reader)
 
 
-def keep_open(count: int) -> None:
-    """From now on, keep so many readers of the long film that was read last; at first none is."""
-    _kept.most = count
-
-
-def close_kept() -> None:
-    """Close what is kept."""
-    _kept.close()
-
-
-class _Kept:
-    """Readers between calls, all of one file."""
+class Kept:
+    """Readers between calls, all of the long film that was read last."""
 
     def __init__(self) -> None:
         self.most = 0
+        """How many; a process that wants to keep some says so."""
         self._readers: list[Reader] = []
         self._lock = threading.Lock()
 
     def close(self) -> None:
+        """Close all of them."""
         with self._lock:
             self._close_all_but(0)
 
@@ -98,7 +90,7 @@ class _Kept:
             self._readers.pop().close()
 
 
-_kept = _Kept()
+kept = Kept()
 
 
 def _identity(media: Media) -> tuple[object, ...] | None:

@@ -11,11 +11,11 @@ import numpy as np
 from PIL.Image import Image
 
 from kinema.errors import DecodeFailed, UsageError
+from kinema.lazy import Row, Table
 from kinema.types import Formula, Frames, FrameSampling, Single, Source
 from kinema.video.access import LOCAL, Access
 from kinema.video.cache import cached_index
 from kinema.video.decoder import Decoded, DecoderName, Size
-from kinema.video.decoders import DECODERS
 from kinema.video.media import Media
 from kinema.video.pictures import find_pictures
 from kinema.video.sampling import select, snap_to_keyframes
@@ -25,6 +25,21 @@ from kinema.video.timeline import Timeline
 
 Snap = Literal["keyframes"]
 DEFAULT_SAMPLING = FrameSampling(num_frames=8)
+DECODERS = Table(
+    "decoder",
+    {
+        "pyav": Row("kinema.video.pyav:decode", summary="FFmpeg through PyAV, its own build"),
+        "torchcodec": Row(
+            "kinema.video.torchcodec:decode",
+            needs=("torchcodec",),
+            install="pip install 'kinema[torchcodec]'",
+            summary="the system's FFmpeg through torchcodec",
+        ),
+    },
+)
+"""Each takes ``(media, index, wanted, *, size)`` and gives the frames ``wanted``, int64[K] and
+increasing, as ``Decoded``. A MediaError where the file cannot be opened or not one frame decoded.
+"""
 
 
 def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the point

@@ -120,12 +120,14 @@ def receive_reply(channel: socket.socket, *, give_up_at: float) -> Reply | Kinem
     if "kind" not in reply:
         return None
     kind = {kind.__name__: kind for kind in _ARRAYS}[reply["kind"]]
-    values = {n: tuple(v) if isinstance(v, list) else v for n, v in reply["values"].items()}
+    values: dict[str, Any] = {
+        n: tuple(v) if isinstance(v, list) else v for n, v in reply["values"].items()
+    }
     for (name, dtype), shape in zip(_ARRAYS[kind].items(), reply["shapes"], strict=True):
         values[name] = _array(channel, shape, np.dtype(dtype), give_up_at)
     if kind is Timeline:
         values["keyframes"] = values["keyframes"] != 0
-        _check_clock(**values)
+        _check_clock(values["seconds"], values["keyframes"], values["duration_seconds"])
     result: Reply = kind(**values)
     return result
 
@@ -159,7 +161,7 @@ def _written(array: NDArray[Any]) -> int:
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
-    left = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    left = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     while left:
         left = left[os.write(descriptor, left) :]
     return descriptor

@@ -102,8 +102,8 @@ class Workers:
             DecoderCrashed: the process died, or this content has killed two of them before.
             KinemaError: whatever ``load_frames`` raises.
         """
-        keywords = {"sampling": sampling, "decoder": decoder, "size": size, "access": access}
-        keywords |= choice
+        keywords = choice | {"sampling": sampling, "decoder": decoder, "size": size}
+        keywords["access"] = access
         if isinstance(source, Frames) or is_array(source):
             return load_frames(source, **keywords)
         return self._ask(Frames, "load_frames", source, keywords)

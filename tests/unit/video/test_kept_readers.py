@@ -32,10 +32,10 @@ def opened(monkeypatch):
         return original(media)
 
     monkeypatch.setattr(readers, "open_container", counted)
-    readers.keep_open(2)
+    readers.kept.most = 2
     yield names
-    readers.close_kept()
-    readers.keep_open(0)
+    readers.kept.close()
+    readers.kept.most = 0
 
 
 def pieces(chance, count):
@@ -96,7 +96,7 @@ def test_limits_are_those_of_each_call(film, opened):
 
 
 def test_nothing_is_kept_unless_somebody_says_so(film, opened):
-    readers.keep_open(0)
+    readers.kept.most = 0
     for _ in range(2):
         load_frames(film, at=[1.0])
     assert len(opened) == 2

@@ -93,9 +93,8 @@ def to_megatron(weights: Weights, heads: Heads) -> Weights:
 
 def split_parts(weights: Weights) -> tuple[Weights, Weights, Weights]:
     """Projector, vision tower and language model of merged weights, the first two unprefixed."""
-    projector: Weights = {}
-    vision: Weights = {}
-    language: Weights = {}
+    parts: tuple[Weights, Weights, Weights] = ({}, {}, {})
+    projector, vision, language = parts
     for name, tensor in weights.items():
         if name.startswith((PROJECTOR, _OLD_PROJECTOR)):
             inner = name.removeprefix(PROJECTOR).removeprefix(_OLD_PROJECTOR)
@@ -104,7 +103,7 @@ def split_parts(weights: Weights) -> tuple[Weights, Weights, Weights]:
             vision[name.removeprefix(VISION).removeprefix("vision_model.")] = tensor
         else:
             language[name] = tensor
-    return projector, vision, language
+    return parts
 
 
 def _join(name: str, slices: Sequence[Tensor]) -> Tensor:
@@ -142,7 +141,7 @@ def _split_layer(name: str, tensor: Tensor, heads: Heads) -> Weights:
     if name == "self_attention.linear_qkv.weight":
         per_group = heads.queries // heads.groups
         groups = tensor.reshape(heads.groups, per_group + 2, heads.size, -1)
-        pieces = groups.split([per_group, 1, 1], dim=1)
+        pieces = torch.split(groups, [per_group, 1, 1], dim=1)
         return {
             f"self_attn.{name}_proj.weight": piece.reshape(-1, tensor.shape[1])
             for name, piece in zip("qkv", pieces, strict=True)

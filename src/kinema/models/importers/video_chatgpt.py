@@ -25,14 +25,8 @@ TOKENS = ("<vid_patch>", "<vid_start>", "<vid_end>")
 _NUM_FRAMES = 100
 _IGNORED = re.compile(r"model\.vision_tower\.|.*\.rotary_emb\.inv_freq$")
 _TEXT_KEYS = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "rms_norm_eps",
-    "max_position_embeddings",
-    "hidden_act",
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "rms_norm_eps", "max_position_embeddings", "hidden_act"),
     "initializer_range",
 )
 

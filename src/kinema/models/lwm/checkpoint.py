@@ -68,17 +68,15 @@ def find_files(folder: Path) -> Files:
         ModelNotFound: the folder, or the decoder's weights in it, are missing.
     """
     converted = folder / "model.safetensors"
-    released = sorted(path for path in folder.glob("*params*") if path.is_file())
     if converted.is_file():
-        params = f"safetensors::{converted}"
-    elif released:
-        params = f"params::{released[0]}"
-    else:
-        raise ModelNotFound(
-            f"{folder} holds no params and no model.safetensors.",
-            hint="An LWM folder has params, vqgan and tokenizer.model.",
-        )
-    return files_beside(params)
+        return files_beside(f"safetensors::{converted}")
+    released = sorted(path for path in folder.glob("*params*") if path.is_file())
+    if released:
+        return files_beside(f"params::{released[0]}")
+    raise ModelNotFound(
+        f"{folder} holds no params and no model.safetensors.",
+        hint="An LWM folder has params, vqgan and tokenizer.model.",
+    )
 
 
 def files_beside(params: str) -> Files:
@@ -160,7 +158,10 @@ def load_decoder(
             del wanted[name]
             layers = range(config.num_hidden_layers)
             wanted |= {f"transformer/h/{i}/{rest}": OneLayer(tensor, i) for i in layers}
-    return unflatten({n: _placed(n, tensor, mesh, dtype) for n, tensor in wanted.items()})
+    placed: dict[str, Any] = unflatten(
+        {n: _placed(n, tensor, mesh, dtype) for n, tensor in wanted.items()}
+    )
+    return placed
 
 
 def _placed(name: str, tensor: Tensor, mesh: Mesh | None, dtype: DTypeLike) -> jax.Array:
@@ -197,8 +198,9 @@ def check_shapes(tensors: Tensors, wanted: Mapping[str, tuple[int, ...]]) -> Non
             )
         tensor = tensors[name]
         if tensor.shape != shape:
-            stored = isinstance(tensor, StoredTensor)
-            place = f", at byte {tensor.spans[0][0]}," if stored else ""
+            place = ""
+            if isinstance(tensor, StoredTensor):
+                place = f", at byte {tensor.spans[0][0]},"
             raise ModelError(
                 f"{name}{place} is {list(tensor.shape)} and the configuration wants {list(shape)}.",
                 hint="Leave the configuration out to read it off the file, or correct it.",

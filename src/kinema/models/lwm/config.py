@@ -82,17 +82,7 @@ class LWMConfig:
 
 
 _KNOWN = frozenset(field.name for field in fields(LWMConfig))
-_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "max_sequence_length",
-    "scan_query_chunk_size",
-    "scan_key_chunk_size",
-    "scan_mlp_chunk_size",
-)
+_SIZES = [f.name for f in fields(LWMConfig) if f.type == "int" and f.name != "vision_vocab_size"]
 
 
 def _size(hidden: int, intermediate: int, layers: int, heads: int, **more: Any) -> LWMConfig:
@@ -140,21 +130,19 @@ def load_config(source: str) -> LWMConfig:
     path = Path(rest)
     if kind not in ("", "json", "pickle") or not path.is_file():
         raise UnknownName("LWM configuration", source, [*STANDARD, "json::PATH", "pickle::PATH"])
-    values = _read_pickled(path) if kind == "pickle" else _read_object(path)
+    if kind == "pickle":
+        # What the original saves beside a checkpoint.
+        metadata = read_plain(path)
+        values = metadata.get("llama_config") if isinstance(metadata, dict) else None
+        if not isinstance(values, dict):
+            raise UsageError(
+                f"{path} holds no llama_config.", hint="Give a standard name (7b) or json::PATH."
+            )
+    else:
+        values = _read_object(path)
     if "transformers_version" in values:  # it writes dozens of settings that no LLaMA has
         values = {name: value for name, value in values.items() if name in _KNOWN}
     return config_from_dict(values)
-
-
-def _read_pickled(path: Path) -> dict[str, Any]:
-    """``llama_config`` of the metadata that the original saves beside a checkpoint."""
-    metadata = read_plain(path)
-    values = metadata.get("llama_config") if isinstance(metadata, dict) else None
-    if not isinstance(values, dict):
-        raise UsageError(
-            f"{path} holds no llama_config.", hint="Give a standard name (7b) or json::PATH."
-        )
-    return values
 
 
 def _read_object(path: Path) -> dict[str, Any]:

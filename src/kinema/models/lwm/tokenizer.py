@@ -61,12 +61,13 @@ def _of_json(file: Path) -> Tokenizer:
     """A ``tokenizer.json``, as transformers writes it."""
     model = TokenizersTokenizer.from_file(str(file))
     model.encode_special_tokens = True
-    ids = {token: model.token_to_id(token) for token in ("<s>", "</s>")}
-    if absent := [token for token, found in ids.items() if found is None]:
-        raise ModelError(f"{file} has no token {absent[0]}.", hint=_HINT)
+    begin, end = model.token_to_id("<s>"), model.token_to_id("</s>")
+    if begin is None or end is None:
+        absent = "<s>" if begin is None else "</s>"
+        raise ModelError(f"{file} has no token {absent}.", hint=_HINT)
     return Tokenizer(
-        bos_id=ids["<s>"],
-        eos_id=ids["</s>"],
+        bos_id=begin,
+        eos_id=end,
         vocab_size=model.get_vocab_size(),
         encode=lambda text: model.encode(text, add_special_tokens=False).ids,
         decode=lambda ids: model.decode([int(i) for i in ids], skip_special_tokens=True),

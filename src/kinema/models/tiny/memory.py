@@ -44,8 +44,8 @@ class FrameMemory:
             made = (row.clone() for row in make(frames[list(new.values())]))
             found |= zip(new, made, strict=True)
         with self._lock:
-            for name, made in found.items():
-                self._known[name] = made
+            for name, row in found.items():
+                self._known[name] = row
                 self._known.move_to_end(name)
             while len(self._known) > self._most_frames:
                 self._known.popitem(last=False)
