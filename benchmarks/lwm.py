@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -248,7 +248,7 @@ def loading() -> dict[str, Any]:
             seconds = time.perf_counter() - began
         leaves = jax.tree.leaves(params)
         return {
-            "shape": config.to_dict(),
+            "shape": asdict(config),
             "file_mib": _mib(path.stat().st_size),
             "weights_mib": _mib(sum(leaf.nbytes for leaf in leaves)),
             "largest_tensor_mib": _mib(max(leaf.nbytes for leaf in leaves)),

@@ -25,7 +25,7 @@ from kinema.errors import (
     UrlNotAllowed,
 )
 from kinema.video import LOCAL, Access, UrlRules, load_frames
-from kinema.video.budget import Budget
+from kinema.video.access import Budget
 from kinema.video.fetch import Fetcher
 from kinema.video.url_gate import is_public, parse
 from support.clips import make_clip, read_boards

@@ -59,7 +59,7 @@ def _package(name: str) -> Finding:
 def _ffmpeg() -> Finding:
     if not _version("av"):
         return Finding("ffmpeg", "comes with av, which is missing", False, "pip install av")
-    from kinema.video.ffmpeg import ffmpeg_version  # noqa: PLC0415  imports av
+    from kinema.video.container import ffmpeg_version  # noqa: PLC0415  imports av
 
     return Finding("ffmpeg", ffmpeg_version())
 

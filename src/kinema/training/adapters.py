@@ -21,13 +21,13 @@ def add_adapters(model: Any, settings: StageSettings) -> Any:
     Raises:
         UsageError: a layer was named that the model does not have.
     """
-    whole = [name for name in CONNECTOR if getattr(model, name, None) is not None]
+    parts = ((name, getattr(model, name, None)) for name in CONNECTOR)
     config = LoraConfig(
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules=_targets(model, settings.lora_target_modules),
-        modules_to_save=[name for name in whole if _has_weights(getattr(model, name))],
+        modules_to_save=[name for name, part in parts if part and [*part.parameters()]],
     )
     with old_names():
         return get_peft_model(model, config)
@@ -62,7 +62,3 @@ def _targets(model: Any, wanted: Iterable[str]) -> str:
             hint=f"It has {', '.join(sorted(linear))}.",
         )
     return rf"language_model\..*\.({'|'.join(sorted(chosen))})"
-
-
-def _has_weights(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters())

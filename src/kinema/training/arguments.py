@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from kinema.errors import MissingPackage, UnknownName, UsageError
+from kinema.errors import UnknownName, UsageError
+from kinema.lazy import require_packages
 from kinema.training.settings import LoopSettings
 
 _OWN = (
@@ -24,7 +24,7 @@ _OWN = (
     "tf32",
 )
 """Fields that are written otherwise there."""
-_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "deepspeed": "deepspeed"}
+_PACKAGES = ("tensorboard", "wandb", "deepspeed")
 
 
 def training_arguments(settings: LoopSettings) -> TrainingArguments:
@@ -35,7 +35,9 @@ def training_arguments(settings: LoopSettings) -> TrainingArguments:
         UnknownName: ``arguments`` names a field that does not exist.
         MissingPackage: a logger or DeepSpeed is asked for and not installed.
     """
-    _check_packages(settings)
+    for name in (*settings.report_to, *(["deepspeed"] if settings.deepspeed else [])):
+        if name in _PACKAGES:
+            require_packages(f"Training with {name}", [name])
     known = {f.name for f in fields(TrainingArguments)}
     for name in settings.arguments:
         if name not in known:
@@ -67,16 +69,6 @@ def _values(settings: LoopSettings) -> dict[str, Any]:
         "dataloader_pin_memory": torch.cuda.is_available() and not settings.use_cpu,
         "ddp_find_unused_parameters": False,
     }
-
-
-def _check_packages(settings: LoopSettings) -> None:
-    wanted = [*settings.report_to, *(["deepspeed"] if settings.deepspeed else [])]
-    for name in wanted:
-        package = _PACKAGES.get(name)
-        if package and importlib.util.find_spec(package) is None:
-            raise MissingPackage(
-                f"{name} is not installed.", hint=f"Install with: pip install {package}"
-            )
 
 
 def _json(path: str | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from kinema.messages import Conversation
@@ -16,24 +17,19 @@ from kinema.training.examples import IGNORED, Example
 Row = Sequence[Example]
 
 
+@dataclass(frozen=True, eq=False)
 class Rows(Dataset[Row]):
     """Conversations by row, made into examples when a row is asked for."""
 
-    def __init__(
-        self,
-        conversations: Sequence[Conversation],
-        rows: Sequence[Sequence[int]],
-        make: Callable[[Conversation], Example],
-    ) -> None:
-        self._conversations = conversations
-        self._rows = rows
-        self._make = make
+    conversations: Sequence[Conversation]
+    rows: Sequence[Sequence[int]]
+    make: Callable[[Conversation], Example]
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> Row:
-        return [self._make(self._conversations[i]) for i in self._rows[index]]
+        return [self.make(self.conversations[i]) for i in self.rows[index]]
 
 
 @dataclass(frozen=True)
@@ -46,51 +42,31 @@ class Collate:
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
         """``input_ids`` and ``labels`` int64[B, S], where tokens are, and the media in order."""
-        longest = max(sum(map(len, row)) for row in rows)
-        batch = {
-            "input_ids": _stack(rows, longest, self.pad_id, lambda e: e.input_ids),
-            "labels": _stack(rows, longest, IGNORED, _shiftable_labels),
-            **self._where(rows, longest),
-            **_media(rows),
+        batch: dict[str, Any] = {
+            "input_ids": _padded(rows, self.pad_id, lambda e: e.input_ids),
+            "labels": _padded(rows, IGNORED, _shiftable_labels),
+            # A cache would cost memory, and attention only reads packed positions without one.
+            "use_cache": False,
         }
-        # A cache would cost memory, and attention only reads packed positions without one.
-        return batch | {"use_cache": False}
-
-    def _where(self, rows: Sequence[Row], longest: int) -> dict[str, Tensor]:
-        if not self.packed:
-            ones = _stack(rows, longest, 0, lambda e: torch.ones_like(e.input_ids))
-            return {"attention_mask": ones}
-        positions = [
-            torch.cat([*(torch.arange(len(e)) for e in row), torch.arange(longest - _length(row))])
-            for row in rows
-        ]
-        return {"position_ids": torch.stack(positions)}
-
-
-def _length(row: Row) -> int:
-    return sum(map(len, row))
+        if self.packed:
+            longest = batch["input_ids"].shape[1]
+            counts = [[len(example) for example in row] for row in rows]
+            runs = [[*row, longest - sum(row)] for row in counts]
+            positions = [torch.cat([torch.arange(count) for count in row]) for row in runs]
+            batch["position_ids"] = torch.stack(positions)
+        else:
+            batch["attention_mask"] = _padded(rows, 0, lambda e: torch.ones_like(e.input_ids))
+        examples = [example for row in rows for example in row]
+        for name in dict.fromkeys(name for example in examples for name in example.media):
+            batch[name] = torch.cat([e.media[name] for e in examples if name in e.media])
+        return batch
 
 
-def _stack(
-    rows: Sequence[Row], longest: int, filler: int, take: Callable[[Example], Tensor]
-) -> Tensor:
-    padded = []
-    for row in rows:
-        values = torch.cat([take(example) for example in row])
-        padding = values.new_full((longest - len(values),), filler)
-        padded.append(torch.cat([values, padding]))
-    return torch.stack(padded)
+def _padded(rows: Sequence[Row], filler: int, take: Callable[[Example], Tensor]) -> Tensor:
+    values = [torch.cat([take(example) for example in row]) for row in rows]
+    return pad_sequence(values, batch_first=True, padding_value=filler)
 
 
 def _shiftable_labels(example: Example) -> Tensor:
     """Labels whose first one is ignored: it would be predicted by the example before."""
     return torch.cat([example.labels.new_tensor([IGNORED]), example.labels[1:]])
-
-
-def _media(rows: Sequence[Row]) -> dict[str, Tensor]:
-    found: dict[str, list[Tensor]] = {}
-    for row in rows:
-        for example in row:
-            for name, tensor in example.media.items():
-                found.setdefault(name, []).append(tensor)
-    return {name: torch.cat(tensors) for name, tensors in found.items()}

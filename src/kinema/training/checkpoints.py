@@ -59,8 +59,4 @@ def tidy(run: Path, *, start_over: bool) -> None:
 def _checkpoints(run: Path) -> list[Path]:
     """Newest first."""
     found = [f for f in run.glob("checkpoint-*") if f.is_dir() and _NAME.fullmatch(f.name)]
-    return sorted(found, key=_step, reverse=True)
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
+    return sorted(found, key=lambda f: int(f.name.rpartition("-")[2]), reverse=True)

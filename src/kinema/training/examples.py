@@ -26,7 +26,7 @@ from kinema.messages import (
 from kinema.models.literals import LiteralTokens
 from kinema.models.videolm.features import read_header
 from kinema.prompt import decode
-from kinema.training.script import Script, write_script
+from kinema.training.script import write_script
 from kinema.types import Features, Frames
 from kinema.video import plan
 
@@ -85,7 +85,7 @@ class ExampleMaker:
 
     def length(self, conversation: Conversation) -> int:
         """Tokens of an example, found without decoding a frame."""
-        return len(self._text(conversation, [self._medium(part) for part in conversation.media]))
+        return len(self._undecoded(conversation))
 
     def make(self, conversation: Conversation) -> Example:
         """The example, cut to ``max_length`` tokens.
@@ -103,8 +103,10 @@ class ExampleMaker:
 
     def can_cut(self, conversation: Conversation) -> bool:
         """Whether media and some of an answer are left after the cut."""
-        example = self._text(conversation, [self._medium(part) for part in conversation.media])
-        return self._keeps(example)
+        return self._keeps(self._undecoded(conversation))
+
+    def _undecoded(self, conversation: Conversation) -> Example:
+        return self._text(conversation, [self._medium(part) for part in conversation.media])
 
     def _text(self, conversation: Conversation, media: Sequence[Medium]) -> Example:
         script = write_script(conversation, family=self._family, checkpoint=self._checkpoint)
@@ -117,10 +119,7 @@ class ExampleMaker:
         times = [m.seconds for m in media if m.kind == "video"]
         counts = [m.num_frames for m in media]
         expanded = self._processor.expand(script.pieces, counts, times)
-        return self._tokenise(replace(script, pieces=tuple(expanded)))
-
-    def _tokenise(self, script: Script) -> Example:
-        pieces = [self._literals.reserve(Prompt(p, script.literals)) for p in script.pieces]
+        pieces = [self._literals.reserve(Prompt(p, script.literals)) for p in expanded]
         ids = self._processor.tokenizer(
             "".join(pieces),
             return_offsets_mapping=True,
@@ -145,19 +144,16 @@ class ExampleMaker:
             "text": "".join(f"<{medium.kind}>" for medium in media),
             "seconds": [medium.seconds for medium in media if medium.kind == "video"],
         }
-        features = [self._checked(p.source) for p in parts if isinstance(p, FeaturesPart)]
+        features: list[Any] = [p.source for p in parts if isinstance(p, FeaturesPart)]
+        for one in features:
+            self._config.check_features(one.made)
         if features:
-            arguments["features"] = features
+            arguments["features"] = [one.values.float() for one in features]
         else:
             arguments["videos"] = [_pixels(p) for p in parts if isinstance(p, VideoPart)]
             arguments["images"] = [_pixels(p)[0] for p in parts if isinstance(p, ImagePart)]
         made = self._processor(**arguments)
         return {name: made[name] for name in _MEDIA if name in made}
-
-    def _checked(self, features: Any) -> Tensor:
-        self._config.check_features(features.made)
-        values: Tensor = features.values
-        return values.float()
 
     def _medium(self, part: Part) -> Medium:
         if isinstance(part, ImagePart):

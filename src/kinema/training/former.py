@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,7 +56,8 @@ def with_former(settings: TrainSettings, flags: FormerFlags) -> tuple[TrainSetti
         chosen: Any = flags.evaluation_strategy
         loop = replace(loop, eval_strategy=chosen)
     if flags.version is not None and model.conv_mode is None:
-        model = replace(model, conv_mode=_TEMPLATES.get(flags.version, flags.version))
+        named = {"v0": "vicuna_v1_1", "v1": "vicuna_v1_1"}.get(flags.version, flags.version)
+        model = replace(model, conv_mode=named)
     if flags.mm_use_vid_start_end is not None:
         model = replace(model, media_wrap="outside" if flags.mm_use_vid_start_end else "none")
     if flags.tune_mm_mlp_adapter or flags.freeze_backbone:
@@ -65,6 +65,3 @@ def with_former(settings: TrainSettings, flags: FormerFlags) -> tuple[TrainSetti
     dead = [f"--{name}" for name in _DEAD if getattr(flags, name) is not None]
     notes = [f"{', '.join(dead)}: read and not used, see --help"] if dead else []
     return replace(settings, loop=loop, model=model, stage=stage), notes
-
-
-_TEMPLATES: Mapping[str, str] = {"v0": "vicuna_v1_1", "v1": "vicuna_v1_1"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
 
 import torch
 
@@ -14,31 +14,23 @@ _HOST = "can't allocate memory"
 """How torch's CPU allocator says it, in a plain RuntimeError."""
 
 
-class spare_memory:
+@contextmanager
+def spare_memory(settings: TrainSettings, *, uses_videos: bool) -> Iterator[None]:
     """A context in which running out of memory says which settings to lower, best first."""
-
-    def __init__(self, settings: TrainSettings, *, uses_videos: bool) -> None:
-        self._settings = settings
-        self._uses_videos = uses_videos
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, problem: Any, trace: Any) -> None:
-        is_host = isinstance(problem, RuntimeError) and _HOST in str(problem)
-        if isinstance(problem, torch.OutOfMemoryError | MemoryError) or is_host:
-            advice = advise(self._settings, uses_videos=self._uses_videos)
-            raise OutOfMemory(
-                "Memory ran out while training.", hint="In this order: " + "; ".join(advice) + "."
-            ) from problem
+    try:
+        yield
+    except (RuntimeError, MemoryError) as problem:
+        is_host = _HOST in str(problem)
+        if not isinstance(problem, torch.OutOfMemoryError | MemoryError) and not is_host:
+            raise
+        advice = "; ".join(advise(settings, uses_videos=uses_videos))
+        raise OutOfMemory(
+            "Memory ran out while training.", hint=f"In this order: {advice}."
+        ) from problem
 
 
-def advise(settings: TrainSettings, *, uses_videos: bool) -> list[str]:
+def advise(settings: TrainSettings, *, uses_videos: bool) -> Iterator[str]:
     """Settings that take less memory, those that change the result least first."""
-    return list(_advice(settings, uses_videos))
-
-
-def _advice(settings: TrainSettings, uses_videos: bool) -> Iterator[str]:
     loop, stage = settings.loop, settings.stage.stage
     if loop.per_device_train_batch_size > 1:
         half = loop.per_device_train_batch_size // 2

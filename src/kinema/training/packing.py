@@ -21,43 +21,19 @@ def pack(lengths: Sequence[int], *, capacity: int, seed: int) -> list[list[int]]
     random.Random(seed).shuffle(order)
     order.sort(key=lambda i: -lengths[i])
     bins: list[list[int]] = []
-    room = _Room(len(lengths))
+    # Room left in each bin, those not begun yet among them, in a tree of maxima: its root is node
+    # 1 and bins lie from node ``size`` on, so the first fit takes log(n) steps.
+    size = 1 << max(len(lengths) - 1, 0).bit_length()
+    room = [capacity] * (2 * size)
     for item in order:
-        at = room.first(lengths[item])
-        if at == len(bins):
-            bins.append([])
-            room.set(at, capacity)
-        bins[at].append(item)
-        room.take(at, lengths[item])
-    return bins
-
-
-class _Room:
-    """Room left in each bin, in a tree of maxima, so that the first fit takes log(n) steps."""
-
-    def __init__(self, most: int) -> None:
-        self._size = 1 << max(most - 1, 0).bit_length()
-        self._tree = [0] * (2 * self._size)
-        self._open = 0
-
-    def first(self, length: int) -> int:
-        """The first bin with room for ``length``, or the number of bins."""
-        if self._tree[1] < length:
-            return self._open
         node = 1
-        while node < self._size:
-            node = 2 * node if self._tree[2 * node] >= length else 2 * node + 1
-        return node - self._size
-
-    def set(self, index: int, room: int) -> None:
-        """Open a bin."""
-        self._open = max(self._open, index + 1)
-        node = index + self._size
-        self._tree[node] = room
+        while node < size:
+            node = 2 * node if room[2 * node] >= lengths[item] else 2 * node + 1
+        if node - size == len(bins):
+            bins.append([])
+        bins[node - size].append(item)
+        room[node] -= lengths[item]
         while node > 1:
             node //= 2
-            self._tree[node] = max(self._tree[2 * node], self._tree[2 * node + 1])
-
-    def take(self, index: int, length: int) -> None:
-        """Fill a part of a bin."""
-        self.set(index, self._tree[index + self._size] - length)
+            room[node] = max(room[2 * node], room[2 * node + 1])
+    return bins

@@ -26,38 +26,38 @@ def plot_losses(path: Path, curves: Mapping[str, Sequence[Point]]) -> None:
         return
     picture = Image.new("RGB", _SIZE, "white")
     draw = ImageDraw.Draw(picture)
-    axes = _Axes([point for points in shown.values() for point in points])
-    _draw_grid(draw, axes)
+    steps, losses = (
+        _ticks(min(values), max(values))
+        for values in zip(*(point for points in shown.values() for point in points), strict=True)
+    )
+    left, top, right, bottom = _MARGIN
+    width, height = _SIZE[0] - left - right, _SIZE[1] - top - bottom
+
+    def place(step: float, loss: float) -> Point:
+        """Pixels of a point."""
+        x = (step - steps[0]) / (steps[-1] - steps[0])
+        y = (loss - losses[0]) / (losses[-1] - losses[0])
+        return left + x * width, top + height - y * height
+
+    for step in steps:
+        x, _ = place(step, losses[0])
+        draw.line([(x, top), (x, top + height)], fill=_GRID)
+        draw.text((x - 8, top + height + 8), f"{step:g}", fill=_INK)
+    for loss in losses:
+        _, y = place(steps[0], loss)
+        draw.line([(left, y), (left + width, y)], fill=_GRID)
+        draw.text((8, y - 6), f"{loss:g}", fill=_INK)
+    draw.text((_SIZE[0] // 2, _SIZE[1] - 22), "step", fill=_INK)
+    draw.text((8, 8), "loss", fill=_INK)
     for row, (name, points) in enumerate(shown.items()):
         colour = _COLOURS[row % len(_COLOURS)]
-        places = [axes.place(point) for point in points]
+        places = [place(*point) for point in points]
         draw.line(places, fill=colour, width=2)
         for x, y in places if len(places) < 60 else ():
             draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=colour)
-        draw.text((_SIZE[0] - 160, _MARGIN[1] + 8 + 18 * row), name, fill=colour)
+        draw.text((_SIZE[0] - 160, top + 8 + 18 * row), name, fill=colour)
     with whole_file(path) as draft:
         picture.save(draft, format="PNG")
-
-
-class _Axes:
-    """Where values stand in the picture."""
-
-    def __init__(self, points: Sequence[Point]) -> None:
-        steps, losses = zip(*points, strict=True)
-        self.steps = _ticks(min(steps), max(steps))
-        self.losses = _ticks(min(losses), max(losses))
-
-    def place(self, point: Point) -> tuple[float, float]:
-        """Pixels of (step, loss)."""
-        left, top, right, bottom = _MARGIN
-        x, y = _share(point[0], self.steps), _share(point[1], self.losses)
-        return left + x * (_SIZE[0] - left - right), _SIZE[1] - bottom - y * (
-            _SIZE[1] - top - bottom
-        )
-
-
-def _share(value: float, ticks: Sequence[float]) -> float:
-    return (value - ticks[0]) / (ticks[-1] - ticks[0])
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -69,17 +69,3 @@ def _ticks(low: float, high: float) -> list[float]:
     first = math.floor(low / step)
     last = max(math.ceil(high / step), first + 1)
     return [round(i * step, 12) for i in range(first, last + 1)]
-
-
-def _draw_grid(draw: ImageDraw.ImageDraw, axes: _Axes) -> None:
-    left, top, right, bottom = _MARGIN
-    for step in axes.steps:
-        x, _ = axes.place((step, axes.losses[0]))
-        draw.line([(x, top), (x, _SIZE[1] - bottom)], fill=_GRID)
-        draw.text((x - 8, _SIZE[1] - bottom + 8), f"{step:g}", fill=_INK)
-    for loss in axes.losses:
-        _, y = axes.place((axes.steps[0], loss))
-        draw.line([(left, y), (_SIZE[0] - right, y)], fill=_GRID)
-        draw.text((8, y - 6), f"{loss:g}", fill=_INK)
-    draw.text((_SIZE[0] // 2, _SIZE[1] - 22), "step", fill=_INK)
-    draw.text((8, 8), "loss", fill=_INK)

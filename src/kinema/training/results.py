@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import Trainer
 
 from kinema.errors import ModelNotFound, UsageError
 from kinema.families.templates import template_named
 from kinema.models.importers.parts import read_tokenizer, without_bars
+from kinema.models.importers.weights import read_weights
 from kinema.training.loading import load_base
 from kinema.training.settings import RunPart, from_flat
 
@@ -63,15 +64,28 @@ def merge(run: Path, target: Path, *, dtype: str = "auto") -> Path:
 
         model = merge_adapters(model, weights)
     else:
-        _fill(model, weights)
+        problems = model.load_state_dict(read_weights(weights), strict=False)
+        if problems.unexpected_keys:
+            raise UsageError(
+                f"{problems.unexpected_keys[0]} of the run is no weight of its base.",
+                hint="Was the base changed since?",
+            )
     settings = from_flat(yaml.safe_load((home / SETTINGS).read_text(encoding="utf-8")))
     if settings.sampling:
         model.config.kinema_sampling = settings.sampling
     with without_bars():
         model.to(stored).save_pretrained(target, max_shard_size=_LARGEST_SHARD)
-    _copy_small_files(base, target)
+    # Tokenizer, processor and template go along as they are.
+    for file in base.iterdir():
+        is_weight = file.name.endswith((".safetensors", ".index.json"))
+        if file.is_file() and file.name != "config.json" and not is_weight:
+            shutil.copyfile(file, target / file.name)
     if settings.model.conv_mode is not None:
-        _write_template(settings.model.conv_mode, target)
+        tokenizer = read_tokenizer(target)
+        template = template_named(settings.model.conv_mode).with_ends(
+            bos=tokenizer.bos_token or "<s>", eos=tokenizer.eos_token or "</s>"
+        )
+        (target / "chat_template.jinja").write_text(template.jinja, encoding="utf-8")
     return target
 
 
@@ -90,30 +104,19 @@ def export(run: Path, target: Path, *, what: RunPart) -> Path:
         return merge(run, target)
     _, weights = _find(run)
     if what == "adapter":
-        return _export_adapter(weights, target)
-    return _export_projector(weights, target)
-
-
-def _export_adapter(weights: Path, target: Path) -> Path:
-    if not (weights / _ADAPTER).is_file():
-        raise UsageError(
-            "This run has no adapter: it trained weights of the model itself.",
-            hint="Use --what projector or --what model.",
-        )
-    _require_empty(target)
-    shutil.copytree(weights, target, dirs_exist_ok=True, ignore=_not_the_adapter)
-    return target
-
-
-def _not_the_adapter(_: str, names: list[str]) -> list[str]:
-    return [name for name in names if not name.startswith("adapter_")]
-
-
-def _export_projector(weights: Path, target: Path) -> Path:
-    held = _tensors(weights)
+        if not (weights / _ADAPTER).is_file():
+            raise UsageError(
+                "This run has no adapter: it trained weights of the model itself.",
+                hint="Use --what projector or --what model.",
+            )
+        _require_empty(target)
+        target.mkdir(parents=True, exist_ok=True)
+        for file in weights.glob("adapter_*"):
+            shutil.copyfile(file, target / file.name)
+        return target
     projector = {
         f"projector.{name.rpartition('projector.')[2]}": tensor
-        for name, tensor in held.items()
+        for name, tensor in read_weights(weights).items()
         if "projector." in name and "fusion." not in name
     }
     if not projector:
@@ -121,20 +124,6 @@ def _export_projector(weights: Path, target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     save_file(projector, target)
     return target
-
-
-def _tensors(weights: Path) -> dict[str, torch.Tensor]:
-    return {n: t for file in weights.glob("*.safetensors") for n, t in load_file(file).items()}
-
-
-def _fill(model: Any, weights: Path) -> None:
-    held = _tensors(weights)
-    problems = model.load_state_dict(held, strict=False)
-    if problems.unexpected_keys:
-        raise UsageError(
-            f"{problems.unexpected_keys[0]} of the run is no weight of its base.",
-            hint="Was the base changed since?",
-        )
 
 
 def _find(run: Path) -> tuple[Path, Path]:
@@ -163,19 +152,3 @@ def _base(home: Path) -> Path:
 def _require_empty(target: Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is not empty.", hint="Choose a new folder.")
-
-
-def _copy_small_files(base: Path, target: Path) -> None:
-    """Tokenizer, processor and template go along as they are."""
-    weights = (".safetensors", ".index.json")
-    for file in base.iterdir():
-        if file.is_file() and file.name != "config.json" and not file.name.endswith(weights):
-            shutil.copyfile(file, target / file.name)
-
-
-def _write_template(name: str, target: Path) -> None:
-    tokenizer = read_tokenizer(target)
-    template = template_named(name).with_ends(
-        bos=tokenizer.bos_token or "<s>", eos=tokenizer.eos_token or "</s>"
-    )
-    (target / "chat_template.jinja").write_text(template.jinja, encoding="utf-8")

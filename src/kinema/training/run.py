@@ -86,16 +86,38 @@ def train(
     tell = say if is_first else (lambda _: None)
     run = settings.loop.output_dir
     processor = load_processor(folder)
-    maker = _maker(settings, processor, load_config(folder), family, checkpoint)
+    config = load_config(folder)
+    if settings.data.packing and config.fusion != "splice":
+        raise UsageError(
+            f"packing puts several samples into a row, and fusion={config.fusion} shows a row's "
+            "media to all of it.",
+            hint="Train this model without --packing.",
+        )
+    maker = ExampleMaker(
+        processor,
+        config,
+        family=family,
+        checkpoint=checkpoint,
+        max_length=_max_length(settings, config),
+    )
     rows, found = _rows(learned, maker, settings, tell)
     measured_rows = _rows(measured, maker, settings, tell)[0] if measured else None
-    start = _start(settings, run, is_first=is_first)
+    start = chosen_checkpoint(run, settings.loop.resume_from_checkpoint)
+    if start is not None and start.parent == run:
+        _check_same(settings, run)
+    if is_first:
+        tidy(run, start_over=start is None)
     set_seed(settings.loop.seed)  # new weights of adapters come from it
     with spare_memory(settings, uses_videos=settings.data.features_folder is None):
         model = load_learner(folder, settings)
-        tell(f"{_learning(model, settings)}; {len(rows)} rows, {found.tokens} tokens")
+        if settings.stage.stage in ("projector", "layers", "full"):
+            keep_what_learns(model)  # the rest is left out of checkpoints
+        learning, total = learning_counts(model)
+        tell(f"{learning:,} of {total:,} weights learn; {len(rows)} rows, {found.tokens} tokens")
         if is_first:
-            _write_down(run, settings, folder)
+            run.mkdir(parents=True, exist_ok=True)
+            write_atomically(run / SETTINGS, yaml.safe_dump(settings.flat(), sort_keys=False))
+            write_atomically(run / BASE, json.dumps({"folder": str(folder.resolve())}))
         trainer = Trainer(
             model=model,
             args=arguments,
@@ -108,22 +130,6 @@ def train(
     return Trained(run, trainer.state.global_step, loss, found.tokens)
 
 
-def _maker(
-    settings: TrainSettings, processor: Any, config: Any, family: Family, checkpoint: Checkpoint
-) -> ExampleMaker:
-    _check_packing(settings, config)
-    length = _max_length(settings, config)
-    return ExampleMaker(processor, config, family=family, checkpoint=checkpoint, max_length=length)
-
-
-def _learning(model: Any, settings: TrainSettings) -> str:
-    """How much learns, in words; what does not is left out of checkpoints."""
-    if settings.stage.stage in ("projector", "layers", "full"):
-        keep_what_learns(model)
-    learning, total = learning_counts(model)
-    return f"{learning:,} of {total:,} weights learn"
-
-
 def _fit(trainer: Any, run: Path, start: Path | None) -> float | None:
     """Run the loop to its end and save the result; returns the mean loss."""
     trainer.remove_callback(PrinterCallback)
@@ -132,14 +138,10 @@ def _fit(trainer: Any, run: Path, start: Path | None) -> float | None:
             resume_from_checkpoint=str(start) if start else None
         ).training_loss
         save_result(trainer, run)
-    _leave_together(trainer)
-    return loss
-
-
-def _leave_together(trainer: Any) -> None:
-    """Processes of one run part when all are done: who goes early resets the others' links."""
+    # Processes of one run part when all are done: who goes early resets the others' links.
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()
+    return loss
 
 
 def _rows(
@@ -170,24 +172,6 @@ def _max_length(settings: TrainSettings, config: Any) -> int:
     return wanted
 
 
-def _check_packing(settings: TrainSettings, config: Any) -> None:
-    if settings.data.packing and config.fusion != "splice":
-        raise UsageError(
-            f"packing puts several samples into a row, and fusion={config.fusion} shows a row's "
-            "media to all of it.",
-            hint="Train this model without --packing.",
-        )
-
-
-def _start(settings: TrainSettings, run: Path, *, is_first: bool) -> Path | None:
-    start = chosen_checkpoint(run, settings.loop.resume_from_checkpoint)
-    if start is not None and start.parent == run:
-        _check_same(settings, run)
-    if is_first:
-        tidy(run, start_over=start is None)
-    return start
-
-
 def _check_same(settings: TrainSettings, run: Path) -> None:
     """Refuse to go on with a run under other settings."""
     file = run / SETTINGS
@@ -198,9 +182,3 @@ def _check_same(settings: TrainSettings, run: Path) -> None:
                 f"{run} holds a run with {name} {before[name]}, and now it is {value}.",
                 hint="Choose another --output-dir, or --resume-from-checkpoint none to start over.",
             )
-
-
-def _write_down(run: Path, settings: TrainSettings, folder: Path) -> None:
-    run.mkdir(parents=True, exist_ok=True)
-    write_atomically(run / SETTINGS, yaml.safe_dump(settings.flat(), sort_keys=False))
-    write_atomically(run / BASE, json.dumps({"folder": str(folder.resolve())}))

@@ -8,8 +8,8 @@ found by asking the template, so they are exact for templates that nobody told u
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from kinema.errors import ModelError, UsageError
 from kinema.families import Checkpoint, Family
@@ -18,6 +18,7 @@ from kinema.prompt import write
 
 _OPEN, _CLOSE = "\uf8fd", "\uf8fc"
 """Private characters that stand around an answer while the template is asked where it goes."""
+_SPAN = re.compile(f"{_OPEN}(?:.|\n)*?{_CLOSE}")
 
 
 @dataclass(frozen=True)
@@ -54,19 +55,19 @@ def write_script(conversation: Conversation, *, family: Family, checkpoint: Chec
         )
     wanted = write(conversation, family=family, checkpoint=checkpoint, add_generation_prompt=False)
     marked = _marked_text(conversation, wanted.text, family=family, checkpoint=checkpoint)
-    places = [(m.start() - 2 * i, m.end() - 2 * i - 2) for i, m in enumerate(_spans(marked))]
+    places = [
+        (m.start() - 2 * i, m.end() - 2 * i - 2) for i, m in enumerate(_SPAN.finditer(marked))
+    ]
     tails = [_tail(conversation, i, family=family, checkpoint=checkpoint) for i in answers]
     if len(places) != len(answers):
         raise _refusal()
-    borders = [
-        border
-        for (start, end), tail in zip(places, tails, strict=True)
-        for border in (
-            _begin(wanted.text, start, tail),
-            _end(wanted.text, end, _ends(family, checkpoint)),
-        )
-    ]
-    return Script(tuple(_cut(wanted.text, borders)), wanted.literals)
+    ends = _ends(family, checkpoint)
+    borders = [0]
+    for (start, end), tail in zip(places, tails, strict=True):
+        ending = ends.match(wanted.text, end)
+        borders += [_begin(wanted.text, start, tail), ending.end() if ending else end]
+    pieces = (wanted.text[i:j] for i, j in pairwise([*borders, len(wanted.text)]))
+    return Script(tuple(pieces), wanted.literals)
 
 
 def _marked_text(
@@ -91,10 +92,6 @@ def _mark(turn: Message, strips: bool) -> Message:
         return turn
     said = turn.text.strip() if strips else turn.text
     return replace(turn, parts=(TextPart(f"{_OPEN}{said}{_CLOSE}"),))
-
-
-def _spans(marked: str) -> Iterator[re.Match[str]]:
-    return re.finditer(f"{_OPEN}(?:.|\n)*?{_CLOSE}", marked)
 
 
 def _refusal() -> ModelError:
@@ -123,13 +120,3 @@ def _ends(family: Family, checkpoint: Checkpoint) -> re.Pattern[str]:
     tokens = sorted({*checkpoint.control_tokens} - media, key=len, reverse=True)
     either = "|".join(map(re.escape, tokens))
     return re.compile(rf"\s*(?:{either})|\s+" if either else r"\s+")
-
-
-def _end(text: str, end: int, ends: re.Pattern[str]) -> int:
-    found = ends.match(text, end)
-    return found.end() if found else end
-
-
-def _cut(text: str, borders: list[int]) -> Iterator[str]:
-    for start, end in zip([0, *borders], [*borders, len(text)], strict=True):
-        yield text[start:end]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from kinema.config import choices_of
 from kinema.errors import UnknownName, UsageError
@@ -182,21 +182,26 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         loop = self.loop
-        one_sampling = self.data.num_frames is None or self.data.single is None
-        _check(one_sampling, "num_frames and single", "one")
-        _check(
-            loop.warmup_ratio == 0 or loop.warmup_steps == 0, "warmup_ratio and warmup_steps", "one"
-        )
-        _check(not (loop.bf16 and loop.fp16), "bf16 and fp16", "one")
-        _check(0 <= loop.warmup_ratio < 1, f"warmup_ratio {loop.warmup_ratio}", "0 to below 1")
-        _check(loop.learning_rate > 0, f"learning_rate {loop.learning_rate}", "above 0")
-        _check(self.stage.lora_r > 0, f"lora_r {self.stage.lora_r}", "above 0")
-        wants_eval = loop.eval_strategy != "no" or loop.load_best_model_at_end
-        _check(
-            not wants_eval or self.data.eval_data_path is not None,
-            "an evaluation without eval_data_path",
-            "samples to measure on",
-        )
+        for holds, given, allowed in (
+            (
+                self.data.num_frames is None or self.data.single is None,
+                "num_frames and single",
+                "one",
+            ),
+            (not (loop.warmup_ratio and loop.warmup_steps), "warmup_ratio and warmup_steps", "one"),
+            (not (loop.bf16 and loop.fp16), "bf16 and fp16", "one"),
+            (0 <= loop.warmup_ratio < 1, f"warmup_ratio {loop.warmup_ratio}", "0 to below 1"),
+            (loop.learning_rate > 0, f"learning_rate {loop.learning_rate}", "above 0"),
+            (self.stage.lora_r > 0, f"lora_r {self.stage.lora_r}", "above 0"),
+            (
+                self.data.eval_data_path is not None
+                or (loop.eval_strategy == "no" and not loop.load_best_model_at_end),
+                "an evaluation without eval_data_path",
+                "samples to measure on",
+            ),
+        ):
+            if not holds:
+                raise UsageError(f"{given}: {allowed} is allowed.", hint="See kinema train --help.")
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -234,15 +239,7 @@ def from_flat(values: Mapping[str, Any]) -> TrainSettings:
     return TrainSettings(**{g: GROUPS[g](**given) for g, given in by_group.items()})
 
 
-_PATHS = (
-    "pretrain_mm_mlp_adapter",
-    "data_path",
-    "eval_data_path",
-    "video_folder",
-    "features_folder",
-    "output_dir",
-)
-_TUPLES = ("lora_target_modules", "train_layers", "report_to", "media_tokens")
+_HINTS = {n: hint for kind in GROUPS.values() for n, hint in get_type_hints(kind).items()}
 _CHOICES = {n: words for kind in GROUPS.values() for n, words in choices_of(kind).items()}
 
 
@@ -250,12 +247,12 @@ def _typed(name: str, value: Any) -> Any:
     """What YAML writes as text or list in the field's own type."""
     if name in _CHOICES and value is not None and value not in _CHOICES[name]:
         raise UnknownName(name, str(value), _CHOICES[name])
-    if name in _PATHS:
+    kinds = {_HINTS[name], *get_args(_HINTS[name])}
+    if Path in kinds:
         return None if value is None else Path(value)
-    if name in _TUPLES:
+    if get_origin(_HINTS[name]) is tuple:
         return tuple(value) if isinstance(value, list | tuple) else (value,)
-    # YAML 1.1 reads 2e-5 as text.
-    if name in ("learning_rate", "weight_decay", "warmup_ratio", "num_train_epochs"):
+    if float in kinds:  # YAML 1.1 reads 2e-5 as text
         return float(value)
     return value
 
@@ -264,8 +261,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, tuple) else value
-
-
-def _check(holds: bool, given: str, allowed: str) -> None:
-    if not holds:
-        raise UsageError(f"{given}: {allowed} is allowed.", hint="See kinema train --help.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -63,13 +63,15 @@ def keep_what_learns(model: nn.Module) -> None:
 
 def train_projector(model: Any, _: StageSettings) -> Any:
     """The connector learns: projector, positions and fusion."""
-    _parameters(model, _in(CONNECTOR))
+    _parameters(model, lambda name: name.startswith(tuple(f"{part}." for part in CONNECTOR)))
     return model
 
 
 def train_all(model: Any, settings: StageSettings) -> Any:
     """Everything learns, the vision tower only where it was asked for."""
-    _parameters(model, lambda name: settings.tune_vision_tower or not _in(["vision_tower"])(name))
+    _parameters(
+        model, lambda name: settings.tune_vision_tower or not name.startswith("vision_tower.")
+    )
     return model
 
 
@@ -77,7 +79,13 @@ def train_layers(model: Any, settings: StageSettings) -> Any:
     """Connector, embeddings, chosen decoder layers, final norm and head learn."""
     decoder = model.get_decoder()
     for index in settings.train_layers:
-        _layer(decoder, index).requires_grad_(True)
+        count = len(decoder.layers)
+        if not -count <= index < count:
+            raise UsageError(
+                f"train_layers names layer {index} and the model has {count}.",
+                hint=f"Choose from 0 to {count - 1}, or count from the end: -1 is the last.",
+            )
+        decoder.layers[index].requires_grad_(True)
     for part in (decoder.norm, model.get_input_embeddings(), model.get_output_embeddings()):
         part.requires_grad_(True)
     return train_projector(model, settings)
@@ -101,22 +109,6 @@ STAGES: Mapping[Stage, Callable[[Any, StageSettings], Any]] = {
     "layers": train_layers,
 }
 """Each takes a frozen model and the settings and returns it with something that learns."""
-
-
-def _layer(decoder: Any, index: int) -> nn.Module:
-    count = len(decoder.layers)
-    if not -count <= index < count:
-        raise UsageError(
-            f"train_layers names layer {index} and the model has {count}.",
-            hint=f"Choose from 0 to {count - 1}, or count from the end: -1 is the last.",
-        )
-    layer: nn.Module = decoder.layers[index]
-    return layer
-
-
-def _in(parts: Iterable[str]) -> Callable[[str], bool]:
-    heads = tuple(f"{part}." for part in parts)
-    return lambda name: name.startswith(heads)
 
 
 def _parameters(model: nn.Module, chosen: Callable[[str], bool], *, learn: bool = True) -> None:

@@ -44,15 +44,22 @@ def survey(
     lengths = list(_lengths(conversations, names, maker))
     longer = [i for i, length in enumerate(lengths) if length > maker.max_length]
     if longer and too_long == "refuse":
-        _refuse([names[i] for i in longer], max(lengths), maker.max_length)
+        shown = ", ".join(names[i] for i in longer[:_SHOWN])
+        raise UsageError(
+            f"{len(longer)} samples are longer than {maker.max_length} tokens, the longest "
+            f"{max(lengths)}: {shown}.",
+            hint="Raise --model-max-length, lower --num-frames, or use --too-long skip or cut.",
+        )
     dropped = set(longer)
     if too_long == "cut":
         dropped = {i for i in longer if not maker.can_cut(conversations[i])}
     kept = tuple(i for i in range(len(lengths)) if i not in dropped)
     if not kept:
         raise UsageError("No sample is left to learn from.", hint="See kinema data check.")
-    notes = _notes(len(longer) - len(dropped), len(dropped), maker.max_length)
-    return Survey(kept, tuple(min(lengths[i], maker.max_length) for i in kept), notes)
+    limit, skipped = maker.max_length, len(dropped)
+    counts = {"cut to": len(longer) - skipped, "skipped, being longer than": skipped}
+    notes = tuple(f"{n} samples are {what} {limit} tokens" for what, n in counts.items() if n)
+    return Survey(kept, tuple(min(lengths[i], limit) for i in kept), notes)
 
 
 def _lengths(
@@ -64,16 +71,3 @@ def _lengths(
         except KinemaError as error:
             error.args = (f"{name}: {error}",)
             raise
-
-
-def _refuse(names: Sequence[str], longest: int, limit: int) -> None:
-    shown = ", ".join(names[:_SHOWN])
-    raise UsageError(
-        f"{len(names)} samples are longer than {limit} tokens, the longest {longest}: {shown}.",
-        hint="Raise --model-max-length, lower --num-frames, or use --too-long skip or cut.",
-    )
-
-
-def _notes(cut: int, skipped: int, limit: int) -> tuple[str, ...]:
-    counts = {"cut to": cut, "skipped, being longer than": skipped}
-    return tuple(f"{n} samples are {what} {limit} tokens" for what, n in counts.items() if n)

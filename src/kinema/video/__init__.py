@@ -12,9 +12,9 @@ from kinema.lazy import load
 if TYPE_CHECKING:
     from kinema.video.access import LOCAL as LOCAL
     from kinema.video.access import Access as Access
+    from kinema.video.access import Budget as Budget
     from kinema.video.access import UrlRules as UrlRules
     from kinema.video.access import server_access as server_access
-    from kinema.video.budget import Budget as Budget
     from kinema.video.info import VideoInfo as VideoInfo
     from kinema.video.info import plan as plan
     from kinema.video.info import probe as probe
@@ -27,24 +27,17 @@ if TYPE_CHECKING:
     from kinema.video.shots import find_shots as find_shots
     from kinema.video.worker import Workers as Workers
 
-_PUBLIC = {
-    "Workers": "kinema.video.worker:Workers",
-    "Access": "kinema.video.access:Access",
-    "Budget": "kinema.video.budget:Budget",
-    "LOCAL": "kinema.video.access:LOCAL",
-    "Shot": "kinema.video.shots:Shot",
-    "UrlRules": "kinema.video.access:UrlRules",
-    "as_frames": "kinema.video.pictures:as_frames",
-    "server_access": "kinema.video.access:server_access",
-    "VideoInfo": "kinema.video.info:VideoInfo",
-    "contact_sheet": "kinema.video.sheet:contact_sheet",
-    "find_shots": "kinema.video.shots:find_shots",
-    "load_frames": "kinema.video.reading:load_frames",
-    "load_image": "kinema.video.reading:load_image",
-    "plan": "kinema.video.info:plan",
-    "probe": "kinema.video.info:probe",
-    "watch": "kinema.video.live:watch",
+_HOMES = {
+    "access": ("LOCAL", "Access", "Budget", "UrlRules", "server_access"),
+    "info": ("VideoInfo", "plan", "probe"),
+    "live": ("watch",),
+    "pictures": ("as_frames",),
+    "reading": ("load_frames", "load_image"),
+    "sheet": ("contact_sheet",),
+    "shots": ("Shot", "find_shots"),
+    "worker": ("Workers",),
 }
+_PUBLIC = {name: f"kinema.video.{home}:{name}" for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_PUBLIC)  # noqa: PLE0605
 

@@ -41,8 +41,7 @@ def open_member(file: OpenFile, archive: str, member: str) -> ByteRange:
         NotMedia: no tar file, or a compressed one.
     """
     members = list_members(file, archive)
-    start_byte, num_bytes = members[find_member(members, archive, member)]
-    return file.range(start_byte, num_bytes)
+    return file.range(*members[find_member(members, archive, member)])
 
 
 def find_member(members: Mapping[str, Extent], archive: str, member: str) -> str:

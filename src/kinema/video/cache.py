@@ -33,14 +33,12 @@ def cached_index(media: Media) -> VideoIndex:
     index = index_video(media)
     with _lock:
         _indexes[key] = index
-        while len(_indexes) > 1 and _are_too_many():
+        while len(_indexes) > 1 and (
+            len(_indexes) > _MOST_INDEXES
+            or sum(kept.num_packets for kept in _indexes.values()) > _MOST_PACKETS
+        ):
             _indexes.popitem(last=False)
     return index
-
-
-def _are_too_many() -> bool:
-    packets = sum(index.num_packets for index in _indexes.values())
-    return len(_indexes) > _MOST_INDEXES or packets > _MOST_PACKETS
 
 
 def fingerprint(media: Media) -> str:

@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, BinaryIO
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import av
 from av.error import FFmpegError
 
 from kinema.errors import DecodeFailed, MediaError, NotMedia, NoVideoStream, Truncated
 from kinema.video.media import Media
+from kinema.video.mp4 import top_level_boxes
 
-_DEMUXERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2",
-    "matroska,webm",
-    "avi",
-    "mpegts",
-    "mpeg",
-    "mpegvideo",
-    "flv",
-    "asf",
-    "ogg",
-    "gif",
-    "apng",
-    "mxf",
-    "ivf",
-    "h264",
-    "hevc",
-    "m4v",
-    "obu",
-    "rm",
-    "wtv",
-    "nut",
-    "y4m",
-    "yuv4mpegpipe",
-    "mjpeg",
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,mxf,ivf,"
+    "h264,hevc,m4v,obu,rm,wtv,nut,y4m,yuv4mpegpipe,mjpeg"
 )
-_OPTIONS = {"format_whitelist": ",".join(_DEMUXERS), "protocol_whitelist": "file"}
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
 """No playlist, concatenation, device or network: a file can only lead to itself."""
 _CODECS = frozenset(
     (
@@ -60,22 +40,11 @@ def open_container(media: Media) -> Iterator[Any]:
         Truncated: an MP4 whose table of contents is missing.
         DecodeFailed: FFmpeg gave up while the block ran.
     """
-    with (
-        translated(media),
-        _handle(media) as file,
-        av.open(file, metadata_errors="ignore", options=_OPTIONS) as container,
-    ):
-        yield container
-
-
-@contextmanager
-def _handle(media: Media) -> Iterator[str | BinaryIO]:
-    """What FFmpeg reads from: a path by itself, which is quicker than through Python."""
-    if media.path is not None:
-        yield f"file:{media.path.absolute()}"
-        return
-    with media.open() as file:
-        yield file
+    with translated(media), ExitStack() as stack:
+        # FFmpeg reads a path by itself, which is quicker than through Python.
+        path = f"file:{media.path.absolute()}" if media.path is not None else None
+        file = path or stack.enter_context(media.open())
+        yield stack.enter_context(av.open(file, metadata_errors="ignore", options=_OPTIONS))
 
 
 @contextmanager
@@ -106,19 +75,11 @@ def _as_media_error(media: Media, error: Exception) -> MediaError:
 
 
 def _has_moov(media: Media) -> bool:
-    """Walk the top-level boxes of an MP4 for its table of contents."""
+    """Whether an MP4 has its whole table of contents."""
     with media.open() as file:
-        position = 0
-        while position + 8 <= media.size_bytes:
-            file.seek(position)
-            header = file.read(16)
-            size, kind = int.from_bytes(header[:4], "big"), header[4:8]
+        for kind, position, size in top_level_boxes(file, media.size_bytes):
             if kind == b"moov":
                 return position + size <= media.size_bytes
-            size = int.from_bytes(header[8:16], "big") if size == 1 else size
-            if size < 8:
-                return False
-            position += size
     return False
 
 
@@ -128,14 +89,13 @@ def video_stream(container: Any, media: Media) -> Any:
     Raises:
         NoVideoStream: there is none.
     """
-    streams = [s for s in container.streams.video if not _is_cover(s)]
-    if streams:
-        return _within_limits(streams[0], media)
-    what = "only audio" if container.streams.audio else "no picture"
-    raise NoVideoStream(f"{media.name} holds {what}.", hint="Give a file that has a video track.")
-
-
-def _within_limits(stream: Any, media: Media) -> Any:
+    covers = av.stream.Disposition.attached_pic
+    stream = next((s for s in container.streams.video if not s.disposition & covers), None)
+    if stream is None:
+        what = "only audio" if container.streams.audio else "no picture"
+        raise NoVideoStream(
+            f"{media.name} holds {what}.", hint="Give a file that has a video track."
+        )
     context = stream.codec_context
     name = context.codec.canonical_name if context else "unknown"
     if name not in _CODECS:
@@ -149,5 +109,7 @@ def _within_limits(stream: Any, media: Media) -> Any:
     return stream
 
 
-def _is_cover(stream: Any) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+def ffmpeg_version() -> str:
+    """The version of the FFmpeg inside PyAV, and of its decoding library."""
+    major, minor, micro = av.library_versions["libavcodec"]
+    return f"{av.ffmpeg_version_info}, libavcodec {major}.{minor}.{micro}"

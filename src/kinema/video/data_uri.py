@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 
 from kinema.errors import NotMedia
-from kinema.video.budget import Budget
+from kinema.video.access import Budget
 
 _FRAME_LIST = "video/jpeg"
 """Frames as base64 JPEG files, one after the other with commas between: what vLLM reads too."""
 _LONGEST_HEADER = 128
-
-
-@dataclass(frozen=True)
-class Header:
-    """What stands before the comma."""
-
-    kind: str
-    attributes: tuple[str, ...]
-    body_at: int
-    """Where the payload begins in the address."""
-
-    @property
-    def name(self) -> str:
-        """What to call the address without its payload."""
-        return f"data:{self.kind}"
 
 
 def is_data_uri(text: str) -> bool:
@@ -36,7 +20,7 @@ def is_data_uri(text: str) -> bool:
 
 def is_frame_list(text: str) -> bool:
     """True for frames one after the other, ``data:video/jpeg;base64,frame,frame,…``."""
-    return is_data_uri(text) and _read_header(text).kind == _FRAME_LIST
+    return is_data_uri(text) and _read_header(text)[0] == _FRAME_LIST
 
 
 def decode_data_uri(text: str, budget: Budget) -> tuple[str, bytes]:
@@ -46,8 +30,8 @@ def decode_data_uri(text: str, budget: Budget) -> tuple[str, bytes]:
         TooLarge: more bytes than the budget; nothing is decoded then.
         NotMedia: another kind of content, another encoding, or damaged base64.
     """
-    header = _checked_header(text, budget)
-    return header.name, _decode(header.name, text[header.body_at :])
+    name, body_at = _checked_header(text, budget)
+    return name, _decode(name, text[body_at:])
 
 
 def decode_frame_list(text: str, budget: Budget) -> tuple[str, list[bytes]]:
@@ -57,28 +41,31 @@ def decode_frame_list(text: str, budget: Budget) -> tuple[str, list[bytes]]:
         TooLarge: more bytes or frames than the budget; nothing is decoded then.
         NotMedia: another encoding, or damaged base64.
     """
-    header = _checked_header(text, budget)
-    budget.check_frames(header.name, text.count(",", header.body_at) + 1)
-    return header.name, [_decode(header.name, f) for f in text[header.body_at :].split(",")]
+    name, body_at = _checked_header(text, budget)
+    budget.check_frames(name, text.count(",", body_at) + 1)
+    return name, [_decode(name, frame) for frame in text[body_at:].split(",")]
 
 
-def _read_header(text: str) -> Header:
+def _read_header(text: str) -> tuple[str, list[str], int]:
+    """Media type, attributes, and where the payload begins."""
     comma = text.find(",", 0, _LONGEST_HEADER)
     kind, *attributes = text[5 : max(comma, 0)].lower().split(";")
-    return Header(kind, tuple(attributes), comma + 1)
+    return kind, attributes, comma + 1
 
 
-def _checked_header(text: str, budget: Budget) -> Header:
-    header = _read_header(text)
-    if not header.kind.startswith(("video/", "image/")):
+def _checked_header(text: str, budget: Budget) -> tuple[str, int]:
+    """What to call the address without its payload, and where that begins."""
+    kind, attributes, body_at = _read_header(text)
+    name = f"data:{kind}"
+    if not kind.startswith(("video/", "image/")):
         raise NotMedia(
-            f"{header.name} is no video or picture.",
+            f"{name} is no video or picture.",
             hint="Write data:video/mp4;base64,… or data:video/jpeg;base64,frame,frame,…",
         )
-    if "base64" not in header.attributes:
-        raise NotMedia(f"{header.name} is not in base64.", hint=f"Write {header.name};base64,…")
-    budget.check_bytes(header.name, (len(text) - header.body_at) * 3 // 4)
-    return header
+    if "base64" not in attributes:
+        raise NotMedia(f"{name} is not in base64.", hint=f"Write {name};base64,…")
+    budget.check_bytes(name, (len(text) - body_at) * 3 // 4)
+    return name, body_at
 
 
 def _decode(name: str, body: str) -> bytes:

@@ -1,15 +1,12 @@
-"""What a decoder is."""
+"""What a decoder is asked for, and what it gives."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
-from kinema.video.index import VideoIndex
-from kinema.video.media import Media
 
 DecoderName = Literal["pyav", "torchcodec"]
 
@@ -26,17 +23,3 @@ class Decoded:
     found: NDArray[np.bool_]
     """bool[K]; where False the pixels mean nothing."""
     warnings: tuple[str, ...] = ()
-
-
-class Decodes(Protocol):
-    """Turn frame indices into upright RGB pictures."""
-
-    def __call__(
-        self, media: Media, index: VideoIndex, wanted: NDArray[np.int64], *, size: Size | None
-    ) -> Decoded:
-        """Decode the frames ``wanted`` (int64[K], increasing).
-
-        Raises:
-            MediaError: the file cannot be opened, or not one frame decoded.
-        """
-        ...

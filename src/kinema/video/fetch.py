@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urljoin
 
 from kinema.errors import FetchFailed, MediaNotFound, Truncated
-from kinema.video.access import UrlRules
-from kinema.video.budget import Budget
+from kinema.video.access import Budget, UrlRules
 from kinema.video.byte_range import ByteRange, spool
 from kinema.video.url_gate import Address, Resolve, numbers_of, parse, system_resolver
 
@@ -90,7 +89,8 @@ class Fetcher:
             connection.request("GET", address.target, headers=_HEADERS)
             # The response outlives its connection, so it is closed by itself.
             with closing(connection.getresponse()) as response:
-                yield self._checked(address, response)
+                self._check(address, response)
+                yield response
             _check_time(address, give_up_at)
         except (http.client.HTTPException, OSError, ValueError, Truncated) as problem:
             _check_time(address, give_up_at)
@@ -131,9 +131,7 @@ class Fetcher:
                 f"{address.host} has no certificate that can be trusted.", hint="Check the address."
             ) from None
 
-    def _checked(
-        self, address: Address, response: http.client.HTTPResponse
-    ) -> http.client.HTTPResponse:
+    def _check(self, address: Address, response: http.client.HTTPResponse) -> None:
         if response.status in _PASSING:
             raise _TryLater(f"the server answered {response.status}")
         if response.status in _MISSING:
@@ -144,7 +142,6 @@ class Fetcher:
                 hint="Open it in a browser; it may want a login.",
             )
         self.budget.check_fetched(str(address), response.length or 0)
-        return response
 
     def _body(self, address: Address, response: http.client.HTTPResponse) -> Iterator[bytes]:
         num_bytes = 0

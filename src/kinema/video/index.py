@@ -139,10 +139,7 @@ def _timeline(packets: Packets, shown: NDArray[np.int64], ticks: NDArray[np.int6
     # Two frames with one time: the later gets the next microsecond, so that the clock increases.
     nudge = np.arange(len(seconds)) * 1e-6
     seconds = np.maximum.accumulate(seconds - nudge) + nudge
-    last = int(packets.duration[shown[-1]])
-    step = last * packets.seconds_per_tick if last > 0 else _typical_step(seconds)
+    step = int(packets.duration[shown[-1]]) * packets.seconds_per_tick
+    if step <= 0:
+        step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.0
     return Timeline(seconds, packets.keyframe[shown], float(seconds[-1]) + step)
-
-
-def _typical_step(seconds: NDArray[np.float64]) -> float:
-    return float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from kinema.video.cache import cached_index
 from kinema.video.container import open_container, video_stream
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
-from kinema.video.picture import HDR_TRANSFERS, orientation_of, target_size
+from kinema.video.picture import HDR_TRANSFERS, Converter, orientation_of
 from kinema.video.reading import DEFAULT_SAMPLING
 from kinema.video.sampling import select
 from kinema.video.source import open_media
@@ -44,21 +43,21 @@ class VideoInfo:
     width: int
     """Of the upright picture with square pixels."""
     height: int
-    rotation_degrees: int
+    rotation_degrees: int = 0
     """Clockwise turn that was needed."""
-    mirrored: bool
-    sample_aspect_ratio: str
-    interlaced: bool
-    fps_mode: Literal["constant", "variable"]
+    mirrored: bool = False
+    sample_aspect_ratio: str = "1:1"
+    interlaced: bool = False
+    fps_mode: Literal["constant", "variable"] = "constant"
     fps: float | None
     """Average."""
     duration_seconds: float
     num_frames: int
     num_keyframes: int
     keyframe_seconds: tuple[float, ...]
-    has_audio: bool
-    audio_codec: str | None
-    hdr: Hdr
+    has_audio: bool = False
+    audio_codec: str | None = None
+    hdr: Hdr = "none"
     color_transfer: str
     color_primaries: str
     color_matrix: str
@@ -98,15 +97,14 @@ def probe(source: Source, *, access: Access = LOCAL) -> VideoInfo:
     index = cached_index(media)
     with open_container(media) as container:
         stream = video_stream(container, media)
-        facts = (
-            _container_facts(container) | _stream_facts(stream) | _picture_facts(container, stream)
+        return VideoInfo(
+            source=media.name,
+            size_bytes=media.size_bytes,
+            **_clock_facts(index),
+            **_container_facts(container),
+            **_stream_facts(stream),
+            **_picture_facts(container, stream),
         )
-    return VideoInfo(
-        source=media.name,
-        size_bytes=media.size_bytes,
-        **_clock_facts(index),
-        **facts,
-    )
 
 
 def timeline(source: Source, *, access: Access = LOCAL) -> Timeline:
@@ -157,16 +155,14 @@ def _clock_facts(index: VideoIndex) -> dict[str, Any]:
 
 
 def _container_facts(container: Any) -> dict[str, Any]:
-    audio = [
-        s.codec_context.name if s.codec_context else "unknown" for s in container.streams.audio
-    ]
-    kinds = Counter(s.type for s in container.streams)
-    several = kinds["video"] > 1
+    audio = container.streams.audio
+    codecs = [s.codec_context.name if s.codec_context else "unknown" for s in audio]
+    several = len(container.streams.video)
     return {
         "container": container.format.name,
-        "has_audio": bool(audio),
-        "audio_codec": audio[0] if audio else None,
-        "warnings": (f"{kinds['video']} video tracks; the first one is read.",) if several else (),
+        "has_audio": bool(codecs),
+        "audio_codec": codecs[0] if codecs else None,
+        "warnings": (f"{several} video tracks; the first one is read.",) if several > 1 else (),
     }
 
 
@@ -174,13 +170,14 @@ def _stream_facts(stream: Any) -> dict[str, Any]:
     context = stream.codec_context
     transfer = int(context.color_trc)
     components = context.format.components if context.format else ()
+    aspect = stream.sample_aspect_ratio or Fraction(1)
     return {
         "codec": context.codec.canonical_name,
         "pixel_format": context.pix_fmt or "unknown",
         "bit_depth": max((c.bits for c in components), default=8),
         "coded_width": context.width,
         "coded_height": context.height,
-        "sample_aspect_ratio": _ratio(stream.sample_aspect_ratio),
+        "sample_aspect_ratio": f"{aspect.numerator}:{aspect.denominator}",
         "hdr": HDR_TRANSFERS.get(transfer, "none"),
         "color_transfer": _TRANSFERS.get(transfer, "unspecified"),
         "color_primaries": _PRIMARIES.get(int(context.color_primaries), "unspecified"),
@@ -189,22 +186,11 @@ def _stream_facts(stream: Any) -> dict[str, Any]:
     }
 
 
-def _ratio(value: Fraction | None) -> str:
-    return f"{value.numerator}:{value.denominator}" if value else "1:1"
-
-
 def _picture_facts(container: Any, stream: Any) -> dict[str, Any]:
     frame = next(container.decode(stream))
     orientation = orientation_of(frame)
-    height, width = target_size(
-        frame.height,
-        frame.width,
-        pixel_aspect=float(stream.sample_aspect_ratio or 1),
-        turned=orientation.transpose,
-        size=None,
-    )
-    if orientation.transpose:
-        height, width = width, height
+    aspect = float(stream.sample_aspect_ratio or 1)
+    height, width = Converter(aspect, None).shape(frame)
     return {
         "width": width,
         "height": height,
@@ -227,19 +213,11 @@ def _probe_image(media: Media) -> VideoInfo:
         coded_height=height,
         width=width,
         height=height,
-        rotation_degrees=0,
-        mirrored=False,
-        sample_aspect_ratio="1:1",
-        interlaced=False,
-        fps_mode="constant",
         fps=frames.source_fps,
         duration_seconds=frames.duration_seconds or 0.0,
         num_frames=count,
         num_keyframes=count,
         keyframe_seconds=tuple(frames.seconds.tolist()),
-        has_audio=False,
-        audio_codec=None,
-        hdr="none",
         color_transfer="srgb",
         color_primaries="bt709",
         color_matrix="rgb",

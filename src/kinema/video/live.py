@@ -76,8 +76,8 @@ def watch(
     """
     if not (0 < fps < float("inf") and 0 < window_seconds < float("inf")):
         raise UsageError("fps and window_seconds must be positive.", hint="Try fps=1.")
-    reading = _Reading(_Feed.of(source), fps, window_seconds, size, silence_seconds)
-    return reading.windows()
+    feed = _Feed.of(source)
+    return _Reading(feed, fps, window_seconds, size, silence_seconds).windows()
 
 
 @dataclass(frozen=True)
@@ -132,44 +132,18 @@ class _Feed:
             ) from None
 
 
-@dataclass
-class _Window:
-    """A window in the making."""
-
-    ends_at_seconds: float
-    pictures: list[NDArray[np.uint8]] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    indices: list[int] = field(default_factory=list)
-
-    def frames(self, name: str, fps: float | None) -> Frames:
-        return Frames(
-            pixels=np.stack(self.pictures),
-            seconds=np.array(self.seconds),
-            indices=np.array(self.indices, dtype=np.int64),
-            source=name,
-            source_fps=fps,
-        )
-
-
+@dataclass(eq=False)
 class _Reading:
     """One open source and the thread that reads it."""
 
-    def __init__(
-        self,
-        feed: _Feed,
-        fps: float,
-        window_seconds: float,
-        size: Size | None,
-        silence_seconds: float,
-    ) -> None:
-        self._feed = feed
-        self._fps = fps
-        self._window_seconds = window_seconds
-        self._size = size
-        self._silence_seconds = silence_seconds
-        self._ready: queue.Queue[Frames | KinemaError | None] = queue.Queue()
-        self._stop = threading.Event()
-        self._dropped = 0
+    feed: _Feed
+    fps: float
+    window_seconds: float
+    size: Size | None
+    silence_seconds: float
+    _ready: queue.Queue[Frames | KinemaError | None] = field(default_factory=queue.Queue)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _dropped: int = 0
 
     def windows(self) -> Iterator[Frames]:
         """Windows in their order until the source ends; None never arrives here."""
@@ -186,14 +160,14 @@ class _Reading:
 
     def _read(self) -> None:
         try:
-            with self._feed.open(self._silence_seconds) as container:
+            with self.feed.open(self.silence_seconds) as container:
                 count = self._follow(container)
             if not count and not self._stop.is_set():
-                raise NoFrames(f"{self._feed.name} ended without a picture.", hint="Try again.")
+                raise NoFrames(f"{self.feed.name} ended without a picture.", hint="Try again.")
         except KinemaError as problem:
             self._ready.put(problem)
         except Exception as problem:
-            said = f"{self._feed.name} could not be read ({type(problem).__name__})."
+            said = f"{self.feed.name} could not be read ({type(problem).__name__})."
             self._ready.put(DecodeFailed(said, hint="Try again."))
         else:
             self._ready.put(None)
@@ -201,28 +175,26 @@ class _Reading:
     def _follow(self, container: Any) -> int:
         """Fill windows until the source ends or nobody listens; how many frames were kept."""
         if not container.streams.video:
-            raise NoFrames(f"{self._feed.name} sends no picture.", hint="Give a camera.")
+            raise NoFrames(f"{self.feed.name} sends no picture.", hint="Give a camera.")
         stream = container.streams.video[0]
         rate = float(stream.average_rate) if stream.average_rate else None
-        converter = Converter(float(stream.sample_aspect_ratio or 1), self._size)
-        window = _Window(self._window_seconds)
+        converter = Converter(float(stream.sample_aspect_ratio or 1), self.size)
+        kept: list[tuple[int, float, NDArray[np.uint8]]] = []
+        ends_at_seconds, count = self.window_seconds, 0
         shape: tuple[int, ...] | None = None
-        kept = 0
         for index, seconds, frame in self._sampled(container, stream):
-            if seconds >= window.ends_at_seconds and window.pictures:
-                self._offer(window.frames(self._feed.name, rate))
-                periods = seconds // self._window_seconds + 1
-                window = _Window(periods * self._window_seconds)
+            if seconds >= ends_at_seconds and kept:
+                self._offer(kept, rate)
+                kept = []
+                ends_at_seconds = (seconds // self.window_seconds + 1) * self.window_seconds
             shape = shape or (*converter.shape(frame), 3)
             picture = np.empty(shape, dtype=np.uint8)
             converter.into(picture, frame)
-            window.pictures.append(picture)
-            window.seconds.append(seconds)
-            window.indices.append(index)
-            kept += 1
-        if window.pictures and not self._stop.is_set():
-            self._offer(window.frames(self._feed.name, rate))
-        return kept
+            kept.append((index, seconds, picture))
+            count += 1
+        if kept and not self._stop.is_set():
+            self._offer(kept, rate)
+        return count
 
     def _sampled(self, container: Any, stream: Any) -> Iterator[tuple[int, float, Any]]:
         """(frame index, seconds from the first frame, frame) of the frames that are kept."""
@@ -233,12 +205,20 @@ class _Reading:
                 if self._stop.is_set():
                     return
                 seconds = clock.read(frame.time)
-                if seconds * self._fps >= next_tick - 1e-6:
-                    next_tick = int(seconds * self._fps + 1e-6) + 1
+                if seconds * self.fps >= next_tick - 1e-6:
+                    next_tick = int(seconds * self.fps + 1e-6) + 1
                     yield index, seconds, frame
 
-    def _offer(self, window: Frames) -> None:
+    def _offer(self, kept: list[tuple[int, float, NDArray[np.uint8]]], rate: float | None) -> None:
         """Hand a window over; one that still waits makes room for it."""
+        indices, seconds, pictures = zip(*kept, strict=True)
+        window = Frames(
+            pixels=np.stack(pictures),
+            seconds=np.array(seconds),
+            indices=np.array(indices, dtype=np.int64),
+            source=self.feed.name,
+            source_fps=rate,
+        )
         try:
             waiting = self._ready.get_nowait()
         except queue.Empty:

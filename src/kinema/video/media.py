@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from kinema.errors import DecodeDeadline, NotMedia, NoVideoStream
-from kinema.video.budget import Budget
+from kinema.video.access import Budget
 from kinema.video.byte_range import ByteRange
 
 _HEAD_BYTES = 4096
@@ -69,7 +69,16 @@ class Media:
         if self.size_bytes == 0:
             raise NotMedia(f"{self.name} is empty.", hint="Was the download interrupted?")
         self.budget.check_bytes(self.name, self.size_bytes)
-        _refuse_text(self)
+        head = self.head.lstrip(b"\xef\xbb\xbf \t\r\n")
+        for opening in _PAGES:
+            if head[: len(opening)].lower() == opening:
+                raise NotMedia(
+                    f"{self.name} starts with '{opening.decode()}': probably an error page.",
+                    hint="Open it in a text editor and fetch the video again.",
+                )
+        if _is_text(self.head):
+            # Playlists are text as well: none may make the decoder open what it names.
+            raise NotMedia(f"{self.name} is a text file.", hint="Give the video itself.")
         if self.head.startswith(_SOUND_FILES) or self.head[8:12] == b"WAVE":
             raise NoVideoStream(f"{self.name} holds only audio.", hint="Give a video.")
 
@@ -98,19 +107,6 @@ class Media:
 
 _PAGES = (b"<html", b"<!doctype", b"<?xml", b"<head", b"<body")
 _SOUND_FILES = (b"ID3", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1")
-
-
-def _refuse_text(media: Media) -> None:
-    head = media.head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    for opening in _PAGES:
-        if head[: len(opening)].lower() == opening:
-            raise NotMedia(
-                f"{media.name} starts with '{opening.decode()}': probably an error page.",
-                hint="Open it in a text editor and fetch the video again.",
-            )
-    if _is_text(media.head):
-        # Playlists are text as well: none may make the decoder open what it names.
-        raise NotMedia(f"{media.name} is a text file.", hint="Give the video itself.")
 
 
 def _is_text(head: bytes) -> bool:

@@ -7,7 +7,7 @@ Anything but a plain file (fragments, several edits, unusual tables) is left to 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from fractions import Fraction
 from typing import BinaryIO
 
 import numpy as np
@@ -35,7 +35,8 @@ def read_sample_tables(media: Media) -> Packets | None:
         return None
 
 
-def _read_moov(file: BinaryIO, size_bytes: int) -> bytes:
+def top_level_boxes(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, first byte and number of bytes of each box, up to one that makes no sense."""
     position = 0
     while position + 8 <= size_bytes:
         file.seek(position)
@@ -43,14 +44,19 @@ def _read_moov(file: BinaryIO, size_bytes: int) -> bytes:
         size, kind = int.from_bytes(header[:4], "big"), header[4:8]
         if size == 1:
             size = int.from_bytes(header[8:16], "big")
-        if kind == b"moof" or size < 8:
-            raise _NotPlain
+        if size < 8:
+            return
+        yield kind, position, size
+        position += size
+
+
+def _read_moov(file: BinaryIO, size_bytes: int) -> bytes:
+    for kind, position, size in top_level_boxes(file, size_bytes):
+        if kind == b"moof" or (kind == b"moov" and size > _LARGEST_MOOV_BYTES):
+            break
         if kind == b"moov":
-            if size > _LARGEST_MOOV_BYTES:
-                raise _NotPlain
             file.seek(position + 8)
             return file.read(size - 8)
-        position += size
     raise _NotPlain
 
 
@@ -66,10 +72,10 @@ def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 def _only(data: memoryview, *path: bytes) -> memoryview:
     for kind in path:
-        found = [body for name, body in _boxes(data) if name == kind]
-        if len(found) != 1:
+        found = _maybe(data, kind)
+        if found is None:
             raise _NotPlain
-        data = found[0]
+        data = found
     return data
 
 
@@ -104,13 +110,16 @@ def _packets_of_track(trak: memoryview, movie_timescale: int, media: Media) -> P
     count = _num_samples(_only(table, b"stsz"), media)
     duration = _runs(_only(table, b"stts"), count)
     dts = np.cumsum(duration) - duration
-    pts = _composition_offsets(_maybe(table, b"ctts"), count)
-    pts += dts
-    edit = _edit(_maybe(trak, b"edts"), movie_timescale, media_timescale)
-    if edit.end is not None and pts.max() >= edit.end:
+    ctts = _maybe(table, b"ctts")
+    pts = dts.copy() if ctts is None else dts + _runs(ctts, count, ">i4")
+    edits = _maybe(trak, b"edts")
+    begin, end, delay = (0, None, 0)
+    if edits is not None:
+        begin, end, delay = _edit(_only(edits, b"elst"), Fraction(media_timescale, movie_timescale))
+    if end is not None and pts.max() >= end:
         raise _NotPlain
-    discard = pts < edit.begin
-    shift = edit.delay - edit.begin
+    discard = pts < begin
+    shift = delay - begin
     pts += shift
     dts += shift
     return Packets(
@@ -145,10 +154,6 @@ def _runs(table: memoryview, count: int, dtype: str = ">u4") -> NDArray[np.int64
     return np.repeat(rows["value"], rows["count"]).astype(np.int64)
 
 
-def _composition_offsets(ctts: memoryview | None, count: int) -> NDArray[np.int64]:
-    return np.zeros(count, dtype=np.int64) if ctts is None else _runs(ctts, count, ">i4")
-
-
 def _keyframes(stss: memoryview | None, count: int) -> NDArray[np.bool_]:
     """bool[count]; without the table every sample is a key frame."""
     if stss is None:
@@ -161,28 +166,18 @@ def _keyframes(stss: memoryview | None, count: int) -> NDArray[np.bool_]:
     return flags
 
 
-@dataclass(frozen=True)
-class _Edit:
-    """The part of the track that is shown, in media ticks."""
-
-    begin: int = 0
-    end: int | None = None
-    delay: int = 0
-
-
-def _edit(edts: memoryview | None, movie_timescale: int, media_timescale: int) -> _Edit:
-    if edts is None:
-        return _Edit()
+def _edit(elst: memoryview, rate: Fraction) -> tuple[int, int | None, int]:
+    """Begin and end of the part that is shown, in media ticks, and the delay before it."""
     delay = 0
-    shown: _Edit | None = None
-    for duration, media_time in _edit_rows(_only(edts, b"elst")):
-        ticks = duration * media_timescale // movie_timescale
+    shown: tuple[int, int | None, int] | None = None
+    for duration, media_time in _edit_rows(elst):
+        ticks = int(duration * rate)
         if shown is not None:
             raise _NotPlain
         if media_time == -1:
             delay += ticks
         else:
-            shown = _Edit(media_time, media_time + ticks if duration else None, delay)
+            shown = (media_time, media_time + ticks if duration else None, delay)
     if shown is None:
         raise _NotPlain
     return shown

@@ -65,17 +65,6 @@ def orientation_of(frame: Any) -> Orientation:
     )
 
 
-def target_size(
-    height: int, width: int, *, pixel_aspect: float, turned: bool, size: Size | None
-) -> tuple[int, int]:
-    """Height and width, as stored, of the picture that is upright at the asked size."""
-    shown = (height, max(1, round(width * pixel_aspect)))
-    if turned:
-        shown = (shown[1], shown[0])
-    wanted = fit(shown, size)
-    return (wanted[1], wanted[0]) if turned else wanted
-
-
 def fit(shown: tuple[int, int], size: Size | None) -> tuple[int, int]:
     """Height and width at the asked size."""
     if size is None:
@@ -99,17 +88,8 @@ class Converter:
 
     def shape(self, frame: Any) -> tuple[int, int]:
         """Height and width of the upright result."""
-        height, width = self._stored_size(frame)
-        return (width, height) if orientation_of(frame).transpose else (height, width)
-
-    def _stored_size(self, frame: Any) -> tuple[int, int]:
-        return target_size(
-            frame.height,
-            frame.width,
-            pixel_aspect=self._pixel_aspect,
-            turned=orientation_of(frame).transpose,
-            size=self._size,
-        )
+        shown = (frame.height, max(1, round(frame.width * self._pixel_aspect)))
+        return fit(shown[::-1] if orientation_of(frame).transpose else shown, self._size)
 
     def into(self, target: NDArray[np.uint8], frame: Any) -> None:
         """Write an ``av.VideoFrame`` upright into uint8[H, W, 3]."""

@@ -46,21 +46,7 @@ class Pictures:
             MediaError: a picture cannot be read.
         """
         access.budget.check_frames(self.name, len(indices))
-        pixels = self._stacked([_read(self.items[i], access) for i in indices.tolist()])
-        timeline = self.timeline
-        said = "Pictures have no clock; one frame a second was assumed."
-        return Frames(
-            pixels=pixels,
-            seconds=timeline.seconds[indices],
-            indices=indices,
-            source=self.name,
-            total_frames=len(self.items),
-            duration_seconds=timeline.duration_seconds,
-            source_fps=self.fps or 1.0,
-            warnings=() if self.fps else (said,),
-        )
-
-    def _stacked(self, pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        pictures = [_read(self.items[i], access) for i in indices.tolist()]
         first = pictures[0].shape
         for place, picture in enumerate(pictures):
             if picture.shape != first:
@@ -69,7 +55,18 @@ class Pictures:
                     f"{picture.shape[1]}×{picture.shape[0]} (number {place} of those taken).",
                     hint="Bring them to one size.",
                 )
-        return np.stack(pictures)
+        timeline = self.timeline
+        said = "Pictures have no clock; one frame a second was assumed."
+        return Frames(
+            pixels=np.stack(pictures),
+            seconds=timeline.seconds[indices],
+            indices=indices,
+            source=self.name,
+            total_frames=len(self.items),
+            duration_seconds=timeline.duration_seconds,
+            source_fps=self.fps or 1.0,
+            warnings=() if self.fps else (said,),
+        )
 
 
 def as_frames(pictures: Any, *, fps: float | None = None, access: Access = LOCAL) -> Frames:

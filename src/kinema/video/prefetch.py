@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
 
-_JOIN_SECONDS = 0.02
-
-
-@dataclass(frozen=True)
-class _Done(Generic[Loaded]):
-    value: Loaded | None = None
-    error: BaseException | None = None
-    is_last: bool = False
+_END: Any = object()
 
 
 def prefetch(
@@ -31,43 +22,20 @@ def prefetch(
     an error in it, stops the thread before this iterator is closed; an error of ``load`` or of
     ``items`` is raised at its place in the order.
     """
-    ready: queue.Queue[_Done[Loaded]] = queue.Queue(maxsize=max(1, depth))
-    stop = threading.Event()
-    thread = threading.Thread(
-        target=_fill, args=(items, load, ready, stop), name="kinema-prefetch", daemon=True
-    )
-    thread.start()
-    try:
-        while not (done := ready.get()).is_last:
-            if done.error is not None:
-                raise done.error
-            yield done.value  # type: ignore[misc]  # a _Done without error holds a value
-    finally:
-        stop.set()
-        while thread.is_alive():
-            _make_room(ready)
-            thread.join(timeout=_JOIN_SECONDS)
+    left = iter(items)
 
+    def load_next() -> Loaded:
+        item: Any = next(left, _END)
+        return _END if item is _END else load(item)
 
-def _fill(
-    items: Iterable[Item],
-    load: Callable[[Item], Loaded],
-    ready: queue.Queue[_Done[Loaded]],
-    stop: threading.Event,
-) -> None:
-    try:
-        for item in items:
-            if stop.is_set():
-                return
-            ready.put(_Done(load(item)))
-    except BaseException as error:
-        ready.put(_Done(error=error))
-    else:
-        ready.put(_Done(is_last=True))
-
-
-def _make_room(ready: queue.Queue[_Done[Loaded]]) -> None:
-    """Let a thread that waits to put a result go on, so that it sees the stop."""
-    with contextlib.suppress(queue.Empty):
-        while True:
-            ready.get_nowait()
+    with ThreadPoolExecutor(1, thread_name_prefix="kinema-prefetch") as pool:
+        ahead: deque[Future[Loaded]] = deque()
+        try:
+            for _ in range(max(1, depth) + 1):
+                ahead.append(pool.submit(load_next))
+            while (loaded := ahead.popleft().result()) is not _END:
+                ahead.append(pool.submit(load_next))
+                yield loaded
+        finally:
+            for future in ahead:
+                future.cancel()

@@ -20,14 +20,15 @@ from kinema.video.decoder import Decoded, Size
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
 from kinema.video.picture import Canvas, Converter
-from kinema.video.reader import Reader, open_reader
+from kinema.video.reader import open_reader
 from kinema.video.runs import Run, earlier, join_neighbours, plan_runs
 
 _SHARES_A_THREAD = 4
 _MOST_THREADS = 16
 """Each holds a decoder's own pictures, so memory grows with them."""
 _THREADS_A_CORE_ALONE = 2
-"""A picture's thread waits for the pictures it refers to; measured on clips of one group."""
+"""Of a decoder that is alone: a picture's thread waits for the pictures it refers to; measured on
+clips of one group."""
 
 
 def decode(
@@ -38,36 +39,62 @@ def decode(
     size: Size | None = None,
     num_threads: int | None = None,
 ) -> Decoded:
-    """Decode the wanted frames; the protocol of :class:`kinema.video.decoder.Decodes`."""
+    """Decode the wanted frames; see :data:`kinema.video.reading.DECODERS`."""
     canvas = Canvas(wanted)
     num_threads = num_threads or min(usable_cores(), _MOST_THREADS)
-    runs = _shares(plan_runs(index, wanted), num_threads)
+    runs = plan_runs(index, wanted)
+    share = sum(len(run) for run in runs) // (_SHARES_A_THREAD * num_threads)
+    runs = join_neighbours(runs, most_packets=share)
     workers = min(num_threads, len(runs))
     work: queue.SimpleQueue[Run] = queue.SimpleQueue()
-    for run in runs:
+    for run in sorted(runs, key=len, reverse=True):  # so that no core waits for the last
         work.put(run)
-    crew = [
-        Crew(media, index, canvas, size=size, num_threads=_threads_each(num_threads, workers))
-        for _ in range(workers)
-    ]
+    lone = workers == 1 and num_threads > 1
+    threads_each = num_threads * _THREADS_A_CORE_ALONE if lone else num_threads // workers
+
+    def work_off(run: Run) -> int:
+        """Decode this run and others until none is left; the number of packets that failed."""
+        with open_reader(media, index, num_threads=threads_each) as reader:
+            converter = Converter(reader.pixel_aspect, size)
+            while True:
+                missing = _keep(reader.read(run), run, canvas, converter)
+                if missing and run.entry:
+                    again = earlier(index, run, missing)
+                    _keep(reader.read(again), again, canvas, converter)
+                try:
+                    run = work.get_nowait()
+                except queue.Empty:
+                    return reader.num_errors
+
+    first = [work.get() for _ in range(workers)]
     if workers == 1:
-        damaged = crew[0].work_off(work)
+        damaged = work_off(first[0])
     else:
         with ThreadPoolExecutor(workers, thread_name_prefix="kinema-decode") as pool:
-            damaged = sum(pool.map(lambda member: member.work_off(work), crew))
+            damaged = sum(pool.map(work_off, first))
     if canvas.pixels is None:
         raise NoFrames(
             f"{media.name}: none of {len(wanted)} frames could be decoded.",
             hint="The file is damaged; fetch it again or take another part of it.",
         )
-    return Decoded(canvas.pixels, canvas.found, tuple(_damage(damaged, canvas)))
-
-
-def _damage(num_packets: int, canvas: Canvas) -> Iterator[str]:
-    if num_packets:
-        yield f"The decoder reported {num_packets} damaged packets."
+    warnings = []
+    if damaged:
+        warnings.append(f"The decoder reported {damaged} damaged packets.")
     if canvas.damaged.any():
-        yield f"{canvas.damaged.sum()} of {canvas.found.sum()} frames are marked as corrupt."
+        marked = f"{canvas.damaged.sum()} of {canvas.found.sum()}"
+        warnings.append(f"{marked} frames are marked as corrupt.")
+    return Decoded(canvas.pixels, canvas.found, tuple(warnings))
+
+
+def _keep(
+    frames: Iterator[tuple[int, Any]], run: Run, canvas: Canvas, converter: Converter
+) -> set[int]:
+    """Put a run's frames onto the canvas; those that did not come."""
+    missing = set(run.frames.values())
+    for frame_index, frame in frames:
+        canvas.put(frame_index, converter, frame)
+        missing.discard(frame_index)
+    return missing
 
 
 def stream(
@@ -87,68 +114,8 @@ def stream(
                 yield frame_index, picture
 
 
-def _shares(runs: list[Run], num_threads: int) -> list[Run]:
-    """Runs in the order to start them, the longest first so that no core waits for the last."""
-    total = sum(len(run) for run in runs)
-    joined = join_neighbours(runs, most_packets=total // (_SHARES_A_THREAD * num_threads))
-    return sorted(joined, key=len, reverse=True)
-
-
-def _threads_each(num_threads: int, workers: int) -> int:
-    """Of each decoder; when one is alone its threads wait for each other, so it gets more."""
-    lone = workers == 1 and num_threads > 1
-    return num_threads * _THREADS_A_CORE_ALONE if lone else num_threads // workers
-
-
 def usable_cores() -> int:
     """Cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-class Crew:
-    """One thread's share: its own container and decoder, fed with runs until none is left."""
-
-    def __init__(
-        self,
-        media: Media,
-        index: VideoIndex,
-        canvas: Canvas,
-        *,
-        size: Size | None,
-        num_threads: int,
-    ) -> None:
-        self._media = media
-        self._index = index
-        self._canvas = canvas
-        self._size = size
-        self._num_threads = num_threads
-
-    def work_off(self, work: queue.SimpleQueue[Run]) -> int:
-        """Decode runs until the queue is empty; the number of packets that failed."""
-        try:
-            run = work.get_nowait()
-        except queue.Empty:
-            return 0
-        with open_reader(self._media, self._index, num_threads=self._num_threads) as reader:
-            converter = Converter(reader.pixel_aspect, self._size)
-            while True:
-                self._do(run, reader, converter)
-                try:
-                    run = work.get_nowait()
-                except queue.Empty:
-                    return reader.num_errors
-
-    def _do(self, run: Run, reader: Reader, converter: Converter) -> None:
-        missing = self._keep(reader.read(run), run, converter)
-        if missing and run.entry:
-            again = earlier(self._index, run, missing)
-            self._keep(reader.read(again), again, converter)
-
-    def _keep(self, frames: Iterator[tuple[int, Any]], run: Run, converter: Converter) -> set[int]:
-        missing = set(run.frames.values())
-        for frame_index, frame in frames:
-            self._canvas.put(frame_index, converter, frame)
-            missing.discard(frame_index)
-        return missing

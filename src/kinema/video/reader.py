@@ -35,36 +35,28 @@ def open_reader(media: Media, index: VideoIndex, *, num_threads: int) -> Iterato
         MediaError: see :func:`kinema.video.container.open_container`.
     """
     with translated(media):
-        reader = _kept.take(media, index, num_threads)
-        if reader is None:
-            reader = Reader(media, index, num_threads=num_threads)
+        reader = kept.take(media, index, num_threads) or Reader(
+            media, index, num_threads=num_threads
+        )
         try:
             yield reader
         except BaseException:
             reader.close()
             raise
-        _kept.put(reader)
+        kept.put(reader)
 
 
-def keep_open(count: int) -> None:
-    """From now on, keep so many readers of the long film that was read last; at first none is."""
-    _kept.most = count
-
-
-def close_kept() -> None:
-    """Close what is kept."""
-    _kept.close()
-
-
-class _Kept:
-    """Readers between calls, all of one file."""
+class Kept:
+    """Readers between calls, all of the long film that was read last."""
 
     def __init__(self) -> None:
         self.most = 0
+        """How many; a process that wants to keep some says so."""
         self._readers: list[Reader] = []
         self._lock = threading.Lock()
 
     def close(self) -> None:
+        """Close all of them."""
         with self._lock:
             self._close_all_but(0)
 
@@ -98,7 +90,7 @@ class _Kept:
             self._readers.pop().close()
 
 
-_kept = _Kept()
+kept = Kept()
 
 
 def _identity(media: Media) -> tuple[object, ...] | None:
@@ -124,15 +116,18 @@ class Reader:
         self.file = _identity(media)
         self.index = index
         self.num_threads = num_threads
-        self._open = ExitStack()
-        self._container = self._open.enter_context(open_container(media))
-        try:
-            self._stream = video_stream(self._container, media)
-            self._prepare()
-        except BaseException:
-            self.close()
-            raise
         self._next = 0
+        with ExitStack() as stack:
+            self._container = stack.enter_context(open_container(media))
+            self._stream = video_stream(self._container, media)
+            # The decoder is set up before it is opened by its first packet.
+            self._context = self._stream.codec_context
+            self._context.thread_count = num_threads
+            self._context.thread_type = "AUTO" if num_threads > 1 else "SLICE"
+            self._context.copy_opaque = True
+            self._skips = decoder_may_skip(self._context) and not index.by_order
+            self._is_disposable = None if index.by_order else packet_filter(self._context)
+            self._open = stack.pop_all()
         self.begin(media)
 
     def begin(self, media: Media) -> None:
@@ -148,16 +143,6 @@ class Reader:
     def pixel_aspect(self) -> float:
         """Width of a pixel over its height."""
         return float(self._stream.sample_aspect_ratio or 1)
-
-    def _prepare(self) -> None:
-        """Set the decoder up, before it is opened by its first packet."""
-        self._context = self._stream.codec_context
-        self._context.thread_count = self.num_threads
-        self._context.thread_type = "AUTO" if self.num_threads > 1 else "SLICE"
-        self._context.copy_opaque = True
-        by_order = self.index.by_order
-        self._skips = decoder_may_skip(self._context) and not by_order
-        self._is_disposable = None if by_order else packet_filter(self._context)
 
     def read(self, run: Run) -> Iterator[tuple[int, Any]]:
         """Yield (frame index, ``av.VideoFrame``) of a run's frames, in presentation order."""

@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from PIL.Image import Image
 
 from kinema.errors import DecodeFailed, UsageError
+from kinema.lazy import Row, Table
 from kinema.types import Formula, Frames, FrameSampling, Single, Source
 from kinema.video.access import LOCAL, Access
 from kinema.video.cache import cached_index
-from kinema.video.decoder import DecoderName, Size
-from kinema.video.decoders import DECODERS
+from kinema.video.decoder import Decoded, DecoderName, Size
 from kinema.video.media import Media
-from kinema.video.pictures import Pictures, find_pictures
-from kinema.video.sampling import Selection, select, snap_to_keyframes
+from kinema.video.pictures import find_pictures
+from kinema.video.sampling import select, snap_to_keyframes
 from kinema.video.source import open_media
 from kinema.video.stills import is_image, read_image, single_frame, upright_rgb
 from kinema.video.timeline import Timeline
 
 Snap = Literal["keyframes"]
 DEFAULT_SAMPLING = FrameSampling(num_frames=8)
+DECODERS = Table(
+    "decoder",
+    {
+        "pyav": Row("kinema.video.pyav:decode", summary="FFmpeg through PyAV, its own build"),
+        "torchcodec": Row(
+            "kinema.video.torchcodec:decode",
+            needs=("torchcodec",),
+            install="pip install 'kinema[torchcodec]'",
+            summary="the system's FFmpeg through torchcodec",
+        ),
+    },
+)
+"""Each takes ``(media, index, wanted, *, size)`` and gives the frames ``wanted``, int64[K] and
+increasing, as ``Decoded``. A MediaError where the file cannot be opened or not one frame decoded.
+"""
 
 
 def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the point
@@ -80,29 +96,17 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
         formula=formula,
     )
     chosen = _one_of(sampling, keywords).or_default(DEFAULT_SAMPLING)
-    return _load(source, chosen, _How(decoder, size, access, snap, strict))
-
-
-@dataclass(frozen=True)
-class _How:
-    """How a source is read, whatever is taken of it."""
-
-    decoder: DecoderName
-    size: Size | None
-    access: Access
-    snap: Snap | None
-    strict: bool
-
-
-def _load(source: Source, sampling: FrameSampling, how: _How) -> Frames:
     if isinstance(source, Frames):
-        return _sample_frames(source, sampling)
-    if (pictures := find_pictures(source, how.access)) is not None:
-        return _sample_pictures(pictures, sampling, how.access)
-    media = open_media(source, how.access)
+        return _sample_frames(source, chosen)
+    if (pictures := find_pictures(source, access)) is not None:
+        selection = select(pictures.timeline, chosen)
+        taken = pictures.read(selection.indices, access)
+        return replace(taken, warnings=(*taken.warnings, *selection.warnings))
+    media = open_media(source, access)
     if is_image(media):
-        return _sample_frames(read_image(media), sampling)
-    return _read_video(media, sampling, how)
+        return _sample_frames(read_image(media), chosen)
+    decode = partial(DECODERS.load(decoder), size=size)
+    return _read_video(media, chosen, decode, snap=snap, strict=strict)
 
 
 def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSampling:
@@ -116,14 +120,28 @@ def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSam
     return sampling
 
 
-def _read_video(media: Media, sampling: FrameSampling, how: _How) -> Frames:
-    decode = DECODERS.load(how.decoder)
+def _read_video(
+    media: Media,
+    sampling: FrameSampling,
+    decode: Callable[..., Decoded],
+    *,
+    snap: Snap | None,
+    strict: bool,
+) -> Frames:
     index = cached_index(media)
     timeline = index.timeline
-    selection = _choose(media, timeline, sampling, how.snap)
-    decoded = decode(media, index, selection.indices, size=how.size)
+    selection = select(timeline, sampling)
+    media.budget.check_frames(media.name, len(selection.indices))
+    if snap is not None:
+        selection = snap_to_keyframes(timeline, selection)
+    decoded = decode(media, index, selection.indices)
     got = selection.indices[decoded.found]
-    missing = _missing(media, len(got), len(selection.indices), strict=how.strict)
+    warnings = [*selection.warnings, *decoded.warnings]
+    if not decoded.found.all():
+        said = f"Decoded {len(got)} of {len(selection.indices)} frames."
+        if strict:
+            raise DecodeFailed(f"{media.name}: {said}", hint="Read it without strict to get those.")
+        warnings.append(said)
     return Frames(
         pixels=decoded.pixels if decoded.found.all() else decoded.pixels[decoded.found],
         seconds=timeline.seconds[got],
@@ -132,46 +150,17 @@ def _read_video(media: Media, sampling: FrameSampling, how: _How) -> Frames:
         total_frames=len(timeline),
         duration_seconds=timeline.duration_seconds,
         source_fps=timeline.fps,
-        warnings=(*selection.warnings, *decoded.warnings, *missing),
+        warnings=tuple(warnings),
     )
 
 
-def _choose(
-    media: Media, timeline: Timeline, sampling: FrameSampling, snap: Snap | None
-) -> Selection:
-    """Which frames to decode, within what may be read."""
-    selection = select(timeline, sampling)
-    media.budget.check_frames(media.name, len(selection.indices))
-    return selection if snap is None else snap_to_keyframes(timeline, selection)
-
-
-def _missing(media: Media, got: int, wanted: int, *, strict: bool) -> tuple[str, ...]:
-    """The warning that frames could not be decoded, where there were such."""
-    if got == wanted:
-        return ()
-    said = f"Decoded {got} of {wanted} frames."
-    if strict:
-        raise DecodeFailed(f"{media.name}: {said}", hint="Read it without strict to get those.")
-    return (said,)
-
-
-def _sample_pictures(pictures: Pictures, sampling: FrameSampling, access: Access) -> Frames:
-    selection = select(pictures.timeline, sampling)
-    taken = pictures.read(selection.indices, access)
-    return replace(taken, warnings=(*taken.warnings, *selection.warnings))
-
-
 def _sample_frames(frames: Frames, sampling: FrameSampling) -> Frames:
-    timeline = _timeline_of(frames)
-    selection: Selection = select(timeline, sampling)
-    taken = frames[selection.indices]
-    return replace(taken, warnings=(*frames.warnings, *selection.warnings))
-
-
-def _timeline_of(frames: Frames) -> Timeline:
     seconds = frames.seconds - frames.seconds[0]
     step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.0
-    return Timeline(seconds, np.ones(len(seconds), dtype=bool), float(seconds[-1]) + step)
+    timeline = Timeline(seconds, np.ones(len(seconds), dtype=bool), float(seconds[-1]) + step)
+    selection = select(timeline, sampling)
+    taken = frames[selection.indices]
+    return replace(taken, warnings=(*frames.warnings, *selection.warnings))
 
 
 def load_image(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,7 @@ def select(timeline: Timeline, sampling: FrameSampling) -> Selection:
         )
     inside = timeline.inside(sampling.start_seconds, math.inf if end is None else end)
     chosen = _choose(timeline, inside, sampling)
-    return Selection(chosen.indices, (*warnings, *chosen.warnings))
+    return replace(chosen, warnings=(*warnings, *chosen.warnings))
 
 
 def _choose(timeline: Timeline, inside: Indices, sampling: FrameSampling) -> Selection:
@@ -74,20 +74,14 @@ def _by_count(
         return Selection(inside, (said,) if short else ())
     if sampling.formula != "slices":
         return Selection(inside[positions(len(inside), count, sampling.formula)])
-    chosen = _slice_middles(timeline, inside, count, sampling)
+    begin, end = _bounds(timeline, sampling)
+    middles = begin + (np.arange(count) + 0.5) * (end - begin) / count
+    shown = timeline.shown_at(middles, tolerance_seconds=1e-6)
+    chosen = np.unique(np.clip(shown, inside[0], inside[-1]))
     if len(chosen) < count:
         said = f"Asked for {count} frames; {where} shows {len(chosen)} different ones then."
         return Selection(chosen, (said,))
     return Selection(chosen)
-
-
-def _slice_middles(
-    timeline: Timeline, inside: Indices, count: int, sampling: FrameSampling
-) -> Indices:
-    begin, end = _bounds(timeline, sampling)
-    middles = begin + (np.arange(count) + 0.5) * (end - begin) / count
-    shown = timeline.shown_at(middles, tolerance_seconds=1e-6)
-    return np.unique(np.clip(shown, inside[0], inside[-1]))
 
 
 def _bounds(timeline: Timeline, sampling: FrameSampling) -> tuple[float, float]:
@@ -148,34 +142,23 @@ def _at_most(limit: int | None, selection: Selection) -> Selection:
     return Selection(selection.indices[middles], (*selection.warnings, said))
 
 
-def _linspace(total: int, count: int) -> Indices:
-    return np.linspace(0, total - 1, count).astype(np.int64)
-
-
-def _arange(total: int, count: int) -> Indices:
-    return np.arange(count, dtype=np.int64) * total // count
-
-
-def _interior(total: int, count: int) -> Indices:
-    return (np.arange(1, count + 1) * total / (count + 1)).astype(np.int64)
-
-
 def _segments(total: int, count: int) -> Indices:
     # Borders are rounded half to even, as numpy does, before the middle is taken.
     borders = np.round((total - 1) / count * np.arange(count + 1)).astype(np.int64)
     return (borders[:-1] + borders[1:]) // 2
 
 
-def _slices(total: int, count: int) -> Indices:
-    return (2 * np.arange(count, dtype=np.int64) + 1) * total // (2 * count)
-
-
 _FORMULAS: dict[Formula, Callable[[int, int], Indices]] = {
-    "linspace": _linspace,  # vLLM, NeVA, LWM
-    "arange": _arange,  # transformers video processors
-    "interior": _interior,  # VLMEvalKit
-    "segments": _segments,  # Video-ChatGPT
-    "slices": _slices,  # the same as equal time slices where the rate is constant
+    # vLLM, NeVA, LWM
+    "linspace": lambda total, count: np.linspace(0, total - 1, count).astype(np.int64),
+    # transformers video processors
+    "arange": lambda total, count: np.arange(count) * total // count,
+    # VLMEvalKit
+    "interior": lambda total, count: (np.arange(1, count + 1) * total / (count + 1)).astype(int),
+    # Video-ChatGPT
+    "segments": _segments,
+    # the same as equal time slices where the rate is constant
+    "slices": lambda total, count: (2 * np.arange(count) + 1) * total // (2 * count),
 }
 
 

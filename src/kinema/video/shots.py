@@ -108,7 +108,11 @@ def shots_between(
     kinds = {begin: openings[begin] for begin in begins} | {0: "start"}
     if max_seconds is not None:
         for begin, end in list(zip(begins, [*begins[1:], len(timeline)], strict=True)):
-            kinds |= dict.fromkeys(_split(timeline, begin, end, max_seconds), "split")
+            first, last = _begin_seconds(timeline, begin), _begin_seconds(timeline, end)
+            num_parts = int(np.ceil((last - first) / max_seconds - 1e-9))
+            borders = first + (last - first) * np.arange(1, num_parts) / max(num_parts, 1)
+            parts = (i for i in timeline.shown_at(borders).tolist() if begin < i < end)
+            kinds |= dict.fromkeys(parts, "split")
     begins = sorted(kinds)
     return tuple(
         Shot(
@@ -140,10 +144,3 @@ def _without_short(
     if len(kept) > 1 and timeline.duration_seconds - timeline.seconds[kept[-1]] < min_seconds:
         kept.pop()
     return kept
-
-
-def _split(timeline: Timeline, begin: int, end: int, max_seconds: float) -> list[int]:
-    first, last = _begin_seconds(timeline, begin), _begin_seconds(timeline, end)
-    num_parts = int(np.ceil((last - first) / max_seconds - 1e-9))
-    borders = first + (last - first) * np.arange(1, num_parts) / max(num_parts, 1)
-    return [i for i in timeline.shown_at(borders).tolist() if begin < i < end]

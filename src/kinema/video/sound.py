@@ -55,15 +55,11 @@ def load_sound(
     with open_container(media) as container:
         stream = next(iter(container.streams.audio), None)
         if stream is not None and stream.codec_context.codec.canonical_name in _CODECS:
-            start = _origin(container, media) + start_seconds
+            # Container time of the first picture, which is presentation time 0.
+            video = video_stream(container, media)
+            start = float((video.start_time or 0) * video.time_base) + start_seconds
             filled = _fill(samples, container, stream, start, media)
     return Sound(samples[:filled], start_seconds)
-
-
-def _origin(container: Any, media: Media) -> float:
-    """Container time of the first picture, which is presentation time 0."""
-    video = video_stream(container, media)
-    return float((video.start_time or 0) * video.time_base)
 
 
 def _fill(
@@ -75,21 +71,17 @@ def _fill(
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     filled = 0
     for packet in media.metered(container.demux(stream)):
-        for frame in _decoded(packet):
+        try:
+            frames = packet.decode()
+        except FFmpegError:
+            continue  # damaged sound is silence
+        for frame in (frame for frame in frames if frame.pts is not None):
             for piece in resampler.resample(frame):
                 at = round((float(piece.pts * piece.time_base) - start) * RATE)
                 if at >= len(samples):
                     return filled
                 filled = max(filled, _put(samples, piece.to_ndarray()[0], at))
     return filled
-
-
-def _decoded(packet: Any) -> list[Any]:
-    """A packet's frames that have a time; damaged sound is silence."""
-    try:
-        return [frame for frame in packet.decode() if frame.pts is not None]
-    except FFmpegError:
-        return []
 
 
 def _put(samples: NDArray[np.int16], piece: NDArray[np.int16], at: int) -> int:

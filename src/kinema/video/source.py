@@ -11,9 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 from kinema.errors import MediaNotFound, NotAFile, UsageError
 from kinema.types import PictureFolder, Source
-from kinema.video.access import LOCAL, Access
+from kinema.video.access import LOCAL, Access, Budget
 from kinema.video.archive import open_member, refuse_whole, split_member
-from kinema.video.budget import Budget
 from kinema.video.byte_range import OpenFile, spool
 from kinema.video.data_uri import decode_data_uri, is_data_uri
 from kinema.video.fetch import Fetcher
@@ -39,24 +38,21 @@ def open_media(source: Source, access: Access = LOCAL) -> Media:
         NotMedia: empty, or text such as a saved error page.
         PathNotAllowed, UrlNotAllowed, FetchFailed, TooLarge: the rules of ``access``.
     """
-    media = _locate(source, access)
-    media.check()
-    return media
-
-
-def _locate(source: object, access: Access) -> Media:
     budget = access.budget
     if isinstance(source, bytes | bytearray | memoryview):
-        return Media(name="<bytes>", data=bytes(source), budget=budget)
-    if isinstance(source, str | Path | PictureFolder):
-        return _named(str(source), access)
-    if callable(getattr(source, "read", None)):
+        media = Media(name="<bytes>", data=bytes(source), budget=budget)
+    elif isinstance(source, str | Path | PictureFolder):
+        media = _named(str(source), access)
+    elif callable(getattr(source, "read", None)):
         part = spool(_read_all(source, budget))  # type: ignore[arg-type]
-        return Media(name=_handle_name(source), part=part, budget=budget)
-    raise UsageError(
-        f"A {type(source).__name__} is no video.",
-        hint="Give a path, URL, bytes, Frames, uint8[T, H, W, 3] or a list of pictures.",
-    )
+        media = Media(name=_handle_name(source), part=part, budget=budget)
+    else:
+        raise UsageError(
+            f"A {type(source).__name__} is no video.",
+            hint="Give a path, URL, bytes, Frames, uint8[T, H, W, 3] or a list of pictures.",
+        )
+    media.check()
+    return media
 
 
 def _named(text: str, access: Access) -> Media:

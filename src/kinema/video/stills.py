@@ -11,7 +11,7 @@ from kinema.types import Frames
 from kinema.video.media import Media
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
-_DEFAULT_FRAME_MILLISECONDS = 100.0
+_ANY_MILLISECONDS = 100.0
 
 
 def is_image(media: Media) -> bool:
@@ -35,7 +35,8 @@ def read_image(media: Media) -> Frames:
             media.budget.check_pixels(media.name, image.height, image.width)
             media.budget.check_frames(media.name, getattr(image, "n_frames", 1))
             pictures = [
-                (upright_rgb(page), _shown_for(page)) for page in ImageSequence.Iterator(image)
+                (upright_rgb(page), float(page.info.get("duration") or _ANY_MILLISECONDS) / 1000)
+                for page in ImageSequence.Iterator(image)
             ]
     except UnidentifiedImageError:
         raise NotMedia(f"{media.name} is no image that can be read.", hint="Check it.") from None
@@ -53,10 +54,6 @@ def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
         rgba = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return np.asarray(upright.convert("RGB"))
-
-
-def _shown_for(page: Image.Image) -> float:
-    return float(page.info.get("duration") or _DEFAULT_FRAME_MILLISECONDS) / 1000
 
 
 def _as_frames(name: str, pictures: list[tuple[NDArray[np.uint8], float]]) -> Frames:

@@ -39,7 +39,7 @@ _CLOCK_TOLERANCE_SECONDS = 2e-3
 def decode(
     media: Media, index: VideoIndex, wanted: NDArray[np.int64], *, size: Size | None = None
 ) -> Decoded:
-    """Decode the wanted frames; the protocol of :class:`kinema.video.decoder.Decodes`."""
+    """Decode the wanted frames; see :data:`kinema.video.reading.DECODERS`."""
     beyond = _beyond_torchcodec(media, index)
     if beyond:
         decoded = pyav.decode(media, index, wanted, size=size)

@@ -85,29 +85,25 @@ class TowerTransform:
     def __call__(self, frames: Frames | NDArray[Any] | Tensor) -> Tensor:
         """float32[T, 3, height, width] of uint8[T, H, W, 3]."""
         pixels = frames.pixels if isinstance(frames, Frames) else frames
+        if isinstance(pixels, np.ndarray):
+            # A copy where needed: torch has no tensors that cannot be written to.
+            pixels = np.require(pixels, requirements="W")
         # A view with channels first in the shape and last in memory: the fastest path of torch.
-        video = _as_tensor(pixels).permute(0, 3, 1, 2)
+        video = torch.as_tensor(pixels).permute(0, 3, 1, 2)
         if self.fit == "pad":
             video = _on_square(video, self.mean)
-        return self._normalised(self._cut(self._resized(video)))
-
-    def _resized(self, video: Tensor) -> Tensor:
-        size = self._resized_size(*video.shape[-2:])
-        if size == video.shape[-2:]:
-            return video
-        return functional.interpolate(video, size, mode=self.resample, antialias=True)
-
-    def _resized_size(self, height: int, width: int) -> tuple[int, int]:
-        if self.fit == "stretch":
-            return self.height, self.width
-        if height <= width:
-            return self.shortest_edge, int(self.shortest_edge * width / height)
-        return int(self.shortest_edge * height / width), self.shortest_edge
-
-    def _cut(self, video: Tensor) -> Tensor:
-        top = (video.shape[-2] - self.height) // 2
-        left = (video.shape[-1] - self.width) // 2
-        return video[..., top : top + self.height, left : left + self.width]
+        height, width = video.shape[-2:]
+        size = (self.height, self.width)
+        if self.fit != "stretch":
+            edge = self.shortest_edge
+            wide = height <= width
+            size = (
+                (edge, int(edge * width / height)) if wide else (int(edge * height / width), edge)
+            )
+        if size != (height, width):
+            video = functional.interpolate(video, size, mode=self.resample, antialias=True)
+        top, left = (size[0] - self.height) // 2, (size[1] - self.width) // 2
+        return self._normalised(video[..., top : top + self.height, left : left + self.width])
 
     def _normalised(self, video: Tensor) -> Tensor:
         std = torch.tensor(self.std, device=video.device).view(3, 1, 1)
@@ -118,12 +114,6 @@ class TowerTransform:
             part = result[start : start + step]
             part.copy_(video[start : start + step]).div_(255 * std).add_(shift)
         return result
-
-
-def _as_tensor(pixels: NDArray[Any] | Tensor) -> Tensor:
-    if isinstance(pixels, np.ndarray) and not pixels.flags.writeable:
-        pixels = pixels.copy()  # torch has no tensors that cannot be written to
-    return torch.as_tensor(pixels)
 
 
 def _on_square(video: Tensor, mean: tuple[float, float, float]) -> Tensor:

@@ -14,7 +14,6 @@ import time
 import weakref
 from collections import Counter
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from kinema.errors import DecodeDeadline, DecoderCrashed, KinemaError, UsageError
@@ -37,7 +36,6 @@ _STRIKES = 2
 """A content that has killed so many workers is set aside."""
 _DYING_SECONDS = 0.2
 """What a process that has hung up may take to leave its exit status."""
-_PIECE_BYTES = 1 << 20
 GIBIBYTE = 1 << 30
 
 Answer = TypeVar("Answer", bound=Reply)
@@ -76,12 +74,7 @@ class Workers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -109,13 +102,8 @@ class Workers:
             DecoderCrashed: the process died, or this content has killed two of them before.
             KinemaError: whatever ``load_frames`` raises.
         """
-        keywords = {
-            "sampling": sampling,
-            "decoder": decoder,
-            "size": size,
-            "access": access,
-            **choice,
-        }
+        keywords = choice | {"sampling": sampling, "decoder": decoder, "size": size}
+        keywords["access"] = access
         if isinstance(source, Frames) or is_array(source):
             return load_frames(source, **keywords)
         return self._ask(Frames, "load_frames", source, keywords)
@@ -171,17 +159,14 @@ class Workers:
             source = source.read()
         self._quarantine.check(source, access)
         most = deadline_seconds or self.deadline_seconds
-        seconds = min(most, access.budget.seconds or most)
-        return self._run(kind, Job(source, keywords, seconds, call), access)
-
-    def _run(self, kind: type[Answer], job: Job, access: Access) -> Answer:
+        job = Job(source, keywords, min(most, access.budget.seconds or most), call)
         process = self._idle.get()
         try:
             if process is None or not process.is_alive:
                 process = _Process(self.memory_bytes)
             return _ask(process, kind, job)
         except (DecodeDeadline, DecoderCrashed):
-            self._quarantine.strike(job.source, access)
+            self._quarantine.strike(source, access)
             raise
         finally:
             self._idle.put(process if process and process.is_alive else None)
@@ -240,12 +225,8 @@ class _Process:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def ask(self, job: Job) -> Reply | KinemaError | None:
-        _log.debug("decoding %s in process %d", _name(job.source), self.pid)
+        _log.debug("decoding %s in process %d", _name(job.source), self._process.pid)
         give_up_at = time.monotonic() + job.deadline_seconds
         send_job(self._channel, job, give_up_at=give_up_at)
         return receive_reply(self._channel, give_up_at=give_up_at)
@@ -314,10 +295,8 @@ def _identity(source: Source, access: Access, *, sizes: set[int] | None) -> tupl
         media = open_media(source, access)
         if sizes is not None and media.size_bytes not in sizes:
             return None
-        digest = hashlib.sha256()
         with media.open() as file:
-            while piece := file.read(_PIECE_BYTES):
-                digest.update(piece)
+            digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
     except (KinemaError, OSError):
         return None
     return media.size_bytes, digest.hexdigest()

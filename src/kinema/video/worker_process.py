@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from kinema.errors import DecodeFailed, KinemaError, TooLarge
 from kinema.video.info import plan, probe, timeline
-from kinema.video.reader import close_kept, keep_open
+from kinema.video.reader import kept
 from kinema.video.reading import load_frames
 from kinema.video.shots import find_shots
 from kinema.video.sound import load_sound
@@ -34,9 +34,11 @@ GRACE_SECONDS = 5.0
 def main(words: list[str]) -> None:
     """Serve the channel with the given descriptor under the given memory limit."""
     channel = socket.socket(fileno=int(words[0]))
-    _limit(int(words[1]))
+    memory_bytes = int(words[1])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     _keep_large_pieces_apart()
-    keep_open(_KEPT_READERS)
+    kept.most = _KEPT_READERS
     send_reply(channel, None)
     with open(os.devnull, "w") as nowhere:
         while (job := _next_job(channel)) is not None:
@@ -54,7 +56,7 @@ def main(words: list[str]) -> None:
 def _next_job(channel: socket.socket) -> Job | None:
     """The next job, None when the parent has hung up."""
     if not select.select([channel], [], [], _KEEP_SECONDS)[0]:
-        close_kept()
+        kept.close()
         _give_back()
     return receive_job(channel)
 
@@ -74,11 +76,6 @@ def _give_back() -> None:
     gc.collect()
     with suppress(OSError, AttributeError):  # only glibc can be asked to
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _limit(memory_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 
 
 CALLS: dict[Call, Callable[..., Reply]] = {

@@ -8,8 +8,7 @@ import pytest
 from kinema.errors import TooLarge
 from kinema.video import Workers, load_frames
 from kinema.video import reader as readers
-from kinema.video.access import Access
-from kinema.video.budget import Budget
+from kinema.video.access import Access, Budget
 from support.clips import make_clip, read_boards
 
 NUM_FRAMES = 17_000
@@ -33,10 +32,10 @@ def opened(monkeypatch):
         return original(media)
 
     monkeypatch.setattr(readers, "open_container", counted)
-    readers.keep_open(2)
+    readers.kept.most = 2
     yield names
-    readers.close_kept()
-    readers.keep_open(0)
+    readers.kept.close()
+    readers.kept.most = 0
 
 
 def pieces(chance, count):
@@ -97,7 +96,7 @@ def test_limits_are_those_of_each_call(film, opened):
 
 
 def test_nothing_is_kept_unless_somebody_says_so(film, opened):
-    readers.keep_open(0)
+    readers.kept.most = 0
     for _ in range(2):
         load_frames(film, at=[1.0])
     assert len(opened) == 2

@@ -17,7 +17,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 def num_threads() -> int:
-    return sum(thread.name == "kinema-prefetch" for thread in threading.enumerate())
+    return sum(thread.name.startswith("kinema-prefetch") for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("depth", [1, 2, 10])

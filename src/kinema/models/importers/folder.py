@@ -67,25 +67,22 @@ class Imported:
         self.config.save_pretrained(folder)
         contiguous = {name: tensor.contiguous() for name, tensor in self.weights.items()}
         save_torch_state_dict(contiguous, folder)
-        ends = {"bos_token_id": self.tokenizer.bos_token_id, "eos_token_id": self._ends(stop)}
-        ends |= {"pad_token_id": self.tokenizer.pad_token_id}
-        (folder / "generation_config.json").write_text(json.dumps(ends, indent=2))
-        self._processor(chat_template).save_pretrained(folder)
-
-    def _processor(self, chat_template: str) -> VideoLMProcessor:
-        return VideoLMProcessor.for_config(
+        known = self.tokenizer.get_vocab()
+        ends = [self.tokenizer.eos_token_id, *(known.get(text) for text in stop)]
+        marks = {
+            "bos_token_id": self.tokenizer.bos_token_id,
+            "eos_token_id": [token for token in dict.fromkeys(ends) if token is not None],
+            "pad_token_id": self.tokenizer.pad_token_id,
+        }
+        (folder / "generation_config.json").write_text(json.dumps(marks, indent=2))
+        VideoLMProcessor.for_config(
             self.config,
             tokenizer=self.tokenizer,
             video_processor=self.video_processor,
             chat_template=chat_template,
             add_special_tokens=self.add_special_tokens,
             exact_frames=self.exact_frames,
-        )
-
-    def _ends(self, stop: Sequence[str]) -> list[int]:
-        known = self.tokenizer.get_vocab()
-        ends = [self.tokenizer.eos_token_id, *(known.get(text) for text in stop)]
-        return [token for token in dict.fromkeys(ends) if token is not None]
+        ).save_pretrained(folder)
 
     def _check_names(self) -> None:
         with torch.device("meta"):

@@ -11,16 +11,15 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from kinema.errors import ModelError
 from kinema.models.importers.folder import Imported
-from kinema.models.importers.parts import read_tokenizer, without_bars
+from kinema.models.importers.parts import media_token_ids, read_tokenizer, without_bars
 from kinema.models.importers.towers import read_any_tower
-from kinema.models.importers.weights import grow_rows
+from kinema.models.importers.weights import Weights, grow_vocabulary
 from kinema.models.videolm import VideoLMConfig, VideoLMForConditionalGeneration
 
 TOKENS = ("<vid_patch>", "<vid_start>", "<vid_end>")
 """Patch, start and end, where the tokenizer has no own ones named in ``settings``."""
 _BEGUN = ("vicuna_v1_1", "video-chatgpt_v1")
 """Templates whose prompts get the tokenizer's begin mark; NeVA's write it where they want it."""
-_EMBEDDINGS = ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight")
 
 
 def join(
@@ -50,24 +49,21 @@ def join(
         ModelError: a part cannot be loaded, or is of another kind.
     """
     tokenizer = read_tokenizer(language_model)
-    _add_tokens(tokenizer, [*media_tokens, *control_tokens])
-    names = ("media_token_id", "media_start_token_id", "media_end_token_id")
-    ids = dict(zip(names, tokenizer.convert_tokens_to_ids(list(media_tokens)), strict=True))
+    wanted = dict.fromkeys([*media_tokens, *control_tokens])
+    known = tokenizer.get_vocab()
+    tokenizer.add_tokens([t for t in wanted if t not in known], special_tokens=True)
     tower, shape = read_any_tower(vision_tower, fit=fit)
     words, text_config = _language(language_model)
     text_config.vocab_size = max(text_config.vocab_size, len(tokenizer))
     config = VideoLMConfig(
         vision_config=tower.config,
         text_config=text_config,
-        **ids | {"pooling": "frames"} | shape | settings,
+        **media_token_ids(tokenizer, media_tokens) | {"pooling": "frames"} | shape | settings,
     )
     weights = words | tower.weights | _connector(config, seed, words)
-    for name in _EMBEDDINGS:
-        if name in weights:
-            weights[name] = grow_rows(weights[name], text_config.vocab_size)
     return Imported(
         config=config,
-        weights=weights,
+        weights=grow_vocabulary(weights, text_config.vocab_size),
         tokenizer=tokenizer,
         video_processor=tower.video_processor,
         template=template,
@@ -75,14 +71,7 @@ def join(
     )
 
 
-def _add_tokens(tokenizer: Any, tokens: Sequence[str]) -> None:
-    """Control tokens of template and media, where the tokenizer lacks them."""
-    known = tokenizer.get_vocab()
-    missing = [token for token in dict.fromkeys(tokens) if token not in known]
-    tokenizer.add_tokens(missing, special_tokens=True)
-
-
-def _language(name: Path | str) -> tuple[dict[str, torch.Tensor], Any]:
+def _language(name: Path | str) -> tuple[Weights, Any]:
     try:
         config = AutoConfig.from_pretrained(name)
         with without_bars():
@@ -98,22 +87,15 @@ def _language(name: Path | str) -> tuple[dict[str, torch.Tensor], Any]:
     return weights, config
 
 
-def _connector(
-    config: VideoLMConfig, seed: int, words: dict[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+def _connector(config: VideoLMConfig, seed: int, words: Weights) -> Weights:
     """Random weights of everything between tower and language model, in the latter's format."""
     given = next(iter(words.values())).dtype
-    small = VideoLMConfig(**config.to_dict() | {"text_config": _one_layer(config)})
+    text = config.text_config.to_dict() | {"vocab_size": 8}  # the language model is not kept
+    if config.fusion != "cross_attention":  # there a block follows each of its layers
+        text["num_hidden_layers"] = 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = VideoLMForConditionalGeneration(small)
+        small = VideoLMConfig(**config.to_dict() | {"text_config": text})
+        state = VideoLMForConditionalGeneration(small).state_dict()
     parts = ("positions.", "projector.", "fusion.")
-    found = {n: t.to(given) for n, t in model.state_dict().items() if n.startswith(parts)}
-    return found
-
-
-def _one_layer(config: VideoLMConfig) -> dict[str, Any]:
-    """The language model's configuration without what makes it large."""
-    text: dict[str, Any] = config.text_config.to_dict()
-    keeps_layers = config.fusion == "cross_attention"  # a block follows each of them
-    return text | {"vocab_size": 8} | ({} if keeps_layers else {"num_hidden_layers": 1})
+    return {name: t.to(given) for name, t in state.items() if name.startswith(parts)}

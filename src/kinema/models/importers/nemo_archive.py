@@ -7,7 +7,6 @@ import re
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,27 +44,6 @@ def read_nemo(path: Path) -> NemoArchive:
         return _read_folder(path)
     if not path.is_file():
         raise ModelNotFound(f"There is no archive {path}.", hint="Check the path.")
-    with _unpacked(path) as folder:
-        return _read_folder(folder)
-
-
-def write_nemo(path: Path, config: Mapping[str, Any], weights: Weights) -> None:
-    """Write a single-rank archive."""
-    buffer = io.BytesIO()
-    torch.save(weights, buffer)
-    with tarfile.open(path, "w") as tar:
-        _add(tar, CONFIG, yaml.safe_dump(dict(config)).encode())
-        _add(tar, WEIGHTS, buffer.getvalue())
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(f"./{name}")
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
-
-
-@contextmanager
-def _unpacked(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="kinema-nemo-") as name:
         try:
             with tarfile.open(path) as tar:
@@ -79,7 +57,19 @@ def _unpacked(path: Path) -> Iterator[Path]:
             raise ModelError(
                 f"{path.name} is no .nemo archive, or it is cut off.", hint="Download it again."
             ) from error
-        yield Path(name)
+        return _read_folder(Path(name))
+
+
+def write_nemo(path: Path, config: Mapping[str, Any], weights: Weights) -> None:
+    """Write a single-rank archive."""
+    buffer = io.BytesIO()
+    torch.save(weights, buffer)
+    text = yaml.safe_dump(dict(config)).encode()
+    with tarfile.open(path, "w") as tar:
+        for name, content in ((CONFIG, text), (WEIGHTS, buffer.getvalue())):
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
 
 
 def _read_folder(folder: Path) -> NemoArchive:
@@ -90,8 +80,14 @@ def _read_folder(folder: Path) -> NemoArchive:
         )
     config = yaml.safe_load(file.read_text())
     ranks = {rank: read_weights(file) for rank, file in _rank_files(folder)}
+    if not ranks and (folder / "model_weights").is_dir():
+        raise UnsafeModel(
+            "The archive holds a distributed checkpoint (model_weights/), whose index is a "
+            "pickle of objects.",
+            hint="Convert it with NeMo to model_weights.ckpt first.",
+        )
     if not ranks:
-        _refuse_weights(folder)
+        raise ModelError("The archive holds no weights.", hint=f"It should hold {WEIGHTS}.")
     return NemoArchive(config, ranks)
 
 
@@ -103,13 +99,3 @@ def _rank_files(folder: Path) -> Iterator[tuple[tuple[int, int], Path]]:
         if found := _RANK_FOLDER.fullmatch(file.parent.name):
             tensor_rank = int(found["tp"] or found["mp"] or 0)
             yield (int(found["pp"] or 0), tensor_rank), file
-
-
-def _refuse_weights(folder: Path) -> None:
-    if (folder / "model_weights").is_dir():
-        raise UnsafeModel(
-            "The archive holds a distributed checkpoint (model_weights/), whose index is a "
-            "pickle of objects.",
-            hint="Convert it with NeMo to model_weights.ckpt first.",
-        )
-    raise ModelError("The archive holds no weights.", hint=f"It should hold {WEIGHTS}.")

@@ -10,26 +10,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from kinema.errors import ModelError
-from kinema.models.importers.weights import Weights, strip_prefix
+from kinema.models.importers.weights import Weights
 
 PROJECTOR = "embedding.word_embeddings.adapter_layer.mm_projector_adapter.mm_projector"
 VISION = "embedding.word_embeddings.vision_encoder."
 _OLD_PROJECTOR = "embedding.word_embeddings.adapter_layer.mm_linear_adapter.linear"
-_PREFIXES = ("model.module.", "model.language_model.", "model.")
+_PREFIX = re.compile(r"^model\.(module\.|language_model\.)?")
 _LAYER = re.compile(r"decoder\.layers\.(\d+)\.(.*)")
 _BY_COLUMN = ("linear_proj.weight", "linear_fc2.weight")
 _BY_ROW = ("linear_qkv.weight", "linear_qkv.bias", "output_layer.weight")
 _EMBEDDING = "embedding.word_embeddings.weight"
 
 
-@dataclass(frozen=True)
-class Heads:
+class Heads(NamedTuple):
     """Shape of the attention."""
 
     queries: int
@@ -56,10 +55,17 @@ def merge_ranks(ranks: Mapping[tuple[int, int], Weights]) -> Weights:
     merged: Weights = {}
     first_layer = 0
     for stage in stages:
-        named = [_own_names(ranks[stage, rank]) for rank in range(width)]
+        named = [
+            {_PREFIX.sub("", name): tensor for name, tensor in ranks[stage, rank].items()}
+            for rank in range(width)
+        ]
         joined = {name: _join(name, [rank[name] for rank in named]) for name in named[0]}
-        merged |= _shift_layers(joined, first_layer)
-        first_layer += _count_layers(joined)
+        for name, tensor in joined.items():
+            layer = _LAYER.fullmatch(name)
+            number = f"decoder.layers.{first_layer + int(layer[1])}.{layer[2]}" if layer else name
+            merged[number] = tensor
+        found = (_LAYER.fullmatch(name) for name in joined)
+        first_layer += 1 + max((int(layer[1]) for layer in found if layer), default=-1)
     return merged
 
 
@@ -87,9 +93,8 @@ def to_megatron(weights: Weights, heads: Heads) -> Weights:
 
 def split_parts(weights: Weights) -> tuple[Weights, Weights, Weights]:
     """Projector, vision tower and language model of merged weights, the first two unprefixed."""
-    projector: Weights = {}
-    vision: Weights = {}
-    language: Weights = {}
+    parts: tuple[Weights, Weights, Weights] = ({}, {}, {})
+    projector, vision, language = parts
     for name, tensor in weights.items():
         if name.startswith((PROJECTOR, _OLD_PROJECTOR)):
             inner = name.removeprefix(PROJECTOR).removeprefix(_OLD_PROJECTOR)
@@ -98,11 +103,7 @@ def split_parts(weights: Weights) -> tuple[Weights, Weights, Weights]:
             vision[name.removeprefix(VISION).removeprefix("vision_model.")] = tensor
         else:
             language[name] = tensor
-    return projector, vision, language
-
-
-def _own_names(weights: Weights) -> Weights:
-    return strip_prefix(weights, _PREFIXES)
+    return parts
 
 
 def _join(name: str, slices: Sequence[Tensor]) -> Tensor:
@@ -116,19 +117,6 @@ def _join(name: str, slices: Sequence[Tensor]) -> Tensor:
     if name.endswith(_BY_COLUMN):
         return torch.cat(list(slices), dim=1)
     return slices[0]
-
-
-def _shift_layers(weights: Weights, by: int) -> Weights:
-    def shifted(name: str) -> str:
-        layer = _LAYER.fullmatch(name)
-        return f"decoder.layers.{int(layer[1]) + by}.{layer[2]}" if layer else name
-
-    return {shifted(name): tensor for name, tensor in weights.items()}
-
-
-def _count_layers(weights: Weights) -> int:
-    found = (_LAYER.fullmatch(name) for name in weights)
-    return 1 + max((int(layer[1]) for layer in found if layer), default=-1)
 
 
 _WHOLE = {
@@ -153,12 +141,10 @@ def _split_layer(name: str, tensor: Tensor, heads: Heads) -> Weights:
     if name == "self_attention.linear_qkv.weight":
         per_group = heads.queries // heads.groups
         groups = tensor.reshape(heads.groups, per_group + 2, heads.size, -1)
-        pieces = (groups[:, :per_group], groups[:, per_group], groups[:, per_group + 1])
-        names = ("q_proj", "k_proj", "v_proj")
-        width = tensor.shape[1]
+        pieces = torch.split(groups, [per_group, 1, 1], dim=1)
         return {
-            f"self_attn.{key}.weight": piece.reshape(-1, width)
-            for key, piece in zip(names, pieces, strict=True)
+            f"self_attn.{name}_proj.weight": piece.reshape(-1, tensor.shape[1])
+            for name, piece in zip("qkv", pieces, strict=True)
         }
     raise ModelError(
         f"The language model has a {name}, which LLaMA and Mistral do not.",

@@ -19,8 +19,8 @@ from kinema.models.importers.nemo_weights import (
     to_megatron,
     to_transformers,
 )
-from kinema.models.importers.parts import read_tokenizer, read_tower
-from kinema.models.importers.weights import Weights, grow_rows, read_weights
+from kinema.models.importers.parts import media_token_ids, read_tokenizer, read_tower
+from kinema.models.importers.weights import Weights, grow_vocabulary, read_weights
 from kinema.models.videolm import VideoLMConfig
 
 EXTRA_TOKENS = tuple(f"<extra_id_{i}>" for i in range(8))
@@ -63,9 +63,7 @@ def import_neva(
     config = VideoLMConfig(
         vision_config=tower.config, text_config=text_config, **_layout(nemo.config), **ids
     )
-    for name in ("model.embed_tokens.weight", "lm_head.weight"):
-        if name in words:
-            words[name] = grow_rows(words[name], text_config.vocab_size)
+    words = grow_vocabulary(words, text_config.vocab_size)
     own_vision = {f"vision_tower.{name}": tensor for name, tensor in vision.items()}
     weights = {f"language_model.{name}": tensor for name, tensor in words.items()}
     weights |= {f"projector.{name}": tensor for name, tensor in projector.items()}
@@ -144,33 +142,26 @@ def _layout(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ModelError(
             "The archive is a LITA model, with time tokens.", hint="Plain Video NeVA is imported."
         )
+    feature = str(vision.get("vision_select_feature", "patch"))
+    if feature == "cls_patch" and "siglip" in str(vision.get("from_pretrained", "")).lower():
+        feature = "patch"  # all patches of a tower that has no class token
+    count = int(data.get("num_frames", 1))
+    if (single := data.get("splice_single_frame")) in _SINGLE:
+        sampling: dict[str, Any] = {"single": single}
+    elif count < 1:
+        sampling = {}  # every frame: as many as the family takes otherwise
+    else:
+        sampling = {"num_frames": count, "formula": "linspace"}
     return {
         "select_layer": vision.get("vision_select_layer", -2),
-        "select_feature": _select_feature(vision),
+        "select_feature": feature,
         "pooling": "frames",
         "projector": multimodal.get("mm_mlp_adapter_type", "linear"),
         "fusion": "splice",
         "media_wrap": "outside" if multimodal.get("use_im_start_end") else "inside",
         "kinema_family": "neva",
-        "kinema_sampling": _sampling(data),
+        "kinema_sampling": sampling,
     }
-
-
-def _select_feature(vision: Mapping[str, Any]) -> str:
-    """NeVA calls all patches of a SigLIP, which has no class token, cls_patch."""
-    asked = str(vision.get("vision_select_feature", "patch"))
-    siglip = "siglip" in str(vision.get("from_pretrained", "")).lower()
-    return "patch" if siglip and asked == "cls_patch" else asked
-
-
-def _sampling(data: Mapping[str, Any]) -> dict[str, Any]:
-    single = data.get("splice_single_frame")
-    if single in _SINGLE:
-        return {"single": single}
-    count = int(data.get("num_frames", 1))
-    if count < 1:
-        return {}  # every frame: as many as the family takes otherwise
-    return {"num_frames": count, "formula": "linspace"}
 
 
 def _language(nemo: NemoArchive, language: Weights, base_model: Path | None) -> tuple[Any, Weights]:
@@ -233,8 +224,7 @@ def _add_tokens(tokenizer: Any, model_type: str | None) -> dict[str, int]:
     llama_3 = model_type == "llama_3"
     media = LLAMA_3_MEDIA_TOKENS if llama_3 else MEDIA_TOKENS
     tokenizer.add_tokens(list(media if llama_3 else EXTRA_TOKENS), special_tokens=True)
-    names = ("media_token_id", "media_start_token_id", "media_end_token_id")
-    return dict(zip(names, tokenizer.convert_tokens_to_ids(list(media)), strict=True))
+    return media_token_ids(tokenizer, media)
 
 
 def _nemo_config(config: VideoLMConfig, template: str, projector_only: bool) -> dict[str, Any]:

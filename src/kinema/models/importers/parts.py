@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +79,12 @@ def read_tower(name: str | Path, *, fit: str) -> Tower:
         pixels |= {"do_center_crop": False, "crop_size": pixels["size"]}
     weights = {f"vision_tower.{key}": tensor for key, tensor in tower.state_dict().items()}
     return Tower(tower.config, weights, VideoLMVideoProcessor(fit=fit, **pixels))
+
+
+def media_token_ids(tokenizer: Any, tokens: Sequence[str]) -> dict[str, int]:
+    """Ids of patch, start and end, by their fields of a ``VideoLMConfig``."""
+    names = ("media_token_id", "media_start_token_id", "media_end_token_id")
+    return dict(zip(names, tokenizer.convert_tokens_to_ids(list(tokens)), strict=True))
 
 
 def read_tokenizer(name: str | Path) -> Any:

@@ -79,7 +79,14 @@ def open_tower(
     """
     tower, shape = read_any_tower(name, fit=fit)
     fields = kind_config(kind, tower.config, layers=layers, num_frames=num_frames)
-    _check_layers(fields["select_layer"], tower.config)
+    chosen = fields["select_layer"]
+    states = getattr(tower.config, "num_hidden_layers", 0) + 1
+    for layer in [chosen] if isinstance(chosen, int) else chosen:
+        if not -states <= layer < states:
+            raise UsageError(
+                f"--layers {layer} is no state of this tower.",
+                hint=f"It has {states}: 0 to {states - 1}, or -1 for the last.",
+            )
     return FeatureTower(tower, VideoLMConfig(vision_config=tower.config, **shape | fields))
 
 
@@ -96,22 +103,10 @@ def read_any_tower(name: str | Path, *, fit: str) -> tuple[Tower, dict[str, Any]
     """
     if name == EFFICIENTNET_LITE0:
         return _built_in(fit)
-    return _timm(Path(name), fit) if _is_timm(name) else (read_tower(name, fit=fit), {})
-
-
-def _check_layers(layers: int | list[int], tower: Any) -> None:
-    states = getattr(tower, "num_hidden_layers", 0) + 1
-    for layer in [layers] if isinstance(layers, int) else layers:
-        if not -states <= layer < states:
-            raise UsageError(
-                f"--layers {layer} is no state of this tower.",
-                hint=f"It has {states}: 0 to {states - 1}, or -1 for the last.",
-            )
-
-
-def _is_timm(name: str | Path) -> bool:
     config = Path(name) / "config.json"
-    return config.is_file() and "pretrained_cfg" in json.loads(config.read_text())
+    if config.is_file() and "pretrained_cfg" in json.loads(config.read_text()):
+        return _timm(Path(name), fit)
+    return read_tower(name, fit=fit), {}
 
 
 def _timm(folder: Path, fit: str) -> tuple[Tower, dict[str, Any]]:

@@ -17,22 +17,16 @@ from transformers import LlamaConfig
 
 from kinema.errors import ModelError, ModelNotFound
 from kinema.models.importers.folder import Imported
-from kinema.models.importers.parts import read_tokenizer, read_tower
-from kinema.models.importers.weights import Weights, grow_rows, read_weights
+from kinema.models.importers.parts import media_token_ids, read_tokenizer, read_tower
+from kinema.models.importers.weights import Weights, grow_vocabulary, read_weights
 from kinema.models.videolm import VideoLMConfig
 
 TOKENS = ("<vid_patch>", "<vid_start>", "<vid_end>")
 _NUM_FRAMES = 100
 _IGNORED = re.compile(r"model\.vision_tower\.|.*\.rotary_emb\.inv_freq$")
 _TEXT_KEYS = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "rms_norm_eps",
-    "max_position_embeddings",
-    "hidden_act",
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "rms_norm_eps", "max_position_embeddings", "hidden_act"),
     "initializer_range",
 )
 
@@ -66,13 +60,13 @@ def import_video_chatgpt(
         weights |= read_weights(projection)
     weights = {name: t for name, t in weights.items() if not _IGNORED.match(name)}
     words = read_tokenizer(tokenizer or base)
-    ids = _add_tokens(words)
+    words.add_tokens(list(TOKENS), special_tokens=True)
     tower = read_tower(vision_tower or settings["mm_vision_tower"], fit="stretch")
     config = VideoLMConfig(
         vision_config=tower.config,
         text_config=_text_config(settings, weights, words),
         **_layout(weights, settings, tower.config.num_hidden_layers),
-        **ids,
+        **media_token_ids(words, TOKENS),
     )
     renamed = _rename(weights, rows=config.text_config.vocab_size)
     return Imported(
@@ -138,12 +132,6 @@ def _read_config(base: Path) -> dict[str, Any]:
     return settings
 
 
-def _add_tokens(tokenizer: Any) -> dict[str, int]:
-    tokenizer.add_tokens(list(TOKENS), special_tokens=True)
-    names = ("media_token_id", "media_start_token_id", "media_end_token_id")
-    return dict(zip(names, tokenizer.convert_tokens_to_ids(list(TOKENS)), strict=True))
-
-
 def _text_config(settings: dict[str, Any], weights: Weights, tokenizer: Any) -> LlamaConfig:
     known = {key: settings[key] for key in _TEXT_KEYS if key in settings}
     # The ids in config.json are wrong (bos 0, eos 1, pad -1); the tokenizer's are right.
@@ -207,9 +195,7 @@ def _rename(weights: Weights, *, rows: int) -> Weights:
             continue
         old = next(prefix for prefix in (*_RENAMED, "") if name.startswith(prefix))
         renamed[_RENAMED.get(old, old) + name.removeprefix(old)] = tensor
-    for name in ("model.embed_tokens.weight", "lm_head.weight"):
-        key = f"language_model.{name}"
-        renamed[key] = grow_rows(renamed[key], rows)
+    renamed = grow_vocabulary(renamed, rows)
     if tables := _tables(weights):
         renamed["positions.table.weight"] = torch.cat(tables, dim=1)
     dtype = renamed["language_model.lm_head.weight"].dtype

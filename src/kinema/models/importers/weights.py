@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +32,22 @@ def read_weights(path: Path) -> Weights:
         ModelError: it is no dictionary of tensors.
     """
     if path.is_dir():
-        return _read_folder(path)
+        shards = next(filter(None, (sorted(path.glob(pattern)) for pattern in _SHARDS)), None)
+        if shards is None:
+            raise ModelNotFound(
+                f"{path} holds no weights.", hint=f"One of {', '.join(_SHARDS)} is wanted."
+            )
+        return {name: tensor for shard in shards for name, tensor in read_weights(shard).items()}
     if not path.is_file():
         raise ModelNotFound(f"There is no weight file {path}.", hint="Check the path.")
     if path.suffix == ".safetensors":
         return load_file(path)
-    return _tensors(_unpickle(path), path)
-
-
-def _read_folder(folder: Path) -> Weights:
-    for pattern in _SHARDS:
-        shards = sorted(folder.glob(pattern))
-        if shards:
-            return {name: t for shard in shards for name, t in read_weights(shard).items()}
-    raise ModelNotFound(
-        f"{folder} holds no weights.", hint=f"One of {', '.join(_SHARDS)} is wanted."
-    )
+    loaded = _unpickle(path)
+    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, Mapping):
+        raise ModelError(f"{path.name} holds no state dict.", hint="Save model.state_dict().")
+    return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
 
 
 def _unpickle(path: Path) -> object:
@@ -65,34 +65,19 @@ def _unpickle(path: Path) -> object:
         ) from error
 
 
-def _tensors(loaded: object, path: Path) -> Weights:
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, Mapping):
-        raise ModelError(f"{path.name} holds no state dict.", hint="Save model.state_dict().")
-    return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
-
-
-def strip_prefix(weights: Weights, prefixes: Iterable[str]) -> Weights:
-    """Names without the longest of ``prefixes`` that each begins with."""
-    longest_first = sorted(prefixes, key=len, reverse=True)
-    renamed = {}
-    for name, tensor in weights.items():
-        found = next((p for p in longest_first if name.startswith(p)), "")
-        renamed[name.removeprefix(found)] = tensor
-    return renamed
-
-
-def grow_rows(weight: Tensor, rows: int) -> Tensor:
-    """``weight`` with rows added up to ``rows``, each the mean of the old ones.
+def grow_vocabulary(weights: Weights, rows: int) -> Weights:
+    """The weights with rows added to embeddings and head, each the mean of the old ones.
 
     That is how Video-ChatGPT starts the embeddings of its new tokens.
     """
-    missing = rows - len(weight)
-    if missing <= 0:
-        return weight
-    mean = weight.float().mean(dim=0, keepdim=True).to(weight.dtype)
-    return torch.cat([weight, mean.expand(missing, -1)])
+
+    def grown(weight: Tensor) -> Tensor:
+        mean = weight.float().mean(dim=0, keepdim=True).to(weight.dtype)
+        return torch.cat([weight, mean.expand(rows - len(weight), -1)])
+
+    words = ("embed_tokens.weight", "lm_head.weight")
+    short = {n: t for n, t in weights.items() if n.endswith(words) and len(t) < rows}
+    return weights | {name: grown(weight) for name, weight in short.items()}
 
 
 def digest(weights: Weights) -> str:

@@ -3,11 +3,12 @@
 | file | what it holds |
 |---|---|
 | ``config`` | sizes, by name, JSON or the shapes of a checkpoint |
-| ``vqgan``, ``pixels`` | frames to token ids and back |
+| ``vqgan``, ``frames`` | frames to token ids and back |
 | ``llama``, ``attention``, ``rope`` | the decoder over text and vision tokens |
 | ``prompt``, ``tokenizer`` | the layouts the released weights know |
 | ``generate``, ``sampling`` | prefill and the compiled decode loop |
 | ``mesh`` | axes, partition rules, placement |
-| ``msgpack``, ``unpickle``, ``checkpoint``, ``convert`` | released file formats and ours |
+| ``stream``, ``unpickle``, ``stored`` | released file formats |
+| ``checkpoint``, ``convert`` | what a checkpoint is made of, and ours |
 | ``chat``, ``paint`` | answers about frames; frames from words |
 """

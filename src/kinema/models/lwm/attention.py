@@ -130,7 +130,12 @@ def prefill_attention(
     With a mesh, keys and values travel around the ``sp`` ring while every device keeps its queries.
     """
     if mesh is None:
-        return _one_slice(query, key, value, first_slot, blocks)
+        zero = jnp.int32(0)
+        done = absorb_blocks(
+            start(query), query, key, value, query_start=zero, key_start=zero,
+            first_slot=first_slot, blocks=blocks,
+        )  # fmt: skip
+        return done.result.astype(query.dtype)
     spread = P(ROWS, "tp", "sp", None)
     ring: Any = jax.shard_map(
         partial(_ring, blocks=blocks, size=mesh.shape["sp"]),
@@ -141,14 +146,6 @@ def prefill_attention(
     )
     result: Array = ring(query, key, value, first_slot)
     return result
-
-
-def _one_slice(q: Array, k: Array, v: Array, first_slot: Array, blocks: Blocks) -> Array:
-    zero = jnp.int32(0)
-    done = absorb_blocks(
-        start(q), q, k, v, query_start=zero, key_start=zero, first_slot=first_slot, blocks=blocks
-    )
-    return done.result.astype(q.dtype)
 
 
 def _ring(q: Array, k: Array, v: Array, first_slot: Array, *, blocks: Blocks, size: int) -> Array:

@@ -20,8 +20,16 @@ from kinema.models.lwm.frames import FrameCoder
 from kinema.models.lwm.generate import PickWords, run, settings_of
 from kinema.models.lwm.llama import Decoder
 from kinema.models.lwm.mesh import batch_multiple, make_mesh
-from kinema.models.lwm.prompt import FrameEnds, LaidOut, Layout, frame_block, lay_out, words
-from kinema.models.lwm.tokenizer import Tokenizer, load_tokenizer
+from kinema.models.lwm.prompt import (
+    FrameEnds,
+    LaidOut,
+    Layout,
+    Tokenizer,
+    frame_block,
+    lay_out,
+    words,
+)
+from kinema.models.lwm.tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +67,8 @@ class LWM:
             MissingCapability: there are frames and the model is text-only.
             UsageError: placeholders and clips do not correspond.
         """
-        codes = iter(self._encode([clip for of in clips for clip in of]))
+        every = [clip for of in clips for clip in of]
+        codes = iter(self._seeing().encode(every) if every else [])
         return [
             lay_out(
                 prompt,
@@ -107,9 +116,6 @@ class LWM:
         row = row[: params.max_new_tokens]
         return row[: row.index(self.tokenizer.eos_id) + 1] if self.tokenizer.eos_id in row else row
 
-    def _encode(self, clips: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.int32]]:
-        return self._seeing().encode(clips) if clips else []
-
     def _block(self, codes: NDArray[np.int32]) -> LaidOut:
         num_codes = self._seeing().config.num_codes
         return frame_block(codes, num_codes=num_codes, ends=self.style.frame_ends)
@@ -156,7 +162,12 @@ def load_lwm(
     if (devices or jax.devices())[0].platform == "cpu":
         # A scan would copy each layer's weights out of the stack at every token.
         config = replace(config, scan_layers=False)
-    _check_words(tokenizer, config)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ModelError(
+            f"transformer/wte/embedding has {config.vocab_size} text tokens and the tokenizer "
+            f"has {tokenizer.vocab_size}.",
+            hint="The params and the tokenizer are not from the same model.",
+        )
     coder = _load_coder(files, config)
     params = load_decoder(tensors, config, mesh=placed, dtype=dtype)
     return LWM(Decoder(config, jnp.dtype(dtype), placed), params, tokenizer, coder, style)
@@ -174,12 +185,3 @@ def _load_coder(files: Files, config: LWMConfig) -> FrameCoder | None:
             hint="The params and the vqgan file are not from the same model.",
         )
     return coder
-
-
-def _check_words(tokenizer: Tokenizer, config: LWMConfig) -> None:
-    if tokenizer.vocab_size > config.vocab_size:
-        raise ModelError(
-            f"transformer/wte/embedding has {config.vocab_size} text tokens and the tokenizer "
-            f"has {tokenizer.vocab_size}.",
-            hint="The params and the tokenizer are not from the same model.",
-        )

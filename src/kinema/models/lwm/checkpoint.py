@@ -68,17 +68,15 @@ def find_files(folder: Path) -> Files:
         ModelNotFound: the folder, or the decoder's weights in it, are missing.
     """
     converted = folder / "model.safetensors"
-    released = sorted(path for path in folder.glob("*params*") if path.is_file())
     if converted.is_file():
-        params = f"safetensors::{converted}"
-    elif released:
-        params = f"params::{released[0]}"
-    else:
-        raise ModelNotFound(
-            f"{folder} holds no params and no model.safetensors.",
-            hint="An LWM folder has params, vqgan and tokenizer.model.",
-        )
-    return files_beside(params)
+        return files_beside(f"safetensors::{converted}")
+    released = sorted(path for path in folder.glob("*params*") if path.is_file())
+    if released:
+        return files_beside(f"params::{released[0]}")
+    raise ModelNotFound(
+        f"{folder} holds no params and no model.safetensors.",
+        hint="An LWM folder has params, vqgan and tokenizer.model.",
+    )
 
 
 def files_beside(params: str) -> Files:
@@ -117,7 +115,7 @@ def open_params(source: str) -> dict[str, Tensor]:
     found = _READERS[kind](path)
     if kind == "trainstate_params":
         found = {n: t for n, t in found.items() if n.startswith("params/params/")}
-    return {re.sub(r"^(params/)+", "", name): tensor for name, tensor in found.items()}
+    return _bare(found)
 
 
 _PARAMS_HINT = "Write params::PATH, trainstate_params::PATH, flax_params::PATH or a .safetensors."
@@ -154,9 +152,16 @@ def load_decoder(
     tensors = _stacked(tensors)
     check_shapes(tensors, decoder_shapes(config))
     wanted = {name: tensors[name] for name in decoder_shapes(config)}
-    if not config.scan_layers:
-        wanted = _single(wanted, config.num_hidden_layers)
-    return unflatten({n: _placed(n, tensor, mesh, dtype) for n, tensor in wanted.items()})
+    for name, tensor in list(wanted.items()) if not config.scan_layers else ():
+        if name.startswith(_SCANNED):
+            rest = name.removeprefix(_SCANNED)
+            del wanted[name]
+            layers = range(config.num_hidden_layers)
+            wanted |= {f"transformer/h/{i}/{rest}": OneLayer(tensor, i) for i in layers}
+    placed: dict[str, Any] = unflatten(
+        {n: _placed(n, tensor, mesh, dtype) for n, tensor in wanted.items()}
+    )
+    return placed
 
 
 def _placed(name: str, tensor: Tensor, mesh: Mesh | None, dtype: DTypeLike) -> jax.Array:
@@ -178,18 +183,6 @@ def _stacked(tensors: Tensors) -> Tensors:
     return {n: t for n, t in tensors.items() if n not in single} | stacks
 
 
-def _single(tensors: Tensors, count: int) -> dict[str, Tensor]:
-    """Stacked tensors as single layers."""
-    result: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        if name.startswith(_SCANNED):
-            rest = name.removeprefix(_SCANNED)
-            result |= {f"transformer/h/{i}/{rest}": OneLayer(tensor, i) for i in range(count)}
-        else:
-            result[name] = tensor
-    return result
-
-
 def check_shapes(tensors: Tensors, wanted: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse a file that is not of this configuration.
 
@@ -203,17 +196,15 @@ def check_shapes(tensors: Tensors, wanted: Mapping[str, tuple[int, ...]]) -> Non
                 f"The checkpoint has no tensor {name}; it holds {len(tensors)}: {near}, ...",
                 hint="Is it the right file, and the right type before '::'?",
             )
-        if tensors[name].shape != shape:
+        tensor = tensors[name]
+        if tensor.shape != shape:
+            place = ""
+            if isinstance(tensor, StoredTensor):
+                place = f", at byte {tensor.spans[0][0]},"
             raise ModelError(
-                f"{name}{_place(tensors[name])} is {list(tensors[name].shape)} and the "
-                f"configuration wants {list(shape)}.",
+                f"{name}{place} is {list(tensor.shape)} and the configuration wants {list(shape)}.",
                 hint="Leave the configuration out to read it off the file, or correct it.",
             )
-
-
-def _place(tensor: Tensor) -> str:
-    """Where in its file a tensor begins, when it lies in one."""
-    return f", at byte {tensor.spans[0][0]}," if isinstance(tensor, StoredTensor) else ""
 
 
 def load_vqgan(path: Path, *, resolution: int = 256) -> tuple[VQGANConfig, dict[str, Any]]:
@@ -244,7 +235,10 @@ def open_vqgan(path: Path) -> dict[str, Tensor]:
         UnsafeModel: the pickle holds more than arrays.
         ModelError: it is damaged.
     """
-    found: Tensors = (
-        index_safetensors(path) if path.suffix == ".safetensors" else unpickle_arrays(path)
-    )
-    return {re.sub(r"^(params/)+", "", name): tensor for name, tensor in found.items()}
+    safe = path.suffix == ".safetensors"
+    return _bare(index_safetensors(path) if safe else unpickle_arrays(path))
+
+
+def _bare(tensors: Tensors) -> dict[str, Tensor]:
+    """Names without the ``params/`` that flax puts before them."""
+    return {re.sub(r"^(params/)+", "", name): tensor for name, tensor in tensors.items()}

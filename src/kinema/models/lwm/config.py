@@ -6,7 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,23 +80,9 @@ class LWMConfig:
         """True when the model has vision tokens."""
         return self.vision_vocab_size > 0
 
-    def to_dict(self) -> dict[str, Any]:
-        """All values, ready for JSON."""
-        return asdict(self)
-
 
 _KNOWN = frozenset(field.name for field in fields(LWMConfig))
-_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "max_sequence_length",
-    "scan_query_chunk_size",
-    "scan_key_chunk_size",
-    "scan_mlp_chunk_size",
-)
+_SIZES = [f.name for f in fields(LWMConfig) if f.type == "int" and f.name != "vision_vocab_size"]
 
 
 def _size(hidden: int, intermediate: int, layers: int, heads: int, **more: Any) -> LWMConfig:
@@ -144,21 +130,19 @@ def load_config(source: str) -> LWMConfig:
     path = Path(rest)
     if kind not in ("", "json", "pickle") or not path.is_file():
         raise UnknownName("LWM configuration", source, [*STANDARD, "json::PATH", "pickle::PATH"])
-    values = _read_pickled(path) if kind == "pickle" else _read_object(path)
+    if kind == "pickle":
+        # What the original saves beside a checkpoint.
+        metadata = read_plain(path)
+        values = metadata.get("llama_config") if isinstance(metadata, dict) else None
+        if not isinstance(values, dict):
+            raise UsageError(
+                f"{path} holds no llama_config.", hint="Give a standard name (7b) or json::PATH."
+            )
+    else:
+        values = _read_object(path)
     if "transformers_version" in values:  # it writes dozens of settings that no LLaMA has
         values = {name: value for name, value in values.items() if name in _KNOWN}
     return config_from_dict(values)
-
-
-def _read_pickled(path: Path) -> dict[str, Any]:
-    """``llama_config`` of the metadata that the original saves beside a checkpoint."""
-    metadata = read_plain(path)
-    values = metadata.get("llama_config") if isinstance(metadata, dict) else None
-    if not isinstance(values, dict):
-        raise UsageError(
-            f"{path} holds no llama_config.", hint="Give a standard name (7b) or json::PATH."
-        )
-    return values
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -253,7 +237,11 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> LWMConfig:
         ) from None
     vision = shapes.get("transformer/vte/embedding", (0, hidden))[0]
     sizes = (hidden, intermediate, layers)
-    heads = _standard_heads().get(sizes, max(1, hidden // 128))
+    known = {
+        (c.hidden_size, c.intermediate_size, c.num_hidden_layers): c.num_attention_heads
+        for c in STANDARD.values()
+    }
+    heads = known.get(sizes, max(1, hidden // 128))
     tied = bool(vision) and "vision_head/kernel" not in shapes
     return _size(
         *sizes, heads, vocab_size=vocab_size, vision_vocab_size=vision, tie_vision_embeddings=tied
@@ -281,10 +269,3 @@ def _layer_sizes(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
         return intermediate, layers
     numbers = {name.split("/")[2] for name in shapes if name.startswith("transformer/h/")}
     return shapes["transformer/h/0/feed_forward/w1/kernel"][1], len(numbers)
-
-
-def _standard_heads() -> dict[tuple[int, int, int], int]:
-    return {
-        (c.hidden_size, c.intermediate_size, c.num_hidden_layers): c.num_attention_heads
-        for c in STANDARD.values()
-    }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
 from kinema.errors import UsageError
+from kinema.files import write_atomically
 from kinema.models.lwm.checkpoint import Files, configure, open_params, open_vqgan
 from kinema.models.lwm.config import LWMConfig
 from kinema.models.lwm.stored import InMemory, StoredTensor, write_safetensors
@@ -40,29 +41,13 @@ def convert(files: Files, target: Path, *, config: LWMConfig | None = None) -> d
     params = open_params(files.params)
     config = configure(params, files, config)
     vqgan = open_vqgan(files.vqgan) if files.vqgan is not None else {}
-    find_tokenizer(files.tokenizer)
+    tokenizer = find_tokenizer(files.tokenizer)
     target.mkdir(parents=True, exist_ok=True)
-    counts = {"model.safetensors": _write(target / "model.safetensors", params)}
-    if vqgan:
-        counts["vqgan.safetensors"] = _write(target / "vqgan.safetensors", vqgan)
-    _copy_tokenizer(files.tokenizer, target)
-    _write_config(target / "config.json", config)
-    return counts
-
-
-def _write(path: Path, tensors: object) -> int:
-    stored = cast(dict[str, StoredTensor | InMemory], tensors)
-    write_safetensors(path, stored, {"format": "lwm"})
-    return len(stored)
-
-
-def _copy_tokenizer(source: Path, target: Path) -> None:
-    file = find_tokenizer(source)
-    shutil.copyfile(file, target / f"tokenizer{file.suffix}")
-
-
-def _write_config(path: Path, config: LWMConfig) -> None:
-    text = json.dumps({"model_type": MODEL_TYPE, "decoder": config.to_dict()}, indent=2)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    written = {"model.safetensors": params} | ({"vqgan.safetensors": vqgan} if vqgan else {})
+    for name, tensors in written.items():
+        stored = cast(dict[str, StoredTensor | InMemory], tensors)
+        write_safetensors(target / name, stored, {"format": "lwm"})
+    shutil.copyfile(tokenizer, target / f"tokenizer{tokenizer.suffix}")
+    text = json.dumps({"model_type": MODEL_TYPE, "decoder": asdict(config)}, indent=2)
+    write_atomically(target / "config.json", text + "\n")
+    return {name: len(tensors) for name, tensors in written.items()}

@@ -59,7 +59,8 @@ class FrameCoder:
         with jax.default_matmul_precision("highest"):
             for start in range(0, len(values), MOST_AT_ONCE):
                 part = values[start : start + MOST_AT_ONCE]
-                padded = np.resize(part, (_next_power_of_two(len(part)), *part.shape[1:]))
+                size = 1 << (len(part) - 1).bit_length()  # 1, 2, 4 or 8, so that few are compiled
+                padded = np.resize(part, (size, *part.shape[1:]))
                 result = function(self.config, self._params, padded)
                 done.append(np.asarray(result)[: len(part)])
         return np.concatenate(done)
@@ -77,8 +78,3 @@ def _decode(config: VQGANConfig, params: Any, codes: Array) -> Array:
     model: Any = VQGAN(config)
     pixels: Array = model.apply(params, codes, method="decode")
     return ((pixels + 1.0) * 127.5).astype(jnp.uint8)
-
-
-def _next_power_of_two(n: int) -> int:
-    """Batch sizes that are compiled: 1, 2, 4, 8."""
-    return 1 << (n - 1).bit_length()

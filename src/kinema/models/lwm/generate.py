@@ -147,7 +147,8 @@ def run(
     most = int(np.asarray(settings.most).max())
     check_batch(decoder.mesh, len(prompts))
     tokens = batch(decoder, prompts, num_new=most)
-    room = _round_up(most, _multiple(decoder))
+    multiple = _multiple(decoder)
+    room = -(-most // multiple) * multiple
     state = begin(decoder, picks, params, tokens, settings, room)
     until = 1
     while True:
@@ -164,13 +165,10 @@ def _on_host(mesh: Mesh | None, state: State) -> tuple[NDArray[np.int32], bool]:
     """What was added so far, and whether every row is done; each host gets all rows."""
     parts = (state.added, state.num_added, state.done.all())
     if mesh is not None:
-        parts = _everywhere(mesh, parts)
+        everywhere = sharding(mesh, PartitionSpec())
+        parts = jax.jit(lambda held: held, out_shardings=everywhere)(parts)
     added, count, done = map(np.asarray, parts)
     return added[:, : int(count)], bool(done)
-
-
-def _everywhere(mesh: Mesh, values: Any) -> Any:
-    return jax.jit(lambda held: held, out_shardings=sharding(mesh, PartitionSpec()))(values)
 
 
 def batch(decoder: Decoder, prompts: Sequence[LaidOut], *, num_new: int) -> Tokens:
@@ -211,7 +209,3 @@ def settings_of(params: Sequence[SamplingParams], decoder: Decoder) -> Settings:
 
 def _multiple(decoder: Decoder) -> int:
     return LENGTH_MULTIPLE * (decoder.mesh.shape["sp"] if decoder.mesh else 1)
-
-
-def _round_up(n: int, multiple: int) -> int:
-    return -(-n // multiple) * multiple

@@ -152,7 +152,11 @@ class Decoder:
 
     def _project(self, x: Array, layer: Params, turn: Array) -> tuple[Array, Array, Array]:
         weights, x = layer["attention"], self._norm(x, layer["attention_norm"])
-        query, key, value = (self._heads(self._dense(x, weights[n])) for n in ("wq", "wk", "wv"))
+        shape = (*x.shape[:2], self.config.num_attention_heads, self.config.head_dim)
+        query, key, value = (
+            jnp.swapaxes(self._dense(x, weights[n]).reshape(shape), 1, 2)  # [B, H, L, D]
+            for n in ("wq", "wk", "wv")
+        )
         return rotate(query, turn), rotate(key, turn), value
 
     def _attended(self, x: Array, seen: Array, layer: Params) -> Array:
@@ -177,11 +181,6 @@ class Decoder:
     def _dense(self, x: Array, weight: Params) -> Array:
         kernel: Array = weight["kernel"].astype(self.dtype)
         return jnp.matmul(x, kernel, precision=self._precision)
-
-    def _heads(self, x: Array) -> Array:
-        """[B, L, E] to [B, H, L, D]."""
-        heads = self.config.num_attention_heads
-        return jnp.swapaxes(x.reshape(*x.shape[:2], heads, self.config.head_dim), 1, 2)
 
     def _norm(self, x: Array, weight: Params) -> Array:
         wide = x.astype(jnp.float32)

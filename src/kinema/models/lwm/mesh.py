@@ -49,13 +49,21 @@ def make_mesh(text: str, *, devices: Sequence[jax.Device] | None = None) -> Mesh
         UsageError: the text cannot be read, or its product is not the number of devices.
     """
     devices = jax.devices() if devices is None else devices
-    sizes = _fill(text, _parse(text.removeprefix("!"), text), len(devices))
+    sizes = _parse(text.removeprefix("!"), text)
+    known = math.prod(size for size in sizes if size != -1)
+    filled = tuple(len(devices) // known if size == -1 else size for size in sizes)
+    if math.prod(filled) != len(devices):
+        raise UsageError(
+            f"The mesh {text!r} wants {known} devices{' or a multiple' if -1 in sizes else ''} "
+            f"and there are {len(devices)}.",
+            hint=f"Use 1,1,-1,1, or four numbers whose product is {len(devices)}.",
+        )
     if len(devices) == 1:
         return None
     if text.startswith("!"):
-        grid = np.array(devices).reshape(sizes)
+        grid = np.array(devices).reshape(filled)
     else:
-        grid = mesh_utils.create_device_mesh(sizes, devices=devices)
+        grid = mesh_utils.create_device_mesh(filled, devices=devices)
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
@@ -80,18 +88,6 @@ def _parse(dims: str, text: str) -> list[int]:
             f"The mesh {text!r} has a dimension below 1, or more than one -1.", hint=hint
         )
     return sizes
-
-
-def _fill(text: str, sizes: list[int], count: int) -> tuple[int, ...]:
-    known = math.prod(size for size in sizes if size != -1)
-    filled = tuple(count // known if size == -1 else size for size in sizes)
-    if math.prod(filled) != count:
-        raise UsageError(
-            f"The mesh {text!r} wants {known} devices{' or a multiple' if -1 in sizes else ''} "
-            f"and there are {count}.",
-            hint=f"Use 1,1,-1,1, or four numbers whose product is {count}.",
-        )
-    return filled
 
 
 def partition(name: str, num_dims: int) -> PartitionSpec:

@@ -7,7 +7,6 @@ beside an empty one, and logits move away from the empty one's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -116,7 +115,7 @@ def _stage(
     )  # fmt: skip
     settings = settings_of([params] * len(prompts), model.decoder)
     settings = settings._replace(guidance=settings.guidance * how.guidance)
-    added = _last(run(model.decoder, picks, model.params, prompts, settings))
+    *_, added = run(model.decoder, picks, model.params, prompts, settings)
     codes: NDArray[np.int32] = added[0].reshape(count, picks.frame_length)[:, :-1]
     return codes
 
@@ -129,8 +128,3 @@ def _prompt(model: LWM, text: str, before: list[NDArray[np.int32]], num_codes: i
         block.ids[-1] = num_codes
         laid += block
     return laid
-
-
-def _last(results: Iterator[NDArray[np.int32]]) -> NDArray[np.int32]:
-    *_, last = results
-    return last

@@ -9,9 +9,9 @@ with another, the release closed all with the latter.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,17 @@ VISION_START, VISION_END = "<vision>", "</vision>"
 """Plain text around the codes; the vocabulary has no tokens for them."""
 
 
-class Tokenizes(Protocol):
-    """What a layout needs of a tokenizer."""
+@dataclass(frozen=True)
+class Tokenizer:
+    """Plain text to ids and back; control tokens are never read out of a user's words."""
 
     bos_id: int
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of plain text: no token is added, and control tokens inside stay text."""
+    eos_id: int
+    vocab_size: int
+    encode: Callable[[str], list[int]]
+    """Ids of plain text: no token is added, and ``<s>`` inside is three characters."""
+    decode: Callable[[Sequence[int]], str]
+    """Text of ids, control tokens left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +79,7 @@ def frame_block(codes: NDArray[np.integer], *, num_codes: int, ends: FrameEnds) 
 
 
 def lay_out(
-    prompt: Prompt, frames: Sequence[LaidOut], tokenizer: Tokenizes, *, layout: Layout = "trained"
+    prompt: Prompt, frames: Sequence[LaidOut], tokenizer: Tokenizer, *, layout: Layout = "trained"
 ) -> LaidOut:
     """Tokenize a rendered prompt and put each block of frames where its placeholder stands.
 
@@ -88,7 +92,9 @@ def lay_out(
             f"The prompt has {len(pieces) - 1} places for media and {len(frames)} were given.",
             hint="Write one <video> or <image> for each medium, or none at all.",
         )
-    texts = _with_literals(pieces, prompt.literals)
+    # The user's guarded words are given back; they are tokenized as plain text.
+    literals = iter(prompt.literals)
+    texts = [re.sub(Prompt.GUARD, lambda _: next(literals), piece) for piece in pieces]
     bos = [tokenizer.bos_id]
     before = bos if layout == "release" else []
     result = words(bos + before + tokenizer.encode(texts[0]))
@@ -100,21 +106,11 @@ def lay_out(
     return result
 
 
-def _with_literals(pieces: Sequence[str], literals: Sequence[str]) -> list[str]:
-    """Give the user's guarded words back; they are tokenized as plain text."""
-    waiting = iter(literals)
-    return [re.sub(Prompt.GUARD, lambda _: next(waiting), piece) for piece in pieces]
-
-
 def bucket(length: int, multiple: int) -> int:
     """The padded length: at most an eighth longer, so that few different ones are compiled."""
-    step = max(multiple, _power_of_two_below(length) // 8)
+    step = max(multiple, (1 << (length.bit_length() - 1)) // 8)
     step = -(-step // multiple) * multiple
     return -(-length // step) * step
-
-
-def _power_of_two_below(n: int) -> int:
-    return 1 << (n.bit_length() - 1)
 
 
 def pad_left(

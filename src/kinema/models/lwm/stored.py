@@ -8,34 +8,23 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Union
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from kinema.errors import ModelError
+from kinema.files import whole_file
 
 Index = tuple[slice, ...]
-
-
-class Tensor(Protocol):
-    """An array that can be read in slices."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of the dimensions."""
-        ...
-
-    def read(self, index: Index, dtype: DTypeLike) -> NDArray[Any]:
-        """The values of a slice."""
-        ...
+Tensor = Union["StoredTensor", "OneLayer", "Stack", "InMemory"]
+"""An array whose ``read(index, dtype)`` gives the values of a slice."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +46,15 @@ class StoredTensor:
         if len(self.spans) == 1:
             whole = self._chunks[0].reshape(self.shape)
             return np.ascontiguousarray(whole[index].astype(dtype, copy=False))
-        return self._read_rows(index, dtype)
-
-    def _read_rows(self, index: Index, dtype: DTypeLike) -> NDArray[Any]:
         rows, inner = range(*index[0].indices(self.shape[0])), index[1:]
-        size = math.prod(self.shape[1:])
-        first = self._row(rows[0], size)[inner]
+        first = self._row(rows[0])[inner]
         result = np.empty((len(rows), *first.shape), dtype)
         for at, row in enumerate(rows):
-            result[at] = self._row(row, size)[inner]
+            result[at] = self._row(row)[inner]
         return result
 
-    def _row(self, row: int, size: int) -> NDArray[Any]:
+    def _row(self, row: int) -> NDArray[Any]:
+        size = math.prod(self.shape[1:])
         return self._flat(row * size, (row + 1) * size).reshape(self.shape[1:])
 
     def _flat(self, start: int, stop: int) -> NDArray[Any]:
@@ -133,6 +119,11 @@ class InMemory:
         """Sizes of the dimensions."""
         return self.values.shape
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Number format of the values."""
+        return self.values.dtype
+
     def read(self, index: Index, dtype: DTypeLike) -> NDArray[Any]:
         """The slice, converted."""
         return np.asarray(self.values[index]).astype(dtype, copy=False)
@@ -193,30 +184,18 @@ def write_safetensors(
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     offset = 0
     for name, tensor in tensors.items():
-        dtype = _dtype(tensor)
-        size = math.prod(tensor.shape) * dtype.itemsize
+        size = math.prod(tensor.shape) * tensor.dtype.itemsize
         header[name] = {
-            "dtype": _CODES[dtype.name],
+            "dtype": _CODES[tensor.dtype.name],
             "shape": list(tensor.shape),
             "data_offsets": [offset, offset + size],
         }
         offset += size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    unfinished = path.with_name(path.name + ".part")
-    with unfinished.open("wb") as file:
+    with whole_file(path) as draft, draft.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for tensor in tensors.values():
-            _write_values(file, tensor)
-    os.replace(unfinished, path)
-
-
-def _dtype(tensor: StoredTensor | InMemory) -> np.dtype[Any]:
-    return tensor.dtype if isinstance(tensor, StoredTensor) else tensor.values.dtype
-
-
-def _write_values(file: Any, tensor: StoredTensor | InMemory) -> None:
-    dtype = _dtype(tensor)
-    for row in range(tensor.shape[0] if tensor.shape else 1):
-        index = (slice(row, row + 1),) if tensor.shape else ()
-        file.write(tensor.read(index, dtype).tobytes())
+            rows = [(slice(i, i + 1),) for i in range(tensor.shape[0])] if tensor.shape else [()]
+            for index in rows:
+                file.write(tensor.read(index, tensor.dtype).tobytes())

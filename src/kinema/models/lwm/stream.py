@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,27 +20,20 @@ from kinema.models.lwm.stored import StoredTensor, check_within, dtype_named
 
 _ARRAY, _SCALAR = 1, 3
 _CHUNKED = "__msgpack_chunked_array__"
-_LENGTHS = {
-    0xC4: "B", 0xC5: "H", 0xC6: "I",  # bin
-    0xC7: "B", 0xC8: "H", 0xC9: "I",  # ext
-    0xD9: "B", 0xDA: "H", 0xDB: "I",  # str
-    0xDC: "H", 0xDD: "I",  # array
-    0xDE: "H", 0xDF: "I",  # map
+_SIZED = {
+    0xC4: ("bin", "B"), 0xC5: ("bin", "H"), 0xC6: ("bin", "I"),
+    0xC7: ("ext", "B"), 0xC8: ("ext", "H"), 0xC9: ("ext", "I"),
+    0xCA: ("plain", "f"), 0xCB: ("plain", "d"),
+    0xCC: ("plain", "B"), 0xCD: ("plain", "H"), 0xCE: ("plain", "I"), 0xCF: ("plain", "Q"),
+    0xD0: ("plain", "b"), 0xD1: ("plain", "h"), 0xD2: ("plain", "i"), 0xD3: ("plain", "q"),
+    0xD9: ("str", "B"), 0xDA: ("str", "H"), 0xDB: ("str", "I"),
+    0xDC: ("array", "H"), 0xDD: ("array", "I"),
+    0xDE: ("map", "H"), 0xDF: ("map", "I"),
 }  # fmt: skip
-_NUMBERS = {
-    0xCA: "f", 0xCB: "d", 0xCC: "B", 0xCD: "H", 0xCE: "I", 0xCF: "Q",
-    0xD0: "b", 0xD1: "h", 0xD2: "i", 0xD3: "q",
-}  # fmt: skip
+"""First byte to what follows, and how its length or value is written."""
+_SHORT = ((0x80, 0x0F, "map"), (0x90, 0x0F, "array"), (0xA0, 0x1F, "str"))
+"""First byte, the bits of it that are a length, and what follows."""
 _CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
-
-
-@dataclass(frozen=True)
-class _Value:
-    """A header: ``count`` is a length in bytes, or a number of members, or the value itself."""
-
-    kind: str
-    count: Any
-    code: int = 0
 
 
 class _Cursor:
@@ -67,36 +59,32 @@ class _Cursor:
         self.file.seek(start + count)
         return start
 
-    def header(self) -> _Value:
+    def header(self) -> tuple[str, Any]:
+        """A kind, and a length in bytes, a number of members, or the value itself."""
         byte = self.bytes(1)[0]
-        if short := _short(byte):
-            return short
+        if byte <= 0x7F or byte >= 0xE0:
+            return "plain", byte if byte <= 0x7F else byte - 256
+        for first, bits, kind in _SHORT:
+            if first <= byte <= first + bits:
+                return kind, byte & bits
         if byte in _CONSTANTS:
-            return _Value("plain", _CONSTANTS[byte])
-        if byte in _NUMBERS:
-            return _Value("plain", self._number(_NUMBERS[byte]))
+            return "plain", _CONSTANTS[byte]
         if 0xD4 <= byte <= 0xD8:
-            return _Value("ext", 1 << (byte - 0xD4), self.bytes(1)[0])
-        if byte in _LENGTHS:
-            return self._long(byte)
-        raise self.broken("an unknown msgpack type")
-
-    def _long(self, byte: int) -> _Value:
-        count = self._number(_LENGTHS[byte])
-        if byte <= 0xC6:
-            return _Value("bin", count)
-        if byte <= 0xC9:
-            return _Value("ext", count, self.bytes(1)[0])
-        return _Value("str" if byte <= 0xDB else "array" if byte <= 0xDD else "map", count)
-
-    def _number(self, code: str) -> Any:
-        return struct.unpack(f">{code}", self.bytes(struct.calcsize(code)))[0]
+            kind, value = "ext", 1 << (byte - 0xD4)
+        elif byte in _SIZED:
+            kind, code = _SIZED[byte]
+            (value,) = struct.unpack(f">{code}", self.bytes(struct.calcsize(code)))
+        else:
+            raise self.broken("an unknown msgpack type")
+        if kind == "ext" and self.bytes(1)[0] in (_ARRAY, _SCALAR):
+            kind = "tensor"
+        return kind, value
 
     def expect(self, kind: str) -> Any:
-        start, value = self.at, self.header()
-        if value.kind != kind:
-            raise self.broken(f"{value.kind} where {kind} belongs", at=start)
-        return value.count
+        start, (found, value) = self.at, self.header()
+        if found != kind:
+            raise self.broken(f"{found} where {kind} belongs", at=start)
+        return value
 
     def string(self) -> str:
         return self.bytes(self.expect("str")).decode("utf-8", "replace")
@@ -109,18 +97,6 @@ class _Cursor:
         )
 
 
-def _short(byte: int) -> _Value | None:
-    """Headers of one byte."""
-    if byte <= 0x7F:
-        return _Value("plain", byte)
-    if byte >= 0xE0:
-        return _Value("plain", byte - 256)
-    for first, mask, kind in ((0x80, 0x0F, "map"), (0x90, 0x0F, "array"), (0xA0, 0x1F, "str")):
-        if first <= byte <= first + mask:
-            return _Value(kind, byte & mask)
-    return None
-
-
 def index_stream(path: Path) -> dict[str, StoredTensor]:
     """Where every tensor of a streaming checkpoint lies, by ``a/b/c`` name.
 
@@ -131,7 +107,9 @@ def index_stream(path: Path) -> dict[str, StoredTensor]:
     with path.open("rb") as file:
         cursor = _Cursor(path, file)
         while cursor.at < cursor.size:
-            name = _entry_name(cursor)
+            if (members := cursor.expect("array")) != 2:
+                raise cursor.broken(f"an entry of {members} members instead of 2")
+            name = "/".join(cursor.string() for _ in range(cursor.expect("array")))
             cursor.tensor = name
             end = cursor.expect("bin") + cursor.at
             check_within(path, name, end, cursor.size)
@@ -140,12 +118,6 @@ def index_stream(path: Path) -> dict[str, StoredTensor]:
                 raise cursor.broken("a value that is shorter or longer than its entry")
             cursor.tensor = f"the entry after {name}"
     return found
-
-
-def _entry_name(cursor: _Cursor) -> str:
-    if (members := cursor.expect("array")) != 2:
-        raise cursor.broken(f"an entry of {members} members instead of 2")
-    return "/".join(cursor.string() for _ in range(cursor.expect("array")))
 
 
 def index_tree(path: Path) -> dict[str, StoredTensor]:
@@ -163,16 +135,16 @@ def index_tree(path: Path) -> dict[str, StoredTensor]:
 
 
 def _walk(cursor: _Cursor, name: str) -> Iterator[tuple[str, StoredTensor]]:
-    value = cursor.header()
-    if value.kind == "ext" and value.code in (_ARRAY, _SCALAR):
+    kind, value = cursor.header()
+    if kind == "tensor":
         yield name, _array(cursor)
-    elif value.kind == "map":
-        yield from _members(cursor, name, value.count)
-    elif value.kind == "array":
-        for position in range(value.count):
+    elif kind == "map":
+        yield from _members(cursor, name, value)
+    elif kind == "array":
+        for position in range(value):
             yield from _walk(cursor, f"{name}/{position}")
-    elif value.kind in ("ext", "str", "bin"):
-        cursor.skip(value.count)
+    elif kind != "plain":
+        cursor.skip(value)
 
 
 def _members(cursor: _Cursor, name: str, count: int) -> Iterator[tuple[str, StoredTensor]]:
@@ -183,30 +155,29 @@ def _members(cursor: _Cursor, name: str, count: int) -> Iterator[tuple[str, Stor
     for _ in range(count):
         key = cursor.string()
         if key == _CHUNKED:
-            chunked = bool(cursor.header().count)
+            chunked = bool(cursor.header()[1])
         elif chunked and key == "shape":
-            shape = tuple(size for _, size in sorted(_plain_map(cursor).items()))
+            sizes = {int(k): cursor.expect("plain") for k in _keys(cursor)}
+            shape = tuple(size for _, size in sorted(sizes.items()))
         elif chunked and key == "chunks":
-            chunks = {int(k): _chunk(cursor) for k in _keys(cursor)}
+            for k in _keys(cursor):
+                cursor.expect("tensor")
+                chunks[int(k)] = _array(cursor)
         else:
             cursor.tensor = f"{name}/{key}".lstrip("/")
             yield from _walk(cursor, cursor.tensor)
     if chunked:
-        yield name, _joined(cursor, [chunks[i] for i in sorted(chunks)], shape)
+        parts = [chunks[i] for i in sorted(chunks)]
+        held = sum(math.prod(part.shape) for part in parts)
+        if not parts or held != math.prod(shape):
+            raise cursor.broken(f"chunks of {held} values for a tensor of {list(shape)}")
+        spans = tuple(span for part in parts for span in part.spans)
+        yield name, StoredTensor(cursor.path, parts[0].dtype, shape, spans)
 
 
 def _keys(cursor: _Cursor) -> Iterator[str]:
     for _ in range(cursor.expect("map")):
         yield cursor.string()
-
-
-def _plain_map(cursor: _Cursor) -> dict[int, int]:
-    return {int(key): cursor.expect("plain") for key in _keys(cursor)}
-
-
-def _chunk(cursor: _Cursor) -> StoredTensor:
-    cursor.expect("ext")
-    return _array(cursor)
 
 
 def _array(cursor: _Cursor) -> StoredTensor:
@@ -223,11 +194,3 @@ def _array(cursor: _Cursor) -> StoredTensor:
     if size != math.prod(shape) * dtype.itemsize:
         raise cursor.broken(f"{size} bytes for {name}{list(shape)}")
     return StoredTensor(cursor.path, dtype, shape, ((cursor.skip(size), size),))
-
-
-def _joined(cursor: _Cursor, chunks: list[StoredTensor], shape: tuple[int, ...]) -> StoredTensor:
-    held = sum(math.prod(chunk.shape) for chunk in chunks)
-    if not chunks or held != math.prod(shape):
-        raise cursor.broken(f"chunks of {held} values for a tensor of {list(shape)}")
-    spans = tuple(span for chunk in chunks for span in chunk.spans)
-    return StoredTensor(cursor.path, chunks[0].dtype, shape, spans)

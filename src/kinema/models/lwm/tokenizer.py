@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from sentencepiece import SentencePieceProcessor
 from tokenizers import Tokenizer as TokenizersTokenizer
 
 from kinema.errors import ModelError, ModelNotFound
-
-
-class Tokenizer(Protocol):
-    """Plain text to ids and back; control tokens are never read out of a user's words."""
-
-    bos_id: int
-    eos_id: int
-    vocab_size: int
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of plain text, nothing added."""
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, control tokens left out."""
+from kinema.models.lwm.prompt import Tokenizer
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -35,7 +20,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     """
     file = find_tokenizer(path)
     try:
-        return JsonTokenizer(file) if file.suffix == ".json" else ModelTokenizer(file)
+        return _of_json(file) if file.suffix == ".json" else _of_model(file)
     except Exception as error:  # both libraries raise bare exceptions
         raise ModelError(f"{file} is no tokenizer: {error}.", hint=_HINT) from None
 
@@ -59,48 +44,31 @@ def find_tokenizer(path: Path) -> Path:
 _HINT = "Every released LWM checkpoint has a tokenizer.model; give its path with --tokenizer."
 
 
-class ModelTokenizer:
+def _of_model(file: Path) -> Tokenizer:
     """A sentencepiece model, as the weights were trained with."""
-
-    def __init__(self, file: Path) -> None:
-        self._model = SentencePieceProcessor(model_file=str(file))
-        self.bos_id: int = self._model.bos_id()
-        self.eos_id: int = self._model.eos_id()
-        self.vocab_size: int = self._model.vocab_size()
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of plain text; ``<s>`` inside is three characters."""
-        ids: list[int] = self._model.encode(text)
-        return ids
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, control tokens left out."""
-        text: str = self._model.decode([int(i) for i in ids if i < self.vocab_size])
-        return text
+    model = SentencePieceProcessor(model_file=str(file))
+    size: int = model.vocab_size()
+    return Tokenizer(
+        bos_id=model.bos_id(),
+        eos_id=model.eos_id(),
+        vocab_size=size,
+        encode=model.encode,
+        decode=lambda ids: model.decode([int(i) for i in ids if i < size]),
+    )
 
 
-class JsonTokenizer:
+def _of_json(file: Path) -> Tokenizer:
     """A ``tokenizer.json``, as transformers writes it."""
-
-    def __init__(self, file: Path) -> None:
-        self._model = TokenizersTokenizer.from_file(str(file))
-        self._model.encode_special_tokens = True
-        self.bos_id = self._id("<s>", file)
-        self.eos_id = self._id("</s>", file)
-        self.vocab_size = self._model.get_vocab_size()
-
-    def _id(self, token: str, file: Path) -> int:
-        found: int | None = self._model.token_to_id(token)
-        if found is None:
-            raise ModelError(f"{file} has no token {token}.", hint=_HINT)
-        return found
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of plain text; ``<s>`` inside is three characters."""
-        ids: list[int] = self._model.encode(text, add_special_tokens=False).ids
-        return ids
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, control tokens left out."""
-        text: str = self._model.decode([int(i) for i in ids], skip_special_tokens=True)
-        return text
+    model = TokenizersTokenizer.from_file(str(file))
+    model.encode_special_tokens = True
+    begin, end = model.token_to_id("<s>"), model.token_to_id("</s>")
+    if begin is None or end is None:
+        absent = "<s>" if begin is None else "</s>"
+        raise ModelError(f"{file} has no token {absent}.", hint=_HINT)
+    return Tokenizer(
+        bos_id=begin,
+        eos_id=end,
+        vocab_size=model.get_vocab_size(),
+        encode=lambda text: model.encode(text, add_special_tokens=False).ids,
+        decode=lambda ids: model.decode([int(i) for i in ids], skip_special_tokens=True),
+    )

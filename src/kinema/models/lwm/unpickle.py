@@ -28,10 +28,6 @@ def _jax_array(make: Callable[..., Any], arguments: Any, state: Any, *_: Any) ->
     return array
 
 
-def _frozen_dict(*values: Any) -> dict[str, Any]:
-    return dict(*values)
-
-
 class _Restricted(ArraysOnly):
     known: ClassVar[Mapping[tuple[str, str], Any]] = {
         **ARRAYS,
@@ -40,7 +36,7 @@ class _Restricted(ArraysOnly):
         ("jax._src.array", "_reconstruct_array"): _jax_array,
         ("jax._src.device_array", "reconstruct_device_array"): _jax_array,
         ("jaxlib.xla_extension", "_reconstruct_array"): _jax_array,
-        ("flax.core.frozen_dict", "FrozenDict"): _frozen_dict,
+        ("flax.core.frozen_dict", "FrozenDict"): dict,
     }
     holds = "a dict of arrays"
 

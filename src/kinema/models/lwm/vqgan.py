@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
 from kinema.errors import ModelError
-
-Params = Mapping[str, Any]
-"""A nested dict of arrays."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,19 +237,7 @@ def vqgan_shapes(config: VQGANConfig) -> dict[str, tuple[int, ...]]:
     return {name: leaf.shape for name, leaf in flatten(tree).items()}
 
 
-def flatten(tree: Params) -> dict[str, Any]:
-    """A nested dict as one dict of ``a/b/c`` names."""
-    leaves, _ = jax.tree.flatten_with_path(tree)
-    return {"/".join(key.key for key in cast(Any, path)): leaf for path, leaf in leaves}
-
-
-def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of :func:`flatten`."""
-    tree: dict[str, Any] = {}
-    for name, leaf in leaves.items():
-        *folders, last = name.split("/")
-        node = tree
-        for folder in folders:
-            node = node.setdefault(folder, {})
-        node[last] = leaf
-    return tree
+flatten = partial(flatten_dict, sep="/")
+"""A nested dict as one dict of ``a/b/c`` names."""
+unflatten = partial(unflatten_dict, sep="/")
+"""The inverse of :func:`flatten`."""

@@ -89,16 +89,12 @@ def answer(turns: Sequence[str], clips: Sequence[Clip]) -> Grammar:
     parts = [_about_clip(question, clip) for clip in clips]
     if len(parts) == 1 or all(part is _UNABLE for part in parts):
         return parts[0]
-    named = zip(_clip_names(clips), parts, strict=True)
-    return tuple(choice for name, part in named for choice in ((name,), *_indented(part)))
-
-
-def _clip_names(clips: Sequence[Clip]) -> list[str]:
-    names: list[str] = []
-    for i, clip in enumerate(clips):
+    named: list[tuple[str, ...]] = []
+    for i, (clip, part) in enumerate(zip(clips, parts, strict=True)):
         number = sum(c.kind == clip.kind for c in clips[: i + 1])
-        names.append(f"{' ' if i else ''}{clip.kind.capitalize()} {number}:")
-    return names
+        name = f"{' ' if i else ''}{clip.kind.capitalize()} {number}:"
+        named += ((name,), *_indented(part))
+    return tuple(named)
 
 
 def _indented(grammar: Grammar) -> Grammar:
@@ -118,16 +114,14 @@ def _about_clip(question: Question, clip: Clip) -> Grammar:
         return _each(mentions, lambda m: _presence(m, clip, question.more, "Yes, I see"))
     if not _OPEN.search(text):
         return _UNABLE
-    return _only(_describe(clip)) if question.more else _describe(clip)
+    described = _describe(clip)
+    only = (("All that I can tell:", "I can only tell this:"), *_indented(described))
+    return only if question.more else described
 
 
 def _each(mentions: Sequence[Concept], speak: Callable[[Concept], Grammar]) -> Grammar:
     first, *rest = (speak(mention) for mention in mentions)
     return (*first, *(choice for grammar in rest for choice in _indented(grammar)))
-
-
-def _only(grammar: Grammar) -> Grammar:
-    return (("All that I can tell:", "I can only tell this:"), *_indented(grammar))
 
 
 def _describe(clip: Clip) -> Grammar:
@@ -144,7 +138,10 @@ def _chain(lead: tuple[str, ...], sightings: Sequence[Sighting], clip: Clip) -> 
     """A sentence that names the sightings in order; empty for none."""
     if not sightings:
         return ()
-    links = [lead, *(_link(*pair) for pair in pairwise(sightings))]
+    links = [lead]
+    for before, after in pairwise(sightings):
+        later = before.frames[-1] < after.frames[0]
+        links.append((", then", ", followed by") if later else (" and", ", and"))
     things = [(_seen(sighting, clip),) for sighting in sightings]
     return (*(choice for pair in zip(links, things, strict=True) for choice in pair), (".",))
 
@@ -165,12 +162,6 @@ def _nothing(clip: Clip) -> Grammar:
             f"There is nothing in the {where} that I can name.",
         ),
     )
-
-
-def _link(before: Sighting, after: Sighting) -> tuple[str, ...]:
-    if before.frames[-1] < after.frames[0]:
-        return (", then", ", followed by")
-    return (" and", ", and")
 
 
 def _seen(sighting: Sighting, clip: Clip) -> str:

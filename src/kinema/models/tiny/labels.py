@@ -99,12 +99,8 @@ def _classes(ranges: str) -> tuple[int, ...]:
     return tuple(i for low, _, high in bounds for i in range(int(low), int(high or low) + 1))
 
 
-def _names() -> list[list[str]]:
-    info = ImageNetInfo("imagenet-1k")
-    return [info.index_to_description(i).split(", ") for i in range(info.num_classes())]
-
-
-NAMES = _names()
+_INFO = ImageNetInfo("imagenet-1k")
+NAMES = [_INFO.index_to_description(i).split(", ") for i in range(_INFO.num_classes())]
 """Every class's names, the usual one first."""
 LABELS = tuple(Concept(names[0], (i,)) for i, names in enumerate(NAMES))
 """One concept a class."""

@@ -43,16 +43,13 @@ class FrameMemory:
             # Copies, as a row of what was made would hold on to all of it.
             made = (row.clone() for row in make(frames[list(new.values())]))
             found |= zip(new, made, strict=True)
-        self._keep(found)
-        return torch.stack([found[name] for name in names])
-
-    def _keep(self, found: dict[bytes, Tensor]) -> None:
         with self._lock:
-            for name, made in found.items():
-                self._known[name] = made
+            for name, row in found.items():
+                self._known[name] = row
                 self._known.move_to_end(name)
             while len(self._known) > self._most_frames:
                 self._known.popitem(last=False)
+        return torch.stack([found[name] for name in names])
 
 
 def _name(frame: np.ndarray[Any, Any]) -> bytes:

@@ -6,7 +6,6 @@ embeddings a frame out. A connector that carries more than names needs no gramma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
 from itertools import pairwise
@@ -132,13 +131,6 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             )
         return embeds.masked_scatter(places.unsqueeze(-1), visual.to(embeds.dtype))
 
-    def _look(self, pixel_values: Tensor) -> Tensor:
-        """Class probabilities float32[sum T, 1000]; known frames are not looked at again."""
-        views = pixel_values.float().cpu()
-        device = pixel_values.device
-        found = self._memory.recall(views, lambda new: classify(self.vision, new.to(device)))
-        return found.to(device)
-
     def _places(self, input_ids: Tensor) -> Tensor:
         placeholders = (self.config.image_token_id, self.config.video_token_id)
         return torch.isin(input_ids, torch.tensor(placeholders, device=input_ids.device))
@@ -163,7 +155,10 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
         # What was seen stays with the keys and values of the prompt that showed it.
         clips = list(getattr(kwargs.get("past_key_values"), "clips", []))
         if pixel_values is not None:
-            probabilities = self._look(pixel_values)
+            # Frames that are known are not looked at again.
+            views, device = pixel_values.float().cpu(), pixel_values.device
+            look = lambda new: classify(self.vision, new.to(device))  # noqa: E731
+            probabilities = self._memory.recall(views, look).to(device)
             kwargs["inputs_embeds"] = self.splice(input_ids, probabilities)
             clips = _clips(probabilities, frame_counts, frame_milliseconds)
         constraint = self._constrain(input_ids, self._split(input_ids, clips))
@@ -172,8 +167,8 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             config = likeliest_only(self.generation_config, kwargs)
             if config is not None:
                 return self._generate_together(input_ids, config, constraint, **kwargs)
-        if len(input_ids) == 1 and _is_plain(kwargs):
-            kwargs |= _with_drafts(kwargs.get("generation_config"))
+        if len(input_ids) == 1:
+            kwargs = _with_drafts(kwargs)
         output = super().generate(input_ids=input_ids, logits_processor=processors, **kwargs)
         if (cache := getattr(output, "past_key_values", None)) is not None:
             cache.clips = clips
@@ -199,11 +194,9 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             if streamer is not None:
                 new = [torch.tensor(run, dtype=torch.long) for run in runs]
                 streamer.put(pad_sequence(new, batch_first=True, padding_value=-1))
-            done: list[bool] = (
-                [False] * len(runs)
-                if not stopping_criteria
-                else stopping_criteria(input_ids, None).tolist()
-            )
+            if not stopping_criteria:
+                return [False] * len(runs)
+            done: list[bool] = stopping_criteria(input_ids, None).tolist()
             return done
 
         if streamer is not None:
@@ -310,20 +303,21 @@ def _split_at(ids: list[int], mark: int) -> list[list[int]]:
     return [ids[left + 1 : right] for left, right in pairwise(at)]
 
 
-def _with_drafts(config: GenerationConfig | None) -> dict[str, Any]:
-    """Options that make ``generate`` ask for drafts; :class:`ForcedTokens` writes them."""
+def _with_drafts(options: dict[str, Any]) -> dict[str, Any]:
+    """Options that make ``generate`` ask for drafts; :class:`ForcedTokens` writes them.
+
+    The same options where beams, several sequences or stop strings are asked for, which drafts do
+    not go with.
+    """
+    config = options.get("generation_config")
+    asked = (options.get(name, getattr(config, name, None)) for name in _NOT_DRAFTED)
+    if not all(value in (None, 1) for value in asked):
+        return options
     if config is None:
-        return {"prompt_lookup_num_tokens": 1}
+        return options | {"prompt_lookup_num_tokens": 1}
     drafting = copy(config)
     drafting.prompt_lookup_num_tokens = 1
-    return {"generation_config": drafting}
-
-
-def _is_plain(options: Mapping[str, Any]) -> bool:
-    """True for one sequence without beams or stop strings, which drafts do not go with."""
-    config = options.get("generation_config")
-    asked = {name: options.get(name, getattr(config, name, None)) for name in _NOT_DRAFTED}
-    return all(value in (None, 1) for value in asked.values())
+    return options | {"generation_config": drafting}
 
 
 _NOT_DRAFTED = ("num_beams", "num_return_sequences", "stop_strings")

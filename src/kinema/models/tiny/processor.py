@@ -21,11 +21,6 @@ _REMEMBERED_FRAMES = 64
 """What the model sees of them; 1.2 megabytes each."""
 
 
-def num_visual_tokens(num_frames: int, *, tokens_per_frame: int = 4) -> int:
-    """How many prompt positions a clip of this many frames takes."""
-    return num_frames * tokens_per_frame
-
-
 class TinyProcessor(ProcessorMixin):  # type: ignore[misc]
     """Text with ``<video>`` and ``<image>``, and their frames, ready for the model.
 
@@ -74,9 +69,15 @@ class TinyProcessor(ProcessorMixin):  # type: ignore[misc]
             UsageError: placeholders and media do not match, or a clip is no uint8[T, H, W, 3].
         """
         texts = [text] if isinstance(text, str) else list(text)
+        films, clocks = _flat(videos, rank=4), _flat(video_metadata, rank=-1)
+        if clocks and len(clocks) != len(films):
+            raise UsageError(
+                f"{len(films)} videos came with {len(clocks)} video_metadata.",
+                hint="Give one each.",
+            )
         queues = {
             IMAGE: iter([(_pixels(i)[-1:], None) for i in _flat(images, rank=3)]),
-            VIDEO: iter(_with_clock(_flat(videos, rank=4), _flat(video_metadata, rank=-1))),
+            VIDEO: iter(zip(map(_pixels, films), clocks or [None] * len(films), strict=True)),
         }
         clips: list[tuple[NDArray[np.uint8], Any]] = []
         expanded = [self._expand(one, queues, clips) for one in texts]
@@ -99,9 +100,7 @@ class TinyProcessor(ProcessorMixin):  # type: ignore[misc]
                     hint="Give one medium for each placeholder.",
                 )
             clips.append(clip)
-            return match[0] * num_visual_tokens(
-                len(clip[0]), tokens_per_frame=self.tokens_per_frame
-            )
+            return match[0] * len(clip[0]) * self.tokens_per_frame
 
         return re.sub(f"{IMAGE}|{VIDEO}", places, text)
 
@@ -141,15 +140,6 @@ def _pixels(medium: Any) -> NDArray[np.uint8]:
             hint="It must be uint8[T, H, W, 3] with at least one frame.",
         )
     return pixels
-
-
-def _with_clock(videos: list[Any], metadata: list[Any]) -> list[tuple[NDArray[np.uint8], Any]]:
-    clocks = metadata or [None] * len(videos)
-    if len(clocks) != len(videos):
-        raise UsageError(
-            f"{len(videos)} videos came with {len(clocks)} video_metadata.", hint="Give one each."
-        )
-    return [(_pixels(v), m) for v, m in zip(videos, clocks, strict=True)]
 
 
 def _milliseconds(num_frames: int, metadata: Any) -> list[int]:

@@ -45,10 +45,12 @@ class Clip:
         """`` from 0.2 to 1.4 s and at 3.0 s``; empty where no time is known."""
         if len(self.seconds) == 1 or np.isnan(self.seconds).any():
             return ""
-        *earlier, last = (self._span(run) for run in _runs(frames))
+        array = np.asarray(frames)
+        runs = np.split(array, np.flatnonzero(np.diff(array) > 1) + 1)
+        *earlier, last = (self._span(run) for run in runs)
         return f"{','.join(earlier)} and{last}" if earlier else last
 
-    def _span(self, run: tuple[int, ...]) -> str:
+    def _span(self, run: NDArray[np.int64]) -> str:
         first, last = (f"{self.seconds[i]:.1f}" for i in (run[0], run[-1]))
         return f" at {first} s" if first == last else f" from {first} to {last} s"
 
@@ -84,9 +86,3 @@ def find_sightings(clip: Clip) -> list[Sighting]:
 def _covered(sighting: Sighting, seen: list[Sighting]) -> bool:
     wider = [s for s in seen if sighting.concept.is_a(s.concept)]
     return any(set(sighting.frames) <= set(s.frames) for s in wider)
-
-
-def _runs(frames: tuple[int, ...]) -> list[tuple[int, ...]]:
-    array = np.asarray(frames)
-    parts = np.split(array, np.flatnonzero(np.diff(array) > 1) + 1)
-    return [tuple(part.tolist()) for part in parts]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, GenerationConfig
 
 from kinema.models.tiny.constraint import OnlySentencesOf
@@ -49,20 +49,14 @@ def decode_together(
             runs[row] = runs[row][: max_new_tokens - len(answers[row])]
             answers[row] = answers[row] + runs[row]
         unwanted = tell([runs.get(row, []) for row in range(len(answers))])
-        going = [
-            row
-            for row in active
-            if not unwanted[row] and not _ended(answers[row], constraint, max_new_tokens)
-        ]
+        end = constraint.eos_token_id
+        over = {r for r in active if len(answers[r]) >= max_new_tokens or answers[r][-1] == end}
+        going = [row for row in active if not unwanted[row] and row not in over]
         reader.keep([active.index(row) for row in going])
         active = going
         if active:
             scores = reader.read([runs[row] for row in active])
     return answers
-
-
-def _ended(answer: Sequence[int], constraint: OnlySentencesOf, max_new_tokens: int) -> bool:
-    return len(answer) >= max_new_tokens or answer[-1] == constraint.eos_token_id
 
 
 def likeliest_only(own: GenerationConfig, options: Mapping[str, Any]) -> GenerationConfig | None:
@@ -87,16 +81,14 @@ _PLAIN = {"do_sample": (None, False), "repetition_penalty": (None, 1.0), "num_be
 _KNOWN = {"attention_mask", "inputs_embeds", "streamer", "stopping_criteria"}
 
 
-@dataclass
 class _Reader:
     """A language model, and what each row has read."""
 
-    language_model: Any
-
-    def __post_init__(self) -> None:
-        self._embed = self.language_model.get_input_embeddings()
-        self._cache = DynamicCache(config=self.language_model.config)
-        self._mask = torch.ones(1, 0, dtype=torch.long, device=self.language_model.device)
+    def __init__(self, language_model: Any) -> None:
+        self.language_model = language_model
+        self._embed = language_model.get_input_embeddings()
+        self._cache = DynamicCache(config=language_model.config)
+        self._mask = torch.ones(1, 0, dtype=torch.long, device=language_model.device)
 
     def read_prompts(self, embeds: Tensor, mask: Tensor) -> Tensor:
         """Scores of each row's first token, float[B, vocab]."""
@@ -146,10 +138,6 @@ def _shared(rows: Sequence[Tensor]) -> int:
 
 def _left_padded(pieces: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """float[N, hidden] pieces as float[B, W, hidden], and int64[B, W] that says what is real."""
-    width = max(map(len, pieces))
-    embeds = pieces[0].new_zeros(len(pieces), width, pieces[0].shape[-1])
-    mask = torch.zeros(len(pieces), width, dtype=torch.long, device=embeds.device)
-    for row, piece in enumerate(pieces):
-        embeds[row, width - len(piece) :] = piece
-        mask[row, width - len(piece) :] = 1
-    return embeds, mask
+    embeds = pad_sequence(list(pieces), batch_first=True, padding_side="left")
+    real = [torch.ones(len(piece), dtype=torch.long, device=piece.device) for piece in pieces]
+    return embeds, pad_sequence(real, batch_first=True, padding_side="left")

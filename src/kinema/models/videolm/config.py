@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import field
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
@@ -12,11 +12,17 @@ from transformers.configuration_utils import SubConfigSpec
 from kinema.errors import UnknownName, UsageError
 from kinema.models.videolm.features import FeaturesHeader
 from kinema.models.videolm.fusion import FUSIONS
-from kinema.models.videolm.layout import MediaWrap, Pooling, TokenLayout
+from kinema.models.videolm.layout import TokenLayout
 from kinema.models.videolm.positions import TIMES
 from kinema.models.videolm.projector import check_projector
 
-SelectFeature = Literal["patch", "cls_patch", "cls"]
+_CHOICES: Mapping[str, Collection[str]] = {
+    "select_feature": ("patch", "cls_patch", "cls"),
+    "pooling": ("frames", "spatio_temporal", "cls", "grid"),
+    "time": TIMES,
+    "fusion": FUSIONS,
+    "media_wrap": ("outside", "inside", "none"),
+}
 
 
 class VideoLMConfig(PreTrainedConfig):  # type: ignore[misc]
@@ -153,13 +159,7 @@ class VideoLMConfig(PreTrainedConfig):  # type: ignore[misc]
 
 
 def _check_choices(config: VideoLMConfig) -> None:
-    for name, choices in (
-        ("select_feature", get_args(SelectFeature)),
-        ("pooling", get_args(Pooling)),
-        ("time", tuple(TIMES)),
-        ("fusion", tuple(FUSIONS)),
-        ("media_wrap", get_args(MediaWrap)),
-    ):
+    for name, choices in _CHOICES.items():
         if getattr(config, name) not in choices:
             raise UnknownName(name, getattr(config, name), choices)
     check_projector(config.projector)

@@ -7,37 +7,21 @@ the JSON of a :class:`FeaturesHeader` under ``kinema``.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from kinema.errors import MediaNotFound, MediumRefused, NotMedia
+from kinema.files import whole_file
 from kinema.types import Features
 
 FORMAT = 1
-
-
-class TowerChoices(Protocol):
-    """What decides the features of a model; a :class:`VideoLMConfig` is one."""
-
-    vision_config: Any
-    vision_hidden_size: int
-    vision_grid: list[int]
-    select_feature: str
-    post_layernorm: bool
-    pooling: str
-
-    @property
-    def select_layers(self) -> list[int]:
-        """The selected hidden states."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +49,8 @@ class FeaturesHeader:
     format: int = FORMAT
 
     @classmethod
-    def for_config(cls, config: TowerChoices, *, num_frames: int, **details: Any) -> FeaturesHeader:
-        """The header of features that a model with this configuration makes."""
+    def for_config(cls, config: Any, *, num_frames: int, **details: Any) -> FeaturesHeader:
+        """The header of features that a model with this ``VideoLMConfig`` makes."""
         return cls(
             tower=tower_name(config),
             select_layers=tuple(config.select_layers),
@@ -77,7 +61,7 @@ class FeaturesHeader:
             **details,
         )
 
-    def check(self, config: TowerChoices) -> None:
+    def check(self, config: Any) -> None:
         """Refuse features that another tower, layer or pooling made.
 
         Raises:
@@ -93,7 +77,7 @@ class FeaturesHeader:
                 )
 
 
-def tower_name(config: TowerChoices) -> str:
+def tower_name(config: Any) -> str:
     """Kind, width and grid of a tower: ``clip_vision_model 1024 16x16``."""
     rows, columns = config.vision_grid
     tower = config.vision_config
@@ -103,16 +87,9 @@ def tower_name(config: TowerChoices) -> str:
 
 def save_features(path: Path | str, features: Tensor, header: FeaturesHeader) -> None:
     """Write a features file in one step, so that no half-written one is ever read."""
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        metadata = {"kinema": json.dumps(asdict(header))}
-        save_file({"features": features.contiguous().cpu()}, temporary, metadata=metadata)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    metadata = {"kinema": json.dumps(asdict(header))}
+    with whole_file(Path(path)) as draft:
+        save_file({"features": features.contiguous().cpu()}, draft, metadata=metadata)
 
 
 def load_features(path: Path | str) -> tuple[Tensor, FeaturesHeader]:
@@ -122,32 +99,29 @@ def load_features(path: Path | str) -> tuple[Tensor, FeaturesHeader]:
         MediaNotFound: there is no such file.
         NotMedia: it is no features file.
     """
-    with _features_file(path) as file:
-        return file.get_tensor("features"), _header((file.metadata() or {})["kinema"])
+    with _features_file(path) as (file, header):
+        return file.get_tensor("features"), header
+
+
+def read_header(path: Path | str) -> FeaturesHeader:
+    """As :func:`load_features`, the header alone."""
+    with _features_file(path) as (_, header):
+        return header
 
 
 @contextmanager
-def _features_file(path: Path | str) -> Iterator[Any]:
+def _features_file(path: Path | str) -> Iterator[tuple[Any, FeaturesHeader]]:
     if not Path(path).is_file():
         raise MediaNotFound(f"There is no features file {path}.", hint="Check the path.")
     try:
         with safe_open(path, framework="pt") as file:
-            yield file
+            values = json.loads((file.metadata() or {})["kinema"])
+            tuples = {name: tuple(values[name]) for name in ("select_layers", "seconds")}
+            yield file, FeaturesHeader(**values | tuples)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise NotMedia(
             f"{path} is no features file of kinema.", hint="Write one with: kinema features"
         ) from error
-
-
-def read_header(path: Path | str) -> FeaturesHeader:
-    """How the features of a file came about, without reading them.
-
-    Raises:
-        MediaNotFound: there is no such file.
-        NotMedia: it is no features file.
-    """
-    with _features_file(path) as file:
-        return _header((file.metadata() or {})["kinema"])
 
 
 def read_features(path: Path | str) -> Features:
@@ -160,9 +134,3 @@ def read_features(path: Path | str) -> Features:
         source=header.source or str(path),
         made=asdict(header),
     )
-
-
-def _header(text: str) -> FeaturesHeader:
-    values = json.loads(text)
-    tuples = {name: tuple(values[name]) for name in ("select_layers", "seconds")}
-    return FeaturesHeader(**values | tuples)

@@ -8,15 +8,14 @@ Both fusions of this file are off where a row has no media.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from kinema.errors import UsageError
-from kinema.models.videolm.layout import Sizes
+from kinema.models.videolm.resampler import attend
 
 
 class Medium(NamedTuple):
@@ -27,6 +26,35 @@ class Medium(NamedTuple):
     """float[N, L, D] pooled features, positions added."""
     tokens: Tensor
     """float[M, H] projected features, as spliced."""
+
+
+def media_rows(visual: Tensor, tokens: Sequence[int]) -> list[int]:
+    """The row of each medium, given bool[B, S] places and each medium's token count.
+
+    Raises:
+        UsageError: places and tokens differ in number, or a medium would straddle two rows.
+    """
+    places = [int(count) for count in visual.sum(dim=1)]
+    rows = []
+    row = 0
+    for count in tokens:
+        while row < len(places) and places[row] == 0:
+            row += 1
+        if row == len(places) or places[row] < count:
+            _refuse(visual, tokens)
+        places[row] -= count
+        rows.append(row)
+    if any(places):
+        _refuse(visual, tokens)
+    return rows
+
+
+def _refuse(visual: Tensor, tokens: Sequence[int]) -> None:
+    raise UsageError(
+        f"The prompts hold {visual.sum(dim=1).tolist()} visual tokens by row and the media give "
+        f"{list(tokens)}.",
+        hint="Was the prompt cut? Use fewer frames, or a model with a longer context.",
+    )
 
 
 class VisualContext(NamedTuple):
@@ -57,7 +85,7 @@ class LayerBias(nn.Module):
     broadcast it wrongly for batches above one.
     """
 
-    def __init__(self, config: Sizes) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
         layers, width = len(config.select_layers), config.vision_hidden_size
         self.scale = config.layer_bias_scale
@@ -99,7 +127,7 @@ class LayerBias(nn.Module):
 class CrossAttention(nn.Module):
     """Let positions look at the row's visual tokens after every n-th decoder layer."""
 
-    def __init__(self, config: Sizes) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
         self.every = config.cross_attention_every
         num_blocks = config.text_config.num_hidden_layers // self.every
@@ -148,28 +176,24 @@ class CrossAttentionBlock(nn.Module):
     def forward(self, hidden: Tensor, context: VisualContext) -> Tensor:
         """float[B, S, H] and float[B, K, H] to float[B, S, H]."""
         states, mask = context.states.to(hidden), context.mask.to(hidden.device)
-        query = self._split(self.query(self.norm(hidden)))
-        key, value = (self._split(half) for half in self.key_value(states).chunk(2, dim=-1))
         seen = mask.any(dim=1)
         # A row without media may look anywhere; what it sees is thrown away below.
         allowed = (mask | ~seen[:, None])[:, None, None]
-        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
-        update: Tensor = self.out(attended.transpose(1, 2).flatten(2)) * seen[:, None, None]
+        query, key_value = self.query(self.norm(hidden)), self.key_value(states)
+        attended = attend(query, key_value, num_heads=self.num_heads, allowed=allowed)
+        update: Tensor = self.out(attended) * seen[:, None, None]
         return hidden + torch.tanh(self.gate) * update
 
-    def _split(self, states: Tensor) -> Tensor:
-        return torch.unflatten(states, -1, (self.num_heads, -1)).transpose(1, 2)
 
-
-FUSIONS: dict[str, Callable[[Sizes], nn.Module] | None] = {
+FUSIONS: dict[str, Callable[[Any], nn.Module] | None] = {
     "splice": None,
     "layer_bias": LayerBias,
     "cross_attention": CrossAttention,
 }
-"""Choices of ``config.fusion``; each makes a module that is a :class:`LayerFusion`."""
+"""Choices of ``config.fusion``; each makes a :class:`LayerFusion` of a ``VideoLMConfig``."""
 
 
-def build_fusion(config: Sizes) -> nn.Module | None:
+def build_fusion(config: Any) -> nn.Module | None:
     """The fusion that the config names, None for the plain splice."""
     build = FUSIONS[config.fusion]
     return build(config) if build is not None else None

@@ -57,7 +57,12 @@ def kind_config(
     """
     row = KINDS[kind]
     blocks: int | None = getattr(tower, "num_hidden_layers", None)
-    chosen = list(layers) or _own_layers(row, blocks)
+    if layers:
+        chosen = list(layers)
+    elif blocks is None:
+        chosen = [-1]  # a convolutional tower gives its last map only
+    else:
+        chosen = list(range(blocks + 1)) if row.layer is None else [row.layer]
     return {
         "select_feature": row.select_feature,
         "pooling": row.pooling,
@@ -65,9 +70,3 @@ def kind_config(
         "select_layer": chosen if len(chosen) > 1 else chosen[0],
         "num_temporal_tokens": num_frames,
     }
-
-
-def _own_layers(row: KindSettings, blocks: int | None) -> list[int]:
-    if blocks is None:
-        return [-1]  # a convolutional tower gives its last map only
-    return list(range(blocks + 1)) if row.layer is None else [row.layer]

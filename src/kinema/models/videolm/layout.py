@@ -3,28 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
 
 from kinema.errors import UsageError
-
-Pooling = Literal["frames", "spatio_temporal", "cls", "grid"]
-MediaWrap = Literal["outside", "inside", "none"]
-
-
-class Sizes(Protocol):
-    """What positions and fusions read of a configuration; :class:`VideoLMConfig` has it."""
-
-    time: str
-    fusion: str
-    max_frames: int
-    vision_hidden_size: int
-    select_layers: Any
-    """int[L], tower layers whose output is used."""
-    layer_bias_scale: float
-    cross_attention_every: int
-    cross_attention_heads: int
-    text_config: Any
-    """Of the language model, as transformers has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +45,12 @@ class TokenLayout:
     def feature_tokens(self, num_frames: int) -> int:
         """Rows of the pooled features of a medium, before the projector."""
         if self.pooling == "spatio_temporal":
-            self._check_temporal(num_frames)
+            if num_frames > self.num_temporal_tokens:
+                raise UsageError(
+                    f"{num_frames} frames were given and the model has "
+                    f"{self.num_temporal_tokens} temporal tokens.",
+                    hint=f"Use --num-frames {self.num_temporal_tokens} or less.",
+                )
             return self.num_temporal_tokens + self.tower_tokens_per_frame
         rows, columns = self.frame_grid
         return num_frames * (rows * columns + self.has_class_token)
@@ -102,14 +87,6 @@ class TokenLayout:
                 hint="Extract the features again with this model.",
             )
         return num_frames
-
-    def _check_temporal(self, num_frames: int) -> None:
-        if num_frames > self.num_temporal_tokens:
-            raise UsageError(
-                f"{num_frames} frames were given and the model has "
-                f"{self.num_temporal_tokens} temporal tokens.",
-                hint=f"Use --num-frames {self.num_temporal_tokens} or less.",
-            )
 
 
 def write_run(layout: TokenLayout, count: int, *, patch: str, start: str, end: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, cast
 
@@ -11,18 +10,16 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import initialization as init
 from transformers.generation import GenerationMixin
-from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import ModelOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
 
 from kinema.errors import UsageError
-from kinema.models.videolm.batch import media_rows, repeat_media, splice
 from kinema.models.videolm.config import VideoLMConfig
 from kinema.models.videolm.fusion import (
     CrossAttentionBlock,
     LayerFusion,
     Medium,
-    VisualContext,
     build_fusion,
+    media_rows,
 )
 from kinema.models.videolm.pooling import pool
 from kinema.models.videolm.positions import build_positions
@@ -35,17 +32,6 @@ FRAMES_PER_FORWARD = 64
 _IGNORED = -100
 """The label of a position that nothing is learned at."""
 _MEDIA_INPUTS = ("pixel_values", "features", "num_frames")
-
-
-@dataclass
-class VideoLMOutput(ModelOutput):  # type: ignore[misc]
-    """What a forward pass gives."""
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    past_key_values: Any = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
 
 class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
@@ -80,7 +66,8 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.fusion = build_fusion(config)
         if self.fusion is not None:
-            self._attach_fusion()
+            for index, layer in enumerate(self.get_decoder().layers):  # type: ignore[arg-type]
+                layer.register_forward_hook(partial(_after_layer, self, index), with_kwargs=True)
         self.post_init()
 
     def forward(  # noqa: PLR0913, PLR0917 (the argument list is transformers' own)
@@ -96,7 +83,7 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
         labels: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
-    ) -> VideoLMOutput:
+    ) -> CausalLMOutputWithPast:
         """Logits of every position, and the loss where ``labels`` (-100: ignored) are given.
 
         While training with labels, logits are those of positions alone that something is learned
@@ -109,8 +96,12 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
             inputs_embeds = self.get_input_embeddings()(input_ids)
         if pixel_values is not None or features is not None:
             media = self._media(input_ids, pixel_values, features, num_frames)
-            inputs_embeds = splice(inputs_embeds, self._visual(input_ids), media)
-            kwargs["visual_context"] = self._context(media, len(inputs_embeds))
+            places = self._visual(input_ids).unsqueeze(-1).to(inputs_embeds.device)
+            tokens = torch.cat([medium.tokens for medium in media]).to(inputs_embeds)
+            inputs_embeds = inputs_embeds.masked_scatter(places, tokens)
+            fusion = cast("LayerFusion | None", self.fusion)
+            context = fusion.context(media, len(inputs_embeds)) if fusion is not None else None
+            kwargs["visual_context"] = context
         else:
             # What earlier steps saw rides on their cache, also from one question to the next.
             kwargs["visual_context"] = getattr(past_key_values, "visual_context", None)
@@ -127,7 +118,7 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
         )
         if outputs.past_key_values is not None:
             outputs.past_key_values.visual_context = kwargs["visual_context"]
-        return VideoLMOutput(
+        return CausalLMOutputWithPast(
             loss=None if labels is None else self._loss(outputs.logits, labels, scored, **kwargs),
             logits=outputs.logits,
             past_key_values=outputs.past_key_values,
@@ -205,26 +196,24 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
         self, expand_size: int = 1, input_ids: Tensor | None = None, **kwargs: Any
     ) -> tuple[Tensor | None, dict[str, Any]]:
         media = {name: kwargs.pop(name, None) for name in _MEDIA_INPUTS}
-        if expand_size > 1 and (media["pixel_values"] is not None or media["features"] is not None):
-            media = self._expanded_media(media, input_ids, expand_size)
+        name = "features" if media["pixel_values"] is None else "pixel_values"
+        if expand_size > 1 and media[name] is not None:
+            layout = self.config.layout
+            is_pixels = name == "pixel_values"
+            counts = self._counts(media["num_frames"], len(media[name]) if is_pixels else 0)
+            tokens = [layout.prompt_tokens(count) for count in counts]
+            rows = media_rows(self._visual(input_ids), tokens)
+            order = []
+            for row in sorted(set(rows)):
+                order += [i for i, owner in enumerate(rows) if owner == row] * expand_size
+            stored = counts if is_pixels else [layout.feature_tokens(c) for c in counts]
+            pieces = torch.split(media[name], stored)
+            media[name] = torch.cat([pieces[i] for i in order])
+            media["num_frames"] = torch.tensor([counts[i] for i in order])
         expanded, others = super()._expand_inputs_for_generation(
             expand_size=expand_size, input_ids=input_ids, **kwargs
         )
         return expanded, others | media
-
-    def _expanded_media(
-        self, media: dict[str, Any], input_ids: Tensor | None, expand_size: int
-    ) -> dict[str, Any]:
-        layout = self.config.layout
-        frames = media["pixel_values"]
-        total = len(frames) if frames is not None else 0
-        counts = self._counts(media["num_frames"], total)
-        tokens = [layout.prompt_tokens(count) for count in counts]
-        rows = media_rows(self._visual(input_ids), tokens)
-        stored = counts if frames is not None else [layout.feature_tokens(c) for c in counts]
-        name = "pixel_values" if frames is not None else "features"
-        repeated, order = repeat_media(torch.split(media[name], stored), rows, expand_size)
-        return media | {name: repeated, "num_frames": torch.tensor([counts[i] for i in order])}
 
     def _media(
         self,
@@ -267,11 +256,6 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
             features = self.positions(features, torch.tensor(frames, device=features.device))
         return features, self.projector(features[:, -1])
 
-    def _context(self, media: list[Medium], batch_size: int) -> VisualContext | None:
-        if self.fusion is None:
-            return None
-        return cast("LayerFusion", self.fusion).context(media, batch_size)
-
     def _visual(self, input_ids: Tensor | None) -> Tensor:
         if input_ids is None:
             raise UsageError(
@@ -305,10 +289,6 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
             logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs
         )
         return loss
-
-    def _attach_fusion(self) -> None:
-        for index, layer in enumerate(self.get_decoder().layers):  # type: ignore[arg-type]
-            layer.register_forward_hook(partial(_after_layer, self, index), with_kwargs=True)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -7,18 +7,18 @@ belongs to no single frame, and returns the features with time in them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kinema.errors import UsageError
-from kinema.models.videolm.layout import Sizes
 
 
 class LearnedPositions(nn.Module):
     """One learned vector a frame and layer, added to the features before the projector."""
 
-    def __init__(self, config: Sizes) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
         self.max_frames = config.max_frames
         self.num_layers = len(config.select_layers)
@@ -42,15 +42,15 @@ class LearnedPositions(nn.Module):
         return features + torch.where(belongs, rows, 0)
 
 
-TIMES: dict[str, Callable[[Sizes], nn.Module] | None] = {
+TIMES: dict[str, Callable[[Any], nn.Module] | None] = {
     "none": None,
     "learned": LearnedPositions,
     "timestamps": None,  # words in the prompt: the processor writes them
 }
-"""Choices of ``config.time``."""
+"""Choices of ``config.time``, made from a ``VideoLMConfig``."""
 
 
-def build_positions(config: Sizes) -> nn.Module | None:
+def build_positions(config: Any) -> nn.Module | None:
     """The positions that the config names, None where nothing is added to the features."""
     build = TIMES[config.time]
     return build(config) if build is not None else None

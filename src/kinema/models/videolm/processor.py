@@ -88,12 +88,13 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
             UsageError: placeholders and media differ in number, or times are missing.
         """
         prompts = [text] if isinstance(text, str) else list(text or [])
-        wanted = [found for prompt in prompts for found in self._placeholders(prompt)]
+        wanted = self._pattern.findall("\n".join(prompts))
         if features is not None:
             inputs = self._feature_inputs(features, wanted)
         else:
             inputs = self._pixel_inputs(_flat(images), _flat(videos), wanted)
-        seconds = seconds or _times(kwargs.get("video_metadata"))
+        if not seconds and (metadata := kwargs.get("video_metadata")):
+            seconds = [[index / m["fps"] for index in m["frames_indices"]] for m in metadata]
         expanded = self.expand(prompts, inputs.get("num_frames", ()), seconds)
         for name in ("do_sample_frames", "video_metadata", "input_data_format", "device"):
             kwargs.pop(name, None)
@@ -113,9 +114,14 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
             num_frames: frames of each medium, in the order of the placeholders.
             seconds: presentation times of each video's frames, for ``time=timestamps``.
         """
-        wanted = [found for prompt in prompts for found in self._placeholders(prompt)]
-        runs = self._runs(wanted, num_frames, seconds)
-        return [self._expand(prompt, runs) for prompt in prompts]
+        wanted = self._pattern.findall("\n".join(prompts))
+        times = iter(seconds or ())
+        runs = []
+        for placeholder, count in zip(wanted, num_frames, strict=True):
+            timed = self.token_layout.timestamps and placeholder == self.video_placeholder
+            runs.append(self._run(int(count), next(times, None) if timed else None, timed=timed))
+        written = iter(runs)
+        return [self._pattern.sub(lambda _: next(written), prompt) for prompt in prompts]
 
     @property
     def model_input_names(self) -> list[str]:
@@ -133,9 +139,6 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
         runs = num_frames if layout.timestamps else 1
         wrap = 2 * runs if layout.wrap == "outside" else 0
         return layout.prompt_tokens(num_frames) + wrap
-
-    def _placeholders(self, prompt: str) -> list[str]:
-        return self._pattern.findall(prompt)
 
     @property
     def _pattern(self) -> re.Pattern[str]:
@@ -160,7 +163,7 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
         queues = {self.image_placeholder: iter(images), self.video_placeholder: iter(videos)}
         stacks = [_frames(next(queues[placeholder])) for placeholder in wanted]
         if self.exact_frames is not None:
-            stacks = [stretch(stack, self.exact_frames) for stack in stacks]
+            stacks = [s[stretch_positions(len(s), self.exact_frames)] for s in stacks]
         return dict(self.video_processor(stacks, input_data_format="channels_last"))
 
     def _feature_inputs(
@@ -174,25 +177,14 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
             )
         loaded = [load_features(f)[0] if isinstance(f, Path | str) else f for f in features]
         rows = [one if one.ndim == 3 else one.unsqueeze(1) for one in loaded]
-        counts = [self._count_frames(one) for one in rows]
+        layout, counts = self.token_layout, []
+        for one in rows:
+            count = layout.num_frames_of(len(one))
+            if layout.pooling == "spatio_temporal":
+                # Absent frames are zero rows at the end of the temporal ones.
+                count = int(one[:count].flatten(1).any(dim=1).sum())
+            counts.append(count)
         return {"features": torch.cat(rows), "num_frames": torch.tensor(counts)}
-
-    def _count_frames(self, features: Tensor) -> int:
-        most = self.token_layout.num_frames_of(len(features))
-        if self.token_layout.pooling != "spatio_temporal":
-            return most
-        # Absent frames are zero rows at the end of the temporal ones.
-        return int(features[:most].flatten(1).any(dim=1).sum())
-
-    def _runs(
-        self, wanted: list[str], counts: Any, seconds: Sequence[Sequence[float]] | None
-    ) -> Any:
-        times = iter(seconds or ())
-        runs = []
-        for placeholder, count in zip(wanted, counts, strict=True):
-            timed = self.token_layout.timestamps and placeholder == self.video_placeholder
-            runs.append(self._run(int(count), next(times, None) if timed else None, timed=timed))
-        return iter(runs)
 
     def _run(self, num_frames: int, seconds: Sequence[float] | None, *, timed: bool) -> str:
         layout = self.token_layout
@@ -211,14 +203,6 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
         one = write_run(layout, layout.tokens_per_frame, **tokens)
         return "".join(f"{at:.1f}s: {one}\n" for at in seconds)
 
-    def _expand(self, prompt: str, runs: Any) -> str:
-        return self._pattern.sub(lambda _: next(runs), prompt)
-
-
-def stretch(video: np.ndarray[Any, Any], num_frames: int) -> np.ndarray[Any, Any]:
-    """A video of exactly ``num_frames``, frames repeated in place or left out."""
-    return np.ascontiguousarray(video[stretch_positions(len(video), num_frames)])
-
 
 def stretch_positions(total: int, num_frames: int) -> np.ndarray[Any, Any]:
     """int64[num_frames]: which of ``total`` frames stand there, some of them repeatedly.
@@ -227,13 +211,6 @@ def stretch_positions(total: int, num_frames: int) -> np.ndarray[Any, Any]:
     """
     borders = np.round(np.arange(num_frames + 1) * (total - 1) / num_frames)
     return ((borders[:-1] + borders[1:]) // 2).astype(np.int64)
-
-
-def _times(metadata: Any) -> list[list[float]] | None:
-    """Presentation times out of the metadata that transformers' processors take."""
-    if not metadata:
-        return None
-    return [[index / one["fps"] for index in one["frames_indices"]] for one in metadata]
 
 
 def _flat(media: Any) -> list[Any]:

@@ -47,12 +47,8 @@ def build_projector(name: str, *, in_size: int, out_size: int, layout: TokenLayo
             num_queries=layout.num_queries,
             num_places=layout.feature_tokens(1),
         )
-    return _mlp(depth=int(name[3:-6]), in_size=in_size, out_size=out_size)
-
-
-def _mlp(*, depth: int, in_size: int, out_size: int) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Linear(in_size, out_size)]
-    for _ in range(depth - 1):
+    for _ in range(int(name[3:-6]) - 1):  # mlp<N>x_gelu
         layers += [nn.GELU(), nn.Linear(out_size, out_size)]
     return nn.Sequential(*layers)
 

@@ -68,16 +68,25 @@ class ResamplerBlock(nn.Module):
         """float[..., Q, H] and float[..., K, H] to float[..., Q, H]."""
         queries = self.norm_queries(tokens)
         seen = torch.cat([self.norm_states(states), queries], dim=-2)
-        key, value = (self._split(half) for half in self.key_value(seen).chunk(2, dim=-1))
-        looked = functional.scaled_dot_product_attention(
-            self._split(self.query(queries)), key, value
-        )
-        tokens = tokens + self.merge(looked.transpose(-3, -2).flatten(-2))
+        looked = attend(self.query(queries), self.key_value(seen), num_heads=self.num_heads)
+        tokens = tokens + self.merge(looked)
         thought: Tensor = tokens + self.think(tokens)
         return thought
 
-    def _split(self, states: Tensor) -> Tensor:
-        return torch.unflatten(states, -1, (self.num_heads, -1)).transpose(-3, -2)
+
+def attend(
+    query: Tensor, key_value: Tensor, *, num_heads: int, allowed: Tensor | None = None
+) -> Tensor:
+    """Attention of float[..., Q, H] over float[..., K, 2*H], keys and values side by side.
+
+    Where ``allowed``, bool[..., heads, Q, K], is given, only what it marks is looked at.
+    """
+    query, key, value = (
+        torch.unflatten(states, -1, (num_heads, -1)).transpose(-3, -2)
+        for states in (query, *key_value.chunk(2, dim=-1))
+    )
+    seen = functional.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+    return seen.transpose(-3, -2).flatten(-2)
 
 
 def _sines(num_frames: int) -> Tensor:

@@ -27,33 +27,23 @@ def tower_states(tower: nn.Module, pixels: Tensor, config: VideoLMConfig) -> Ten
     row by row.
     """
     pixels = pixels.to(next(p.dtype for p in tower.parameters() if p.is_floating_point()))
+    layers = config.select_layers
     if config.vision_config.model_type == "timm_wrapper":
-        return _map_states(tower, pixels, config.select_layers)
-    hidden = tower(pixels, output_hidden_states=True).hidden_states
-    chosen = [_select(hidden[layer], config) for layer in config.select_layers]
-    states = torch.stack(chosen, dim=1)
-    return _final_norm(tower)(states) if config.post_layernorm else states
-
-
-def _select(states: Tensor, config: VideoLMConfig) -> Tensor:
-    """The wanted ones of float[T, S, D], before layers are stacked: every layer is large."""
+        if layers != [-1]:
+            raise UsageError(
+                f"select_layer is {layers} and a convolutional tower gives its last map only.",
+                hint="Set select_layer to -1.",
+            )
+        seen: Tensor = tower(pixels, do_pooling=False).last_hidden_state  # (T, D, rows, columns)
+        return seen.flatten(2).transpose(1, 2).unsqueeze(1)
+    places = slice(None)
     if config.select_feature == "cls":
-        return states[:, :1]
-    if config.select_feature == "cls_patch" or not config.has_class_token:
-        return states
-    return states[:, 1:]
-
-
-def _final_norm(tower: Any) -> nn.Module:
-    norm: nn.Module = tower.post_layernorm
-    return norm
-
-
-def _map_states(tower: nn.Module, pixels: Tensor, layers: list[int]) -> Tensor:
-    if layers != [-1]:
-        raise UsageError(
-            f"select_layer is {layers} and a convolutional tower gives its last map only.",
-            hint="Set select_layer to -1.",
-        )
-    feature_map = tower(pixels, do_pooling=False).last_hidden_state  # (T, D, rows, columns)
-    return feature_map.flatten(2).transpose(1, 2).unsqueeze(1)  # type: ignore[no-any-return]
+        places = slice(0, 1)
+    elif config.select_feature == "patch" and config.has_class_token:
+        places = slice(1, None)
+    hidden = tower(pixels, output_hidden_states=True).hidden_states
+    # Cut before they are stacked: every layer is large.
+    states = torch.stack([hidden[layer][:, places] for layer in layers], dim=1)
+    final_norm: Any = tower.post_layernorm if config.post_layernorm else nn.Identity()
+    normed: Tensor = final_norm(states)
+    return normed

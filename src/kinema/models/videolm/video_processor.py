@@ -55,20 +55,15 @@ class VideoLMVideoProcessor(BaseVideoProcessor):  # type: ignore[misc]
         return BatchFeature(data={"pixel_values": pixels, "num_frames": counts})
 
     def _fit(self, video: Tensor, fit: str, crop: Any) -> Tensor:
-        if fit == "pad":
-            return pad_to_square(video, colour=[int(255 * mean) for mean in self.image_mean])
+        """Frames as they are, stretched to uint8[T, 3, H', W'], or centred on a square."""
         if fit == "stretch":
-            side = (crop.height, crop.width)
-            return functional.interpolate(video, side, mode="nearest")
-        return video
-
-
-def pad_to_square(video: Tensor, *, colour: list[int]) -> Tensor:
-    """Centre frames on a square of one colour: uint8[T, 3, H, W] to uint8[T, 3, S, S]."""
-    frames, _, height, width = video.shape
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    canvas = torch.tensor(colour, dtype=video.dtype, device=video.device)[None, :, None, None]
-    canvas = canvas.expand(frames, 3, side, side).clone()
-    canvas[:, :, top : top + height, left : left + width] = video
-    return canvas
+            return functional.interpolate(video, (crop.height, crop.width), mode="nearest")
+        if fit != "pad":
+            return video
+        frames, _, height, width = video.shape
+        side = max(height, width)
+        top, left = (side - height) // 2, (side - width) // 2
+        colour = torch.tensor([int(255 * mean) for mean in self.image_mean]).to(video)
+        canvas = colour[:, None, None].repeat(frames, 1, side, side)
+        canvas[:, :, top : top + height, left : left + width] = video
+        return canvas
