@@ -104,7 +104,7 @@ def _materials(scratch: Path) -> Path:
 
 
 def _command(verb: str, engine: str, materials: Path, output: Path) -> list[str]:
-    model = ["--engine", engine, "--batch-size", "4"]
+    model = ["--engine", engine, *(["--batch-size", "4"] if engine == "hf" else [])]
     videos = str(materials / "videos")
     questions = f"{videos}/questions.jsonl"
     checkpoint = str(materials / "model")
