@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from kinema.errors import MissingPackage, UnknownName
 
@@ -35,15 +35,18 @@ class Row:
         return _missing(self.needs)
 
 
+R = TypeVar("R", bound=Row)
+
+
 @dataclass(frozen=True)
-class Table(Mapping[str, Row]):
+class Table(Mapping[str, R]):
     """A registry: rows by name, loaded on use."""
 
     kind: str
     """What a row is called in messages: "engine", "family"."""
-    rows: Mapping[str, Row]
+    rows: Mapping[str, R]
 
-    def __getitem__(self, name: str) -> Row:
+    def __getitem__(self, name: str) -> R:
         try:
             return self.rows[name]
         except KeyError:

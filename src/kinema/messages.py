@@ -7,12 +7,12 @@ A :class:`Conversation` is what a person means, a :class:`Request` is what an en
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from kinema.errors import require_value
+from kinema.plain import Plain
 from kinema.types import Features, Frames, FrameSampling, Shown, Source
 
 Role = Literal["system", "user", "assistant"]
@@ -91,7 +91,7 @@ class Conversation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingParams:
+class SamplingParams(Plain):
     """How the model picks its words.
 
     Raises:
@@ -139,10 +139,6 @@ class SamplingParams:
         )
         require_value(all(self.stop), "stop", list(self.stop), "strings that are not empty")
 
-    def to_dict(self) -> dict[str, Any]:
-        """All values, ready for JSON."""
-        return asdict(self) | {"stop": list(self.stop)}
-
 
 @dataclass(frozen=True, eq=False)
 class Media:
@@ -187,7 +183,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Usage:
+class Usage(Plain):
     """What a completion cost, in tokens."""
 
     prompt_tokens: int = 0
@@ -196,7 +192,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class TokenLogprob:
+class TokenLogprob(Plain):
     """One generated token, how likely it was, and the likeliest alternatives."""
 
     token: str
@@ -205,7 +201,7 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True)
-class Completion:
+class Completion(Plain):
     """What an engine answered to one request."""
 
     request_id: str
@@ -218,28 +214,6 @@ class Completion:
     """Time the engine spent on this request."""
     first_token_seconds: float | None = None
     """Time until the first token, where it was watched."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> Completion:
-        """The value that :meth:`to_dict` wrote."""
-        logprobs = values["logprobs"]
-        return Completion(
-            **dict(values)
-            | {
-                "usage": Usage(**values["usage"]),
-                "token_ids": tuple(values["token_ids"]),
-                "logprobs": None if logprobs is None else tuple(map(_logprob, logprobs)),
-            }
-        )
-
-
-def _logprob(values: Mapping[str, Any]) -> TokenLogprob:
-    alternatives = tuple((token, value) for token, value in values["alternatives"])
-    return TokenLogprob(values["token"], values["logprob"], alternatives)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +231,7 @@ class Ask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reply:
+class Reply(Plain):
     """What was said, what was shown, and the prompt as it was sent."""
 
     completion: Completion
@@ -266,24 +240,3 @@ class Reply:
     prompt: str = ""
     note: str = ""
     """What was taken away to make the request fit; empty when nothing was."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        shown = [one.to_dict() for one in self.shown]
-        completion = self.completion.to_dict()
-        return {
-            "completion": completion,
-            "shown": shown,
-            "prompt": self.prompt,
-            "note": self.note,
-        }
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> Reply:
-        """The value that :meth:`to_dict` wrote."""
-        return Reply(
-            completion=Completion.from_dict(values["completion"]),
-            shown=tuple(map(Shown, values["shown"])),
-            prompt=values["prompt"],
-            note=values["note"],
-        )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinema.errors import UsageError
+from kinema.plain import Plain
 
 Formula = Literal["slices", "linspace", "arange", "interior", "segments"]
 Single = Literal["first", "middle", "last"]
@@ -291,7 +292,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Shown:
+class Shown(Plain):
     """What a model was shown of one medium: a record of its frames or features, without pixels."""
 
     about: Mapping[str, Any]
@@ -328,6 +329,11 @@ class Shown:
     def to_dict(self) -> dict[str, Any]:
         """The record, ready for JSON."""
         return dict(self.about)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Shown:
+        """The value that :meth:`to_dict` wrote."""
+        return cls(values)
 
 
 def _check_clock(name: str, values: NDArray[Any], dtype: np.dtype[Any], count: int) -> None:

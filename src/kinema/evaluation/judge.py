@@ -16,12 +16,13 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from kinema.errors import KinemaError
 from kinema.evaluation.records import Record
 from kinema.evaluation.statistics import Measured, interval
+from kinema.plain import Plain
 
 Protocol = Literal["answer", "aspects"]
 Ask = Callable[[str, str], Awaitable[str]]
@@ -77,17 +78,13 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Plain):
     """What the judge said of a case; ``score`` is None when it said nothing usable."""
 
     score: int | None
     match: bool | None = None
     reply: str = ""
     attempts: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return asdict(self)
 
 
 def cases_of(records: Sequence[Record], protocol: Protocol) -> list[Case]:

@@ -15,67 +15,93 @@ Load = Callable[..., Frames]
 """``load_frames`` of :mod:`kinema.video` or of worker processes."""
 
 
-@dataclass(frozen=True)
-class VideoExport:
-    """One file a video."""
+@dataclass(frozen=True, kw_only=True)
+class Export(Row):
+    """A format; its function takes the record, or all records of a run, and the path."""
 
-    suffix: str
-    """What follows the video's name."""
-    write: Callable[..., None]
-    """Takes the record and the path; a file that shows frames also ``load``."""
+    file: str
+    """What the file is called; of a video, what follows the video's name."""
     shows_frames: bool = False
-
-
-@dataclass(frozen=True)
-class RunExport:
-    """One file for all videos of a run."""
-
-    name: str
-    """Of the file."""
-    write: Callable[..., None]
-    """Takes the records and the path; a file that shows frames also ``load``."""
-    shows_frames: bool = False
+    """The function takes ``load`` as well."""
 
 
 _HERE = "kinema.captioning.exports"
+_INSTALL = "pip install 'kinema[captions]'"
 
 VIDEO_EXPORTS = Table(
     "export",
     {
-        "json": Row(f"{_HERE}.json:JSON", summary="the whole record"),
-        "srt": Row(f"{_HERE}.subtitles:SRT", summary="captions as SubRip subtitles"),
-        "vtt": Row(f"{_HERE}.subtitles:VTT", summary="captions as WebVTT"),
-        "chapters": Row(f"{_HERE}.subtitles:CHAPTERS", summary="chapters as WebVTT"),
-        "ffmetadata": Row(f"{_HERE}.ffmetadata:FFMETADATA", summary="chapters for FFmpeg"),
-        "markdown": Row(f"{_HERE}.markdown:MARKDOWN", summary="a page with thumbnails"),
-        "html": Row(f"{_HERE}.report:HTML", summary="a page with the video to click through"),
-        "edl": Row(f"{_HERE}.edl:EDL", summary="segments as a CMX 3600 edit list"),
-        "otio": Row(
-            f"{_HERE}.otio:OTIO",
+        "json": Export(f"{_HERE}.json:write_json", file=".json", summary="the whole record"),
+        "srt": Export(
+            f"{_HERE}.subtitles:write_srt", file=".srt", summary="captions as SubRip subtitles"
+        ),
+        "vtt": Export(f"{_HERE}.subtitles:write_vtt", file=".vtt", summary="captions as WebVTT"),
+        "chapters": Export(
+            f"{_HERE}.subtitles:write_chapters",
+            file=".chapters.vtt",
+            summary="chapters as WebVTT",
+        ),
+        "ffmetadata": Export(
+            f"{_HERE}.ffmetadata:write_ffmetadata",
+            file=".ffmetadata",
+            summary="chapters for FFmpeg",
+        ),
+        "markdown": Export(
+            f"{_HERE}.markdown:write_markdown",
+            file=".md",
+            summary="a page with thumbnails",
+            shows_frames=True,
+        ),
+        "html": Export(
+            f"{_HERE}.report:write_html",
+            file=".html",
+            summary="a page with the video to click through",
+            shows_frames=True,
+        ),
+        "edl": Export(
+            f"{_HERE}.edl:write_edl", file=".edl", summary="segments as a CMX 3600 edit list"
+        ),
+        "otio": Export(
+            f"{_HERE}.otio:write_otio",
+            file=".otio",
             needs=("opentimelineio",),
-            install="pip install 'kinema[captions]'",
+            install=_INSTALL,
             summary="segments as an OpenTimelineIO timeline",
         ),
     },
 )
+"""One file a video."""
 RUN_EXPORTS = Table(
     "export",
     {
-        "jsonl": Row(f"{_HERE}.json:JSONL", summary="one record a line"),
-        "csv": Row(f"{_HERE}.csv:CSV", summary="one caption a row"),
-        "parquet": Row(
-            f"{_HERE}.parquet:PARQUET",
+        "jsonl": Export(
+            f"{_HERE}.json:write_jsonl", file="captions.jsonl", summary="one record a line"
+        ),
+        "csv": Export(f"{_HERE}.csv:write_csv", file="captions.csv", summary="one caption a row"),
+        "parquet": Export(
+            f"{_HERE}.parquet:write_parquet",
+            file="captions.parquet",
             needs=("pyarrow",),
-            install="pip install 'kinema[captions]'",
+            install=_INSTALL,
             summary="one caption a row, typed",
         ),
-        "webdataset": Row(
-            f"{_HERE}.webdataset:WEBDATASET", summary="a tar of pictures with their captions"
+        "webdataset": Export(
+            f"{_HERE}.webdataset:write_webdataset",
+            file="captions.tar",
+            summary="a tar of pictures with their captions",
+            shows_frames=True,
         ),
-        "failed": Row(f"{_HERE}.triage:FAILED", summary="what has no caption, and why"),
-        "triage": Row(f"{_HERE}.triage:TRIAGE", summary="facts about each file"),
+        "failed": Export(
+            f"{_HERE}.triage:write_failed",
+            file="failed.jsonl",
+            summary="what has no caption, and why",
+        ),
+        "triage": Export(
+            f"{_HERE}.triage:write_triage", file="triage.csv", summary="facts about each file"
+        ),
     },
 )
+"""One file for all videos of a run."""
 
 
 def check_formats(names: Iterable[str]) -> None:
@@ -106,14 +132,11 @@ def write_video(
     Raises:
         KinemaError: the disk is full or the folder cannot be written.
     """
-    written = []
-    for name in names:
-        if name in VIDEO_EXPORTS:
-            export: VideoExport = VIDEO_EXPORTS.load(name)
-            path = folder / f"{stem}{export.suffix}"
-            _write(export, record, path, load)
-            written.append(path)
-    return written
+    return [
+        _write(VIDEO_EXPORTS, name, record, folder / f"{stem}{VIDEO_EXPORTS[name].file}", load)
+        for name in names
+        if name in VIDEO_EXPORTS
+    ]
 
 
 def write_run(
@@ -135,13 +158,10 @@ def write_run(
         KinemaError: the disk is full or the folder cannot be written.
     """
     written = []
-    for name in names:
-        if name in RUN_EXPORTS:
-            export: RunExport = RUN_EXPORTS.load(name)
-            stem, dot, suffix = export.name.partition(".")
-            path = folder / f"{stem}{tag}{dot}{suffix}"
-            _write(export, records(), path, load)
-            written.append(path)
+    for name in filter(RUN_EXPORTS.__contains__, names):
+        stem, dot, suffix = RUN_EXPORTS[name].file.partition(".")
+        path = folder / f"{stem}{tag}{dot}{suffix}"
+        written.append(_write(RUN_EXPORTS, name, records(), path, load))
     return written
 
 
@@ -162,11 +182,12 @@ def check_folder(folder: Path) -> None:
         ) from problem
 
 
-def _write(export: VideoExport | RunExport, what: object, path: Path, load: Load | None) -> None:
+def _write(table: Table[Export], name: str, what: object, path: Path, load: Load | None) -> Path:
     try:
-        export.write(what, path, *((load,) if export.shows_frames else ()))
+        table.load(name)(what, path, *((load,) if table[name].shows_frames else ()))
     except OSError as problem:
         raise KinemaError(
             f"{path} cannot be written: {problem.strerror}.",
             hint="Free some disk space and run the same command again; nothing is lost.",
         ) from problem
+    return path

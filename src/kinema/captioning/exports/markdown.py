@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from kinema.captioning.exports import Load, VideoExport
+from kinema.captioning.exports import Load
 from kinema.captioning.exports.pictures import data_address, middles
 from kinema.captioning.exports.subtitles import one_line
 from kinema.captioning.records import Chapter, VideoRecord
@@ -48,6 +48,3 @@ def _chapter(record: VideoRecord, chapter: Chapter, pictures: list[str | None]) 
 
 def _escaped(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", one_line(text))
-
-
-MARKDOWN = VideoExport(".md", write_markdown, shows_frames=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kinema.captioning.exports import VideoExport
 from kinema.captioning.records import VideoRecord
 from kinema.captioning.text import clock
 from kinema.files import write_atomically
@@ -60,8 +59,3 @@ def one_line(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-SRT = VideoExport(".srt", write_srt)
-VTT = VideoExport(".vtt", write_vtt)
-CHAPTERS = VideoExport(".chapters.vtt", write_chapters)

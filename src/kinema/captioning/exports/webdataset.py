@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from kinema.captioning.exports import Load, RunExport
+from kinema.captioning.exports import Load
 from kinema.captioning.exports.pictures import jpeg, middles
 from kinema.captioning.records import VideoRecord
 from kinema.files import whole_file
@@ -41,6 +41,3 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
-
-
-WEBDATASET = RunExport("captions.tar", write_webdataset, shows_frames=True)
