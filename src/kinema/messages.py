@@ -139,6 +139,16 @@ class SamplingParams(Plain):
         )
         require_value(all(self.stop), "stop", list(self.stop), "strings that are not empty")
 
+    def cut_at_stop(self, text: str) -> tuple[str, bool]:
+        """The text before the first stop string, and whether there was one."""
+        found = [at for at in map(text.find, self.stop) if at >= 0]
+        return (text[: min(found)], True) if found else (text, False)
+
+    def num_held_back(self, text: str) -> int:
+        """Characters at the end of a growing text that may become a stop string."""
+        begun = (n for stop in self.stop for n in range(1, len(stop)) if text.endswith(stop[:n]))
+        return max(begun, default=0)
+
 
 @dataclass(frozen=True, eq=False)
 class Media:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import NoneType
 from typing import Any, Self, get_args, get_type_hints
@@ -22,7 +22,7 @@ class Plain:
         return cls(**{name: _read(hint, values[name]) for name, hint in given.items()})
 
 
-_hints = cache(get_type_hints)
+_hints: Callable[..., dict[str, Any]] = cache(get_type_hints)
 
 
 def _written(value: Any) -> Any:

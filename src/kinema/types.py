@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kinema.errors import UsageError
+from kinema.errors import UsageError, require_value
 from kinema.plain import Plain
 
 Formula = Literal["slices", "linspace", "arange", "interior", "segments"]
@@ -141,9 +141,7 @@ def _check_choice(spec: FrameSampling) -> None:
 def _check_counts(spec: FrameSampling) -> None:
     for name in ("num_frames", "max_frames", "min_frames"):
         count = getattr(spec, name)
-        if count is not None and count < 1:
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag} is {count}; it must be at least 1.", hint="Try 8.")
+        require_value(count is None or count >= 1, name, count, "at least 1")
     if spec.fps is not None and not (math.isfinite(spec.fps) and spec.fps > 0):
         raise UsageError(f"--fps is {spec.fps:g}; it must be above 0.", hint="Try --fps 1.")
     if spec.max_frames and spec.min_frames and spec.min_frames > spec.max_frames:

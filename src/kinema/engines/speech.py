@@ -59,18 +59,16 @@ class Transcriber:
             return
         length = len(samples) / rate
         raw = samples.astype(np.float32) / 2**15
+        # Whisper goes on by itself after 30 s; others are given pieces that overlap.
+        options: dict[str, Any] = {"chunk_length_s": _CHUNK_SECONDS}
+        if self._pipeline.type == "seq2seq_whisper":
+            options = {"generate_kwargs": {"num_beams": 1}}
         with quiet(), translated():
             heard = self._pipeline(
-                {"raw": raw, "sampling_rate": rate}, return_timestamps="word", **self._options()
+                {"raw": raw, "sampling_rate": rate}, return_timestamps="word", **options
             )
         for chunk in heard["chunks"]:
             start, end = chunk["timestamp"]
             start = min(max(0.0, start or 0.0), length)
             if text := chunk["text"].strip():
                 yield text, start, min(max(start, length if end is None else end), length)
-
-    def _options(self) -> dict[str, Any]:
-        """Whisper goes on by itself after 30 s; others are given pieces that overlap."""
-        if self._pipeline.type == "seq2seq_whisper":
-            return {"generate_kwargs": {"num_beams": 1}}
-        return {"chunk_length_s": _CHUNK_SECONDS}

@@ -97,7 +97,9 @@ class Gate:
             await self._app(scope, receive, send)
             return
         try:
-            body = _Body(receive, self._most_bytes(scope))
+            is_upload = scope["path"].startswith("/v1/files")
+            mib = self._settings.max_file_mib + 1 if is_upload else self._settings.max_body_mib
+            body = _Body(receive, mib * MEBIBYTE)
             body.check_declared(scope)
             if scope["method"] == "POST" and scope["path"].startswith(_GATED):
                 with self._admission.enter():
@@ -106,11 +108,6 @@ class Gate:
                 await self._app(scope, body, send)
         except (Busy, TooLarge) as problem:
             await error_response(problem)(scope, receive, send)
-
-    def _most_bytes(self, scope: Scope) -> int:
-        is_upload = scope["path"].startswith("/v1/files")
-        mib = self._settings.max_file_mib + 1 if is_upload else self._settings.max_body_mib
-        return mib * MEBIBYTE
 
 
 class _Body:

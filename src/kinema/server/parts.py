@@ -9,7 +9,7 @@ from typing import Any
 from kinema import chat_json
 from kinema.errors import UsageError
 from kinema.messages import Conversation, SamplingParams
-from kinema.server.schema import ChatMessage, ChatRequest, ResponseFormat, SamplingFields
+from kinema.server.schema import ChatMessage, ChatRequest, ResponseFormat
 from kinema.types import FrameSampling
 
 FindFile = Callable[[str], Path]
@@ -82,14 +82,14 @@ def _default_sampling(request: ChatRequest) -> FrameSampling:
     """What holds for every video that says nothing itself; vLLM's two places for it."""
     media_io = request.media_io_kwargs
     places = [request.mm_processor_kwargs, media_io.video if media_io else None]
-    found = [_sampling(place) for place in places if place is not None]
+    found = [
+        chat_json.read_frames(place.model_dump(exclude_unset=True))
+        for place in places
+        if place is not None
+    ]
     if len(found) > 1 and found[0] != found[1]:
         raise UsageError(
             "mm_processor_kwargs and media_io_kwargs ask for different frames.",
             hint="Give one of them.",
         )
     return found[0] if found else FrameSampling()
-
-
-def _sampling(given: SamplingFields) -> FrameSampling:
-    return chat_json.read_frames(given.model_dump(exclude_unset=True))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 from dataclasses import dataclass
+
+from PIL import Image
 
 from kinema.errors import NotMedia
 from kinema.video.budget import Budget
@@ -27,6 +30,18 @@ class Header:
     def name(self) -> str:
         """What to call the address without its payload."""
         return f"data:{self.kind}"
+
+
+def jpeg(picture: Image.Image, *, quality: int = 80) -> bytes:
+    """A picture as a JPEG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def jpeg_uri(picture: Image.Image, *, quality: int = 80) -> str:
+    """A picture inside an address, as a JPEG file."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(picture, quality=quality)).decode()
 
 
 def is_data_uri(text: str) -> bool:

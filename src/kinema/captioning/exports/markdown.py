@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kinema.captioning.exports import Load
-from kinema.captioning.exports.pictures import data_address, middles
+from kinema.captioning.exports.pictures import middles
 from kinema.captioning.exports.subtitles import one_line
 from kinema.captioning.records import Chapter, VideoRecord
 from kinema.captioning.text import short_clock
 from kinema.files import write_atomically
+from kinema.video.data_uri import jpeg_uri
 
 
 def write_markdown(record: VideoRecord, path: Path, load: Load | None) -> None:
@@ -25,7 +26,7 @@ def _lines(record: VideoRecord, load: Load | None) -> Iterator[str]:
     for sentence in record.summary:
         links = ", ".join(f"[{i + 1}](#caption-{i + 1})" for i in sentence.sources)
         yield f"{_escaped(sentence.text)} ({links})"
-    pictures = [data_address(picture) for picture in middles(record, load)]
+    pictures = [None if one is None else jpeg_uri(one) for one in middles(record, load)]
     for chapter in record.chapters:
         yield from _chapter(record, chapter, pictures)
     left = [c for c in record.captions if c.error]

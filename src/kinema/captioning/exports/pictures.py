@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 
 from PIL import Image
@@ -35,20 +33,6 @@ def sheet(
     chosen = [seconds[(2 * i + 1) * len(seconds) // (2 * count)] for i in range(count)]
     frames = _frames(load, record.source, chosen)
     return None if frames is None else contact_sheet(frames, columns=6, width=140)
-
-
-def jpeg(picture: Image.Image) -> bytes:
-    """A JPEG file."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()
-
-
-def data_address(picture: Image.Image | None) -> str | None:
-    """A picture inside an address."""
-    if picture is None:
-        return None
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg(picture)).decode()
 
 
 def _frames(load: Load | None, source: str, seconds: Sequence[float]) -> Frames | None:

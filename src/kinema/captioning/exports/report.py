@@ -7,11 +7,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from kinema.captioning.exports import Load
-from kinema.captioning.exports.pictures import data_address, middles, sheet
+from kinema.captioning.exports.pictures import middles, sheet
 from kinema.captioning.records import VideoRecord
 from kinema.captioning.text import short_clock
 from kinema.files import write_atomically
 from kinema.pages import template
+from kinema.video.data_uri import jpeg_uri
 
 _MOST_THUMBNAILS = 200
 """A longer page shows contact sheets alone."""
@@ -29,15 +30,15 @@ def write_html(record: VideoRecord, path: Path, load: Load | None) -> None:
         video=quote(os.path.relpath(source, path.parent)) if source.is_file() else None,
         facts=[record.source, short_clock(record.duration_seconds), *size],
         starts={caption.index: caption.start_seconds for caption in record.captions},
-        sheets=list(map(data_address, sheets)),
+        sheets=[None if picture is None else jpeg_uri(picture) for picture in sheets],
         thumbnails=_thumbnails(record, load),
         clock=short_clock,
     )
     write_atomically(path, page)
 
 
-def _thumbnails(record: VideoRecord, load: Load | None) -> dict[int, str | None]:
+def _thumbnails(record: VideoRecord, load: Load | None) -> dict[int, str]:
     if len(record.captions) > _MOST_THUMBNAILS:
         return {}
     pairs = zip(record.captions, middles(record, load), strict=True)
-    return {caption.index: data_address(picture) for caption, picture in pairs}
+    return {caption.index: jpeg_uri(picture) for caption, picture in pairs if picture is not None}

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kinema.captioning.exports import Load
-from kinema.captioning.exports.pictures import jpeg, middles
+from kinema.captioning.exports.pictures import middles
 from kinema.captioning.records import VideoRecord
 from kinema.files import whole_file
+from kinema.video.data_uri import jpeg
 
 
 def write_webdataset(records: Iterable[VideoRecord], path: Path, load: Load | None) -> None:

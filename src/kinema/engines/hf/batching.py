@@ -114,11 +114,8 @@ def _joined(values: list[Any]) -> Any:
     if values[0].dim() == 1:
         return torch.cat(values)
     sides = [max(sizes) for sizes in zip(*(v.shape[1:] for v in values), strict=True)]
-    return torch.cat([_padded(value, sides) for value in values])
-
-
-def _padded(value: torch.Tensor, sides: list[int]) -> torch.Tensor:
-    missing = [side - own for side, own in zip(sides, value.shape[1:], strict=True)]
-    if not any(missing):
-        return value
-    return pad(value, [n for side in reversed(missing) for n in (0, side)])
+    missing = (
+        [side - own for side, own in zip(sides, value.shape[1:], strict=True)] for value in values
+    )
+    ends = ([n for side in reversed(one) for n in (0, side)] for one in missing)
+    return torch.cat([pad(value, end) for value, end in zip(values, ends, strict=True)])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -15,18 +16,18 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "al
 _DEVICE_LOST = ("cuda error", "device-side assert", "nccl error")
 
 
-class translated:
+@contextmanager
+def translated() -> Iterator[None]:
     """A context in which torch's and transformers' errors come out as :class:`KinemaError`.
 
     What no model says of a request, such as a ``KeyError``, comes out as it is.
     """
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, problem: Any, trace: Any) -> None:
-        if problem is not None and (ours := _ours(problem)) is not None:
-            raise ours from problem
+    try:
+        yield
+    except Exception as problem:
+        if (ours := _ours(problem)) is None:
+            raise
+        raise ours from problem
 
 
 def _ours(problem: BaseException) -> KinemaError | None:

@@ -52,18 +52,16 @@ def youcook2(folder: Folder, split: str) -> list[Item]:
 
 def charades_sta(folder: Folder, split: str) -> list[Item]:
     """``charades_sta_{split}.txt``: ``video start end##sentence`` lines."""
-    items = []
-    for i, line in enumerate(folder.lines(f"charades_sta_{split}.txt")):
-        head, _, sentence = line.partition("##")
-        video, start, end = head.split()
-        items.append(
-            Item(
-                id=f"{video}-{i}",
-                task="span",
-                question=sentence.strip().rstrip("."),
-                video=folder.video(video),
-                video_id=video,
-                references=(f"{float(start)} {float(end)}",),
-            )
+    lines = (line.partition("##") for line in folder.lines(f"charades_sta_{split}.txt"))
+    moments = ((*head.split(), sentence) for head, _, sentence in lines)
+    return [
+        Item(
+            id=f"{video}-{i}",
+            task="span",
+            question=sentence.strip().rstrip("."),
+            video=folder.video(video),
+            video_id=video,
+            references=(f"{float(start)} {float(end)}",),
         )
-    return items
+        for i, (video, start, end, sentence) in enumerate(moments)
+    ]
