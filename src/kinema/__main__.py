@@ -15,10 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         return _overview()
     if words == ["--version"]:
-        from kinema.version import __version__  # noqa: PLC0415
-
-        print(f"kinema {__version__}")
-        return 0
+        return _version()
     from kinema.cli.app import run  # noqa: PLC0415  the overview above stays instant
 
     return run(words)
@@ -35,6 +32,13 @@ def _overview() -> int:
         "`kinema COMMAND --help` shows a command's flags.\n"
         'Start with: kinema chat clip.mp4 "What happens in this video?"'
     )
+    return 0
+
+
+def _version() -> int:
+    from kinema.version import __version__  # noqa: PLC0415
+
+    print(f"kinema {__version__}")
     return 0
 
 

@@ -49,8 +49,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
-from typing import ClassVar, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Literal
 
 Blame = Literal["input", "request", "engine", "run"]
 """Whose fault an error is: one video's, one request's, the engine's (or the network's on the way
@@ -322,3 +322,18 @@ def require_value(holds: bool, name: str, value: object, allowed: str) -> None:
     if not holds:
         flag = "--" + name.replace("_", "-")
         raise UsageError(f"{flag} is {value}; it must be {allowed}.", hint="See --help.")
+
+
+Ranges = Mapping[str, tuple[Callable[[Any], bool], str]]
+"""What the fields of a class may be, in code and in words; None is not looked at."""
+
+
+def require_ranges(settings: object, ranges: Ranges) -> None:
+    """Refuse settings of which one is outside of its range; those that it lacks are passed over.
+
+    Raises:
+        UsageError: one is not allowed.
+    """
+    for name, (holds, allowed) in ranges.items():
+        if (value := getattr(settings, name, None)) is not None:
+            require_value(holds(value), name, value, allowed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -38,28 +38,20 @@ class Row:
 R = TypeVar("R", bound=Row)
 
 
-@dataclass(frozen=True)
-class Table(Mapping[str, R]):
-    """A registry: rows by name, loaded on use."""
+class Table(dict[str, R]):
+    """A registry: rows by name, loaded on use.
 
-    kind: str
-    """What a row is called in messages: "engine", "family"."""
-    rows: Mapping[str, R]
+    Args:
+        kind: what a row is called in messages: "engine", "family".
+        rows: by name.
+    """
 
-    def __getitem__(self, name: str) -> R:
-        try:
-            return self.rows[name]
-        except KeyError:
-            raise UnknownName(self.kind, name, self.rows) from None
+    def __init__(self, kind: str, rows: Mapping[str, R]) -> None:
+        super().__init__(rows)
+        self.kind = kind
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.rows
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
+    def __missing__(self, name: str) -> R:
+        raise UnknownName(self.kind, name, self)
 
     def load(self, name: str) -> Any:
         """Import and return the object called ``name``.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from kinema.errors import require_value
+from kinema.errors import Ranges, require_ranges, require_value
 from kinema.plain import Plain
 from kinema.types import Features, Frames, FrameSampling, Shown, Source
 
@@ -90,6 +90,17 @@ class Conversation:
         return tuple(part for part in parts if not isinstance(part, TextPart))
 
 
+_RANGES: Ranges = {
+    **dict.fromkeys(
+        ("temperature", "top_k", "min_new_tokens", "logprobs"), (lambda n: n >= 0, "0 or more")
+    ),
+    "top_p": (lambda share: 0 < share <= 1, "above 0 and at most 1"),
+    "repetition_penalty": (lambda factor: factor > 0, "> 0"),
+    "max_new_tokens": (lambda count: count >= 1, "1 or more"),
+    "stop": (all, "strings that are not empty"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class SamplingParams(Plain):
     """How the model picks its words.
@@ -121,23 +132,13 @@ class SamplingParams(Plain):
     :func:`kinema.structured.read_schema` gives it."""
 
     def __post_init__(self) -> None:
-        require_value(self.temperature >= 0, "temperature", self.temperature, "0 or more")
-        require_value(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
-        require_value(self.top_k >= 0, "top_k", self.top_k, "0 or more")
+        require_ranges(self, _RANGES)
         require_value(
-            self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "> 0"
-        )
-        require_value(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
-        require_value(
-            0 <= self.min_new_tokens <= self.max_new_tokens,
+            self.min_new_tokens <= self.max_new_tokens,
             "min_new_tokens",
             self.min_new_tokens,
             f"0 to max_new_tokens ({self.max_new_tokens})",
         )
-        require_value(
-            self.logprobs is None or self.logprobs >= 0, "logprobs", self.logprobs, "0 or more"
-        )
-        require_value(all(self.stop), "stop", list(self.stop), "strings that are not empty")
 
     def cut_at_stop(self, text: str) -> tuple[str, bool]:
         """The text before the first stop string, and whether there was one."""

@@ -1,4 +1,4 @@
-"""HTML from template files (Jinja) that lie beside the code which fills them."""
+"""Pages from template files (Jinja) that lie beside the code which fills them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 @cache
 def template(path: Path) -> Template:
-    """A template; everything that it prints is escaped, and what it is not given is an error."""
+    """A template; HTML escapes all that it prints, and what a page is not given is an error."""
     environment = Environment(
         loader=FileSystemLoader(path.parent),
-        autoescape=True,
+        autoescape=path.suffix == ".html",
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,

@@ -30,8 +30,6 @@ _LINE_TOKENS = 24
 """Number, times and line end of one note, at most."""
 
 
-AskModel = Callable[[Kind, str], Awaitable[Completion]]
-"""Asks the model a question of words alone."""
 Count = Callable[[str], Awaitable[int]]
 """Tokens of a text."""
 
@@ -114,14 +112,14 @@ class Summariser:
     """Makes outlines of captions.
 
     Args:
-        ask: puts a question to the model.
+        ask: puts a question of words alone to the model.
         budget: room for notes; None where the model is not asked, and the most telling sentences
             of the captions are taken.
         chapter_seconds: about how long a chapter is.
     """
 
     prompts: Prompts
-    ask: AskModel
+    ask: Callable[[Kind, str], Awaitable[Completion]]
     budget: Budget | None = None
     chapter_seconds: float = 120.0
 

@@ -10,12 +10,9 @@ from kinema.datasets.samples import Sample, as_conversation
 from kinema.errors import UsageError
 from kinema.messages import Part
 
-FindMedium = Callable[[str], Part]
-"""The video, or its features, that a ``video_id`` means."""
 
-
-def video_instruct(path: Path, find: FindMedium) -> Iterator[Sample]:
-    """Items ``{"video_id", "q", "a"}``; even ones ask before the video, odd ones behind it.
+def video_instruct(path: Path, find: Callable[[str], Part]) -> Iterator[Sample]:
+    """Items ``{"video_id", "q", "a"}``; ``find`` gives the video, or its features, of a video_id.
 
     Raises:
         UsageError: a row is none; names its line.

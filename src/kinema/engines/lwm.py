@@ -7,14 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from kinema.engines.base import Inbox
-from kinema.engines.settings import Device, DType, LWMSettings
+from kinema.engines.settings import Device, LWMSettings
 from kinema.errors import ContextTooLong, KinemaError, MissingCapability, ModelError, OutOfMemory
 from kinema.families import Family
 from kinema.messages import Completion, Request, SamplingParams, Usage
@@ -58,12 +56,15 @@ class LWMEngine:
         settings = settings or LWMSettings()
         files = source if isinstance(source, Files) else find_files(source)
         with _translated():
+            devices, dtype = _devices(settings.device), settings.dtype
+            if dtype == "auto":  # a CPU is slow in bfloat16, everything else is made for it
+                dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
             self.model: LWM = load_lwm(
                 files,
                 config=config,
                 mesh=settings.mesh,
-                devices=_devices(settings.device),
-                dtype=_dtype(settings.dtype),
+                devices=devices,
+                dtype=jnp.dtype(dtype),
                 style=Style(layout=settings.layout, frame_ends=settings.frame_ends),
             )
         self.context_length: int | None = self.model.decoder.config.max_sequence_length
@@ -213,13 +214,6 @@ def _devices(device: Device) -> list[jax.Device]:
         ) from None
     jax.config.update("jax_default_device", devices[0])
     return devices
-
-
-def _dtype(dtype: DType) -> np.dtype[Any]:
-    """What "auto" means: a CPU is slow in bfloat16, everything else is made for it."""
-    if dtype == "auto":
-        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return jnp.dtype(dtype)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from kinema import prompt as prompts
 from kinema.engines.base import Engine
-from kinema.engines.failures import first_line, may_run_again, named, without_frames
+from kinema.engines.failures import first_line, named, without_frames
 from kinema.engines.job import Answered, Job
 from kinema.engines.recovery import Recovery
 from kinema.errors import Busy, KinemaError, ModelError
@@ -373,7 +373,9 @@ class Scheduler:
             with self._changed:
                 jobs = list(self._waiting.values())[:1]
                 self._waiting = {i: job for i, job in self._waiting.items() if job not in jobs}
-        if self.problem is not None or not jobs or not may_run_again(problem):
+        # It may be one request's fault, or pass; what is wrong with the run stays wrong.
+        may_pass = isinstance(problem, KinemaError) and problem.blame in ("request", "engine")
+        if self.problem is not None or not jobs or not may_pass:
             for job in jobs:
                 job.fail(named(problem, "The engine failed."))
             return

@@ -6,12 +6,12 @@ of them together: what a command or a Python caller gives before the engine is k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
 from kinema.config import choices_of
-from kinema.errors import MissingCapability, UnknownName, require_value
+from kinema.errors import MissingCapability, Ranges, UnknownName, require_ranges
 from kinema.models.lwm.prompt import FrameEnds, Layout
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -33,12 +33,11 @@ def undecisive(default: T, reason: str) -> T:
 
 
 _COUNTS = ("tensor_parallel", "pipeline_parallel", "max_context", "batch_size", "concurrency")
-_RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+_RANGES: Ranges = {
     **dict.fromkeys(_COUNTS, (lambda count: count >= 1, "1 or more")),
     "keep_conversations": (lambda count: count >= 0, "0 or more"),
     "gpu_memory": (lambda share: 0 < share <= 1, "above 0 and at most 1"),
 }
-"""What numbers may be, in code and in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +53,7 @@ class Settings:
         for name, words in choices_of(type(self)).items():
             if (value := getattr(self, name)) is not None and value not in words:
                 raise UnknownName(name, str(value), words)
-        for name, (holds, allowed) in _RANGES.items():
-            if (value := getattr(self, name, None)) is not None:
-                require_value(holds(value), name, value, allowed)
+        require_ranges(self, _RANGES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,6 @@ from kinema.engines.hf.loading import quiet
 from kinema.errors import ModelError
 from kinema.families.weights import check_weights
 
-Spoken = tuple[str, float, float]
-"""A word, and the seconds at which it begins and ends."""
-
 _CHUNK_SECONDS = 30.0
 
 
@@ -49,8 +46,8 @@ class Transcriber:
                 hint="Give a Whisper checkpoint: --transcribe openai/whisper-small, or a folder.",
             ) from problem
 
-    def words(self, samples: NDArray[np.int16], *, rate: int) -> Iterator[Spoken]:
-        """The words in int16[S] samples, in order, timed from the first sample.
+    def words(self, samples: NDArray[np.int16], *, rate: int) -> Iterator[tuple[str, float, float]]:
+        """The words in int16[S] samples, each with the seconds at which it begins and ends.
 
         Raises:
             ModelError: the model cannot tell when words are said.

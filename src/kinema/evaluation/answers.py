@@ -31,7 +31,16 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """What was read, ready for JSON."""
-        return {"parsed": _plain(self.value, self.item), "rule": self.rule}
+        parsed = self.value
+        if isinstance(parsed, Parsed):
+            parsed = {
+                "segments": [[s.start, s.end, s.label] for s in parsed.segments],
+                "unparsed_lines": list(parsed.unparsed_lines),
+                "unknown_labels": list(parsed.unknown_labels),
+            }
+        elif self.item.task == "choice" and parsed is not None:
+            parsed = LETTERS[parsed]
+        return {"parsed": parsed, "rule": self.rule}
 
 
 def read_answer(record: Record) -> Answer:
@@ -97,15 +106,3 @@ def _segments(reply: str, item: Item) -> Parsed | None:
         last_end=item.facts.get("num_frames"),
     )
     return parsed if parsed.segments else None
-
-
-def _plain(value: Any, item: Item) -> Any:
-    if isinstance(value, Parsed):
-        return {
-            "segments": [[s.start, s.end, s.label] for s in value.segments],
-            "unparsed_lines": list(value.unparsed_lines),
-            "unknown_labels": list(value.unknown_labels),
-        }
-    if item.task == "choice" and value is not None:
-        return LETTERS[value]
-    return value

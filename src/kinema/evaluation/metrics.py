@@ -116,18 +116,14 @@ def _each_caption(
 
 def _span_iou(answer: Answer) -> float:
     """Intersection over union of the said range with the best true one."""
-    return max(_iou(answer.value, _span(reference)) for reference in answer.item.references)
-
-
-def _span(reference: str) -> tuple[float, float]:
-    start, end = map(float, reference.split())
-    return start, end
-
-
-def _iou(one: tuple[float, float], other: tuple[float, float]) -> float:
-    shared = max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
-    union = max(one[1], other[1]) - min(one[0], other[0])
-    return shared / union if union > 0 else 0.0
+    start, end = answer.value
+    overlaps = []
+    for reference in answer.item.references:
+        true_start, true_end = map(float, reference.split())
+        shared = max(0.0, min(end, true_end) - max(start, true_start))
+        union = max(end, true_end) - min(start, true_start)
+        overlaps.append(shared / union if union > 0 else 0.0)
+    return max(overlaps)
 
 
 def _recall_at(threshold: float) -> Callable[[Answer], float]:

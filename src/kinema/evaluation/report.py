@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kinema.pages import template
 
@@ -52,33 +53,14 @@ Block = Heading | Text | Code | Table | Picture
 
 def to_markdown(blocks: Sequence[Block]) -> str:
     """The blocks as GitHub Markdown."""
-    return "\n\n".join(map(_markdown, blocks)) + "\n"
-
-
-def _markdown(block: Block) -> str:
-    match block:
-        case Heading(text, level):
-            return f"{'#' * level} {_one_line(text)}"
-        case Text(text):
-            return _one_line(text)
-        case Code(text):
-            return f"```sh\n{text}\n```"
-        case Table(header, rows):
-            rule = ["---", *["---:"] * (len(header) - 1)]
-            return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in (header, rule, *rows))
-        case Picture(path, caption):
-            return f"![{_cell(caption)}]({path})"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _cell(text: str) -> str:
-    return _one_line(text).replace("|", "\\|")
+    return _filled("report.md", blocks, line=lambda text: " ".join(text.split()))
 
 
 def to_html(blocks: Sequence[Block], *, title: str) -> str:
     """The blocks as one page without scripts; all text is escaped."""
-    page = template(Path(__file__).with_name("report.html"))
-    return page.render(title=title, blocks=[(type(block).__name__, block) for block in blocks])
+    return _filled("report.html", blocks, title=title)
+
+
+def _filled(name: str, blocks: Sequence[Block], **words: Any) -> str:
+    page = template(Path(__file__).with_name(name))
+    return page.render(blocks=[(type(block).__name__, block) for block in blocks], **words)

@@ -112,7 +112,9 @@ def add_captions(app: FastAPI, service: Service) -> None:
     @app.post("/v1/videos/captions/{job_id}/cancel")
     async def cancel_captions(job_id: str) -> dict[str, Any]:
         """Stop a job; one that has ended stays as it is."""
-        return jobs.cancel(job_id).to_dict()
+        job = jobs.get(job_id)
+        job.cancel()
+        return job.to_dict()
 
 
 async def _file(body: CaptionRequest, service: Service) -> StoredFile:

@@ -114,8 +114,12 @@ class Service:
                 messages.append(replace(message, parts=tuple(await asyncio.gather(*parts))))
             read = prompts.decode(Conversation(tuple(messages)), family)
             question = Question(read, params, n, fit)
-            self._check_frames(question)
-        self.metrics.frames.inc(sum(map(len, question.frames)))
+        count, allowed = sum(map(len, question.frames)), self._media.access.budget.frames
+        if count > allowed:
+            raise TooLarge(
+                f"The request shows {count} frames.", hint=f"{allowed} are allowed in all."
+            )
+        self.metrics.frames.inc(count)
         return question
 
     async def answer(
@@ -178,11 +182,3 @@ class Service:
             return replace(await self._media.read(source, sampling), source=name)
         except KinemaError as problem:
             raise renamed(problem, Path(str(source)).name, name) from None
-
-    def _check_frames(self, question: Question) -> None:
-        count = sum(map(len, question.frames))
-        allowed = self._media.access.budget.frames
-        if count > allowed:
-            raise TooLarge(
-                f"The request shows {count} frames.", hint=f"{allowed} are allowed in all."
-            )

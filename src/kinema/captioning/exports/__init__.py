@@ -25,48 +25,42 @@ class Export(Row):
     """The function takes ``load`` as well."""
 
 
-_HERE = "kinema.captioning.exports"
-_INSTALL = "pip install 'kinema[captions]'"
+def _made_by(
+    writer: str, file: str, summary: str, *, needs: str = "", shows_frames: bool = False
+) -> Export:
+    return Export(
+        f"kinema.captioning.exports.{writer}",
+        needs=(needs,) if needs else (),
+        install="pip install 'kinema[captions]'",
+        summary=summary,
+        file=file,
+        shows_frames=shows_frames,
+    )
+
 
 VIDEO_EXPORTS = Table(
     "export",
     {
-        "json": Export(f"{_HERE}.json:write_json", file=".json", summary="the whole record"),
-        "srt": Export(
-            f"{_HERE}.subtitles:write_srt", file=".srt", summary="captions as SubRip subtitles"
+        "json": _made_by("json:write_json", ".json", "the whole record"),
+        "srt": _made_by("subtitles:write_srt", ".srt", "captions as SubRip subtitles"),
+        "vtt": _made_by("subtitles:write_vtt", ".vtt", "captions as WebVTT"),
+        "chapters": _made_by("subtitles:write_chapters", ".chapters.vtt", "chapters as WebVTT"),
+        "ffmetadata": _made_by("ffmetadata:write_ffmetadata", ".ffmetadata", "chapters for FFmpeg"),
+        "markdown": _made_by(
+            "markdown:write_markdown", ".md", "a page with thumbnails", shows_frames=True
         ),
-        "vtt": Export(f"{_HERE}.subtitles:write_vtt", file=".vtt", summary="captions as WebVTT"),
-        "chapters": Export(
-            f"{_HERE}.subtitles:write_chapters",
-            file=".chapters.vtt",
-            summary="chapters as WebVTT",
-        ),
-        "ffmetadata": Export(
-            f"{_HERE}.ffmetadata:write_ffmetadata",
-            file=".ffmetadata",
-            summary="chapters for FFmpeg",
-        ),
-        "markdown": Export(
-            f"{_HERE}.markdown:write_markdown",
-            file=".md",
-            summary="a page with thumbnails",
+        "html": _made_by(
+            "report:write_html",
+            ".html",
+            "a page with the video to click through",
             shows_frames=True,
         ),
-        "html": Export(
-            f"{_HERE}.report:write_html",
-            file=".html",
-            summary="a page with the video to click through",
-            shows_frames=True,
-        ),
-        "edl": Export(
-            f"{_HERE}.edl:write_edl", file=".edl", summary="segments as a CMX 3600 edit list"
-        ),
-        "otio": Export(
-            f"{_HERE}.otio:write_otio",
-            file=".otio",
-            needs=("opentimelineio",),
-            install=_INSTALL,
-            summary="segments as an OpenTimelineIO timeline",
+        "edl": _made_by("edl:write_edl", ".edl", "segments as a CMX 3600 edit list"),
+        "otio": _made_by(
+            "otio:write_otio",
+            ".otio",
+            "segments as an OpenTimelineIO timeline",
+            needs="opentimelineio",
         ),
     },
 )
@@ -74,31 +68,19 @@ VIDEO_EXPORTS = Table(
 RUN_EXPORTS = Table(
     "export",
     {
-        "jsonl": Export(
-            f"{_HERE}.json:write_jsonl", file="captions.jsonl", summary="one record a line"
+        "jsonl": _made_by("json:write_jsonl", "captions.jsonl", "one record a line"),
+        "csv": _made_by("csv:write_csv", "captions.csv", "one caption a row"),
+        "parquet": _made_by(
+            "parquet:write_parquet", "captions.parquet", "one caption a row, typed", needs="pyarrow"
         ),
-        "csv": Export(f"{_HERE}.csv:write_csv", file="captions.csv", summary="one caption a row"),
-        "parquet": Export(
-            f"{_HERE}.parquet:write_parquet",
-            file="captions.parquet",
-            needs=("pyarrow",),
-            install=_INSTALL,
-            summary="one caption a row, typed",
-        ),
-        "webdataset": Export(
-            f"{_HERE}.webdataset:write_webdataset",
-            file="captions.tar",
-            summary="a tar of pictures with their captions",
+        "webdataset": _made_by(
+            "webdataset:write_webdataset",
+            "captions.tar",
+            "a tar of pictures with their captions",
             shows_frames=True,
         ),
-        "failed": Export(
-            f"{_HERE}.triage:write_failed",
-            file="failed.jsonl",
-            summary="what has no caption, and why",
-        ),
-        "triage": Export(
-            f"{_HERE}.triage:write_triage", file="triage.csv", summary="facts about each file"
-        ),
+        "failed": _made_by("triage:write_failed", "failed.jsonl", "what has no caption, and why"),
+        "triage": _made_by("triage:write_triage", "triage.csv", "facts about each file"),
     },
 )
 """One file for all videos of a run."""
@@ -111,7 +93,7 @@ def check_formats(names: Iterable[str]) -> None:
         UnknownName: no such format.
         MissingPackage: it needs a package that is not installed.
     """
-    every = Table("export", {**VIDEO_EXPORTS.rows, **RUN_EXPORTS.rows})
+    every = Table("export", VIDEO_EXPORTS | RUN_EXPORTS)
     for name in names:
         every.load(name)
 

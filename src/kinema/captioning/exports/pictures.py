@@ -11,6 +11,7 @@ from kinema.captioning.records import Chapter, VideoRecord
 from kinema.errors import MediaError
 from kinema.types import Frames, FrameSampling
 from kinema.video import contact_sheet
+from kinema.video.data_uri import jpeg_uri
 
 WIDTH = 240
 
@@ -21,6 +22,12 @@ def middles(record: VideoRecord, load: Load | None) -> Iterator[Image.Image | No
         seconds = caption.frame_seconds
         frames = _frames(load, record.source, seconds[len(seconds) // 2 :][:1])
         yield None if frames is None else Image.fromarray(frames.pixels[0])
+
+
+def middle_addresses(record: VideoRecord, load: Load | None) -> dict[int, str | None]:
+    """The middle frame of each caption inside an address, by the caption's index."""
+    pairs = zip(record.captions, middles(record, load), strict=True)
+    return {one.index: None if frame is None else jpeg_uri(frame) for one, frame in pairs}
 
 
 def sheet(

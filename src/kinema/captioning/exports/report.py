@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from kinema.captioning.exports import Load
-from kinema.captioning.exports.pictures import middles, sheet
+from kinema.captioning.exports.pictures import middle_addresses, sheet
 from kinema.captioning.records import VideoRecord
 from kinema.captioning.text import short_clock
 from kinema.files import write_atomically
@@ -31,14 +31,9 @@ def write_html(record: VideoRecord, path: Path, load: Load | None) -> None:
         facts=[record.source, short_clock(record.duration_seconds), *size],
         starts={caption.index: caption.start_seconds for caption in record.captions},
         sheets=[None if picture is None else jpeg_uri(picture) for picture in sheets],
-        thumbnails=_thumbnails(record, load),
+        thumbnails=middle_addresses(record, load)
+        if len(record.captions) <= _MOST_THUMBNAILS
+        else {},
         clock=short_clock,
     )
     write_atomically(path, page)
-
-
-def _thumbnails(record: VideoRecord, load: Load | None) -> dict[int, str]:
-    if len(record.captions) > _MOST_THUMBNAILS:
-        return {}
-    pairs = zip(record.captions, middles(record, load), strict=True)
-    return {caption.index: jpeg_uri(picture) for caption, picture in pairs if picture is not None}

@@ -31,7 +31,13 @@ def pick(waiting: Sequence[Request], *, size: int, family: Family) -> list[Reque
         # A request without media shows nothing that it could share.
         groups.setdefault(shown_memory(request) or request.id, []).append(request)
     own, *rest = groups.values()
-    rest.sort(key=lambda group: min(_distance(first, request) for request in group))
+    shown, characters = length_of(first)
+
+    def distance(request: Request) -> tuple[int, int]:
+        also_shown, others = length_of(request)
+        return abs(shown - also_shown), abs(characters - others)
+
+    rest.sort(key=lambda group: min(map(distance, group)))
     return [request for group in (own, *rest) for request in group][:size]
 
 
@@ -59,11 +65,6 @@ def length_of(request: Request) -> tuple[int, int]:
     shown = sum(medium.frames.pixels.size for medium in request.media)
     shown += sum(math.prod(features.values.shape) for features in request.features)
     return shown, len(request.prompt.text)
-
-
-def _distance(one: Request, other: Request) -> tuple[int, int]:
-    (shown, characters), (also_shown, others) = length_of(one), length_of(other)
-    return abs(shown - also_shown), abs(characters - others)
 
 
 def shown_memory(request: Request) -> tuple[object, ...]:

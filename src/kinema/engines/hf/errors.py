@@ -44,7 +44,8 @@ def _ours(problem: BaseException) -> KinemaError | None:
             f"The device failed: {first_line(problem)}",
             hint="Start again; with CUDA_LAUNCH_BLOCKING=1 the error names the place.",
         )
-    if _is_of_compiler(type(problem)):
+    # By name: importing the compiler takes seconds, and whoever raised its error has done so.
+    if any(base.__module__.startswith(_COMPILER) for base in type(problem).__mro__):
         return ModelError(
             f"--compile did not work here: {first_line(problem)}",
             hint="It needs a C++ compiler (apt install g++). Or leave --compile out.",
@@ -63,8 +64,3 @@ def is_out_of_memory(problem: BaseException) -> bool:
         return True
     text = str(problem).lower()
     return isinstance(problem, RuntimeError) and any(words in text for words in _NO_MEMORY)
-
-
-def _is_of_compiler(kind: type[BaseException]) -> bool:
-    # By name: importing the compiler takes seconds, and whoever raised its error has done so.
-    return any(base.__module__.startswith(_COMPILER) for base in kind.__mro__)

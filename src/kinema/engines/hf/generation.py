@@ -19,6 +19,10 @@ def generation_config(
     end, pad = own.eos_token_id, own.pad_token_id
     if pad is None:
         pad = end[0] if isinstance(end, list) else end
+    more: dict[str, Any] = {}
+    if compiled:  # a cache of fixed size and one compiled decoding step, on a CPU too
+        more = {"cache_implementation": "static", "compile_config": CompileConfig()}
+        more["compile_config"]._compile_all_devices = True
     random = {"temperature": params.temperature, "top_p": params.top_p, "top_k": params.top_k}
     return GenerationConfig(
         bos_token_id=own.bos_token_id,
@@ -29,17 +33,10 @@ def generation_config(
         repetition_penalty=params.repetition_penalty,
         do_sample=params.temperature > 0,
         **(random if params.temperature > 0 else {}),
-        **(_compiled() if compiled else {}),
+        **more,
         return_dict_in_generate=True,
         output_logits=params.logprobs is not None,
     )
-
-
-def _compiled() -> dict[str, Any]:
-    """A cache of fixed size and one compiled decoding step, on a CPU too."""
-    config = CompileConfig()
-    config._compile_all_devices = True
-    return {"cache_implementation": "static", "compile_config": config}
 
 
 def token_logprobs(

@@ -144,21 +144,18 @@ class Client:
             may_pass = response is None or _may_pass(response.status_code)
             if not may_pass or attempt == _ATTEMPTS or call.cancelled.is_set():
                 if response is None:
-                    raise self._unreachable() from problem
+                    url = self._http.base_url
+                    port = url.port or (443 if url.scheme == "https" else 80)
+                    raise EngineUnreachable(
+                        f"The server at {url.host}:{port} does not answer.",
+                        hint="Is it running, and is --base-url right? It usually ends in /v1.",
+                    ) from problem
                 with closing(response):
                     raise _refused(response, self._model, self._key_env)
             if response is not None:
                 response.close()
             call.cancelled.wait(pause_seconds(attempt, response))
         raise AssertionError("the last attempt returns or raises")
-
-    def _unreachable(self) -> EngineUnreachable:
-        url = self._http.base_url
-        port = url.port or (443 if url.scheme == "https" else 80)
-        return EngineUnreachable(
-            f"The server at {url.host}:{port} does not answer.",
-            hint="Is it running, and is --base-url right? It usually ends in /v1.",
-        )
 
 
 def pause_seconds(attempt: int, response: httpx.Response | None) -> float:

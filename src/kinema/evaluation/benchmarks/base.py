@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -162,6 +162,10 @@ class Folder:
                 if ("/" + bare).endswith(tail):
                     return path
         return ""
+
+    def item(self, name: str, *, places: Collection[str] = (), **fields: Any) -> Item:
+        """A question about the video ``name``; ``places`` say where it may lie, if not there."""
+        return Item(video=self.video(*(places or (name,))), video_id=name, **fields)
 
     @cached_property
     def _videos(self) -> dict[str, list[str]]:

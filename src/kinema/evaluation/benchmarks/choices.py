@@ -82,12 +82,11 @@ def egoschema(folder: Folder, split: str) -> list[Item]:
     """``questions.json``, ``subset_answers.json``, ``videos/``; only the subset has answers."""
     answers = folder.json("subset_answers.json") if folder.maybe("subset_answers.json") else {}
     return [
-        Item(
+        folder.item(
+            row["q_uid"],
             id=row["q_uid"],
             task="choice",
             question=row["question"],
-            video=folder.video(row["q_uid"]),
-            video_id=row["q_uid"],
             options=tuple(row[f"option {i}"] for i in range(5)),
             answer=None if split == "full" else int(answers[row["q_uid"]]),
         )
@@ -162,12 +161,11 @@ def perception_test(folder: Folder, split: str) -> list[Item]:
     """``mc_question_{split}.json`` (or ``all_{split}.json``): ``mc_question`` lists by video."""
     videos = folder.json(f"mc_question_{split}.json", f"all_{split}.json")
     return [
-        Item(
+        folder.item(
+            video,
             id=f"{video}-{row['id']}",
             task="choice",
             question=row["question"],
-            video=folder.video(video),
-            video_id=video,
             options=tuple(row["options"]),
             answer=row.get("answer_id"),
             groups={name: row[name] for name in ("area", "reasoning") if name in row},

@@ -27,12 +27,11 @@ def video_mme(folder: Folder, split: str) -> list[Item]:
     rows = (row.value for path in paths for row in read_parquet(path))
     groups = ("duration", "domain", "sub_category", "task_type")
     return [
-        Item(
+        folder.item(
+            row["videoID"],
             id=row["question_id"],
             task="choice",
             question=row["question"],
-            video=folder.video(row["videoID"]),
-            video_id=row["videoID"],
             options=tuple(_LABEL.sub("", option) for option in row["options"]),
             answer=LETTERS.index(row["answer"].strip()),
             groups={name: row[name] for name in groups if row.get(name)},
@@ -56,12 +55,11 @@ def srt_text(srt: str) -> str:
 def long_video_bench(folder: Folder, split: str) -> list[Item]:
     """``lvb_{split}.json``, ``videos/``, ``subtitles/``."""
     return [
-        Item(
+        folder.item(
+            row["video_path"],
             id=row["id"],
             task="choice",
             question=row["question"],
-            video=folder.video(row["video_path"]),
-            video_id=row["video_path"],
             options=tuple(row["candidates"]),
             answer=row.get("correct_choice"),
             groups={

@@ -34,12 +34,12 @@ def msrvtt_qa(folder: Folder, split: str) -> list[Item]:
 
 
 def _classic(folder: Folder, row: dict[str, Any], name: str, clips: dict[str, str]) -> Item:
-    return Item(
+    return folder.item(
+        name,
+        places=(name, clips.get(name, name)),
         id=str(row["id"]),
         task="text",
         question=row["question"],
-        video=folder.video(name, clips.get(name, name)),
-        video_id=name,
         references=(str(row["answer"]),),
         groups={"question": row["question"].split()[0].lower()},
     )
@@ -60,12 +60,12 @@ def _joined(folder: Folder, question: dict[str, Any], answer: dict[str, Any]) ->
     groups = {"question": question["question"].split()[0].lower()}
     if "type" in answer:
         groups = {"type": ACTIVITYNET_TYPES[int(answer["type"])]}
-    return Item(
+    return folder.item(
+        name,
+        places=(name, f"v_{name}"),
         id=str(question["question_id"]),
         task="text",
         question=question["question"],
-        video=folder.video(name, f"v_{name}"),
-        video_id=name,
         references=(str(answer["answer"]),),
         groups=groups,
     )
@@ -122,12 +122,11 @@ def _aspect_item(
     aspects: Sequence[str],
     partner: str = "",
 ) -> Item:
-    return Item(
+    return folder.item(
+        row["video_name"],
         id=item_id,
         task="text",
         question=question,
-        video=folder.video(row["video_name"]),
-        video_id=row["video_name"],
         references=(row["A"],),
         groups={"set": item_id.partition("-")[0]},
         facts={"aspects": list(aspects), "partner": partner},

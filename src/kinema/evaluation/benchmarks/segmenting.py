@@ -139,12 +139,12 @@ def _item(
 ) -> Item:
     name = folder.name.removesuffix("-chat")
     fill, *_ = idle = _IDLE[name]
-    return Item(
+    return folder.item(
+        video,
+        places=tuple(places),
         id=video,
         task="segments",
         question=question,
-        video=folder.video(*places),
-        video_id=video,
         references=references,
         groups={"activity": _activity(video)} if name == "breakfast" else {},
         facts={

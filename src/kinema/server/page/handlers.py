@@ -93,7 +93,10 @@ class Handlers:
     async def describe(self, file_id: str, model: str) -> AsyncGenerator[Shown, None]:
         """Captions and chapters of the whole video; ending this early ends the job."""
         try:
-            job = self._job(file_id, model)
+            if not file_id:
+                raise UsageError("There is no video yet.", hint="Open one first.")
+            backend, file = self._service.find(model), self._service.files.get(file_id)
+            job = self._service.captions.start(Wanted(backend=backend, file=file))
         except KinemaError as problem:
             yield views.error_card(problem), "", *_describing(running=False)
             return
@@ -104,19 +107,12 @@ class Handlers:
                 yield views.progress_card(said), "", *_describing(running=True)
                 await asyncio.sleep(_LOOK_SECONDS)
         finally:
-            self._service.captions.cancel(job.id)
+            job.cancel()
         yield *_described(job), *_describing(running=False)
 
     def stop_describing(self) -> Shown:
         """The job was cancelled; nothing is shown of it."""
         return "", "", *_describing(running=False)
-
-    def _job(self, file_id: str, model: str) -> Job:
-        if not file_id:
-            raise UsageError("There is no video yet.", hint="Open one first.")
-        return self._service.captions.start(
-            Wanted(backend=self._service.find(model), file=self._service.files.get(file_id))
-        )
 
     def release(self, file_id: str) -> None:
         """A visitor has gone, or has opened another video."""
