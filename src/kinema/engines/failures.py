@@ -5,11 +5,6 @@ from __future__ import annotations
 from kinema.errors import KinemaError, ModelError
 
 
-def may_run_again(problem: BaseException) -> bool:
-    """Whether it may be one request's fault, or pass; what is wrong with the run stays wrong."""
-    return isinstance(problem, KinemaError) and problem.blame in ("request", "engine")
-
-
 def named(problem: BaseException, sentence: str) -> BaseException:
     """An error of ours as it is; any other behind a sentence that callers may read."""
     if isinstance(problem, KinemaError):

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from kinema import prompt as prompts
 from kinema.engines.base import Engine
-from kinema.engines.failures import first_line, may_run_again, named, without_frames
+from kinema.engines.failures import first_line, named, without_frames
 from kinema.engines.job import Answered, Job
 from kinema.engines.recovery import Recovery
 from kinema.errors import Busy, KinemaError, ModelError
@@ -67,8 +67,8 @@ class Scheduler:
         self._tasks: deque[Callable[[], None]] = deque()
         self._arriving = 0
         self._recovery = Recovery()
-        self._broken: KinemaError | None = None
-        """Why the engine cannot be opened; it is not tried again."""
+        self.problem: KinemaError | None = None
+        """Why the engine cannot be opened, now and later; None while that is not known."""
         self._is_opening = False
         self._closed = False
         self._changed = threading.Condition()
@@ -86,11 +86,6 @@ class Scheduler:
     def num_running(self) -> int:
         """Requests that the engine works on."""
         return len(self._running)
-
-    @property
-    def problem(self) -> KinemaError | None:
-        """Why the engine cannot be opened, now and later; None while that is not known."""
-        return self._broken
 
     def submit(self, ask: Ask, *, on_text: Callable[[str], None] | None = None) -> Future[Answered]:
         """Let a question wait for the engine. ``future.cancel()`` makes the engine drop it.
@@ -269,21 +264,21 @@ class Scheduler:
         return None
 
     def _open(self) -> Engine:
-        if self._broken is not None:
-            raise self._broken
+        if self.problem is not None:
+            raise self.problem
         if self._engine is None:
             self._on_open()
             self._is_opening = True
             try:
                 self._engine = self._open_engine()
             except KinemaError as problem:
-                self._broken = problem
+                self.problem = problem
                 raise
             except Exception as problem:
-                self._broken = ModelError(
+                self.problem = ModelError(
                     f"The engine cannot be opened. {type(problem).__name__}: {first_line(problem)}"
                 )
-                raise self._broken from problem
+                raise self.problem from problem
             finally:
                 self._is_opening = False
         return self._engine
@@ -368,7 +363,7 @@ class Scheduler:
         self._running.clear()
         if not isinstance(problem, KinemaError):
             _log.error("the engine failed", exc_info=problem)
-        if self._broken is not None:
+        if self.problem is not None:
             with self._changed:
                 jobs += self._waiting.values()
                 self._waiting.clear()
@@ -378,7 +373,9 @@ class Scheduler:
             with self._changed:
                 jobs = list(self._waiting.values())[:1]
                 self._waiting = {i: job for i, job in self._waiting.items() if job not in jobs}
-        if self._broken is not None or not jobs or not may_run_again(problem):
+        # It may be one request's fault, or pass; what is wrong with the run stays wrong.
+        may_pass = isinstance(problem, KinemaError) and problem.blame in ("request", "engine")
+        if self.problem is not None or not jobs or not may_pass:
             for job in jobs:
                 job.fail(named(problem, "The engine failed."))
             return

@@ -156,16 +156,6 @@ class CaptionJobs:
         """All jobs, oldest first."""
         return list(self._jobs.values())
 
-    def cancel(self, job_id: str) -> Job:
-        """Stop a job; one that has ended stays as it is.
-
-        Raises:
-            NotFound: there is none.
-        """
-        job = self.get(job_id)
-        job.cancel()
-        return job
-
     def close(self) -> None:
         """Stop every job."""
         for job in self._jobs.values():

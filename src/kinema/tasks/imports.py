@@ -38,7 +38,7 @@ class CheckpointParts:
         """The checkpoint, asked with the chosen template."""
         if self.conv_mode is None:
             return checkpoint
-        tokens = checkpoint.special_tokens or {}
+        tokens = checkpoint.special_tokens
         template = template_named(self.conv_mode).with_ends(
             bos=tokens.get("bos_token", "<s>"), eos=tokens.get("eos_token", "</s>")
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kinema.engines import Engine, Follows, require, world_size
+from kinema.engines import Engine, world_size
 from kinema.engines.scheduler import Scheduler
+from kinema.errors import MissingCapability
 
 
 def open_for_followers(scheduler: Scheduler) -> None:
@@ -27,6 +28,11 @@ def follow(engine: Engine) -> int:
     Raises:
         MissingCapability: the engine does not split models over processes.
     """
-    require(engine, Follows).follow()
+    if not hasattr(engine, "follow"):
+        raise MissingCapability(
+            f"The engine {engine.name!r} does not split models over processes.",
+            hint="--engine hf does.",
+        )
+    engine.follow()
     engine.close()
     return 0

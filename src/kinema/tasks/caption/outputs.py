@@ -86,6 +86,6 @@ class Outputs:
             return False
         boiled = any("boilerplate" in caption.flags for caption in record.captions)
         again = any(caption.attempt > 1 for caption in record.captions)
-        suffixes = (VIDEO_EXPORTS.load(n).suffix for n in self.formats if n in VIDEO_EXPORTS)
+        suffixes = (VIDEO_EXPORTS[n].file for n in self.formats if n in VIDEO_EXPORTS)
         missing = any(not (self.folder / f"{one.name}{suffix}").exists() for suffix in suffixes)
         return missing or boiled or again
