@@ -54,6 +54,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def stamp_of(path: Path) -> str:
+    """Size and time of a file, found without reading it; empty where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a whole file, as 64 hexadecimal digits.
 

@@ -12,16 +12,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kinema.captioning.text import short_clock
 from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
-from kinema.cli.output import JOB_LOG_SECONDS, Status, put, put_record, put_table, say
+from kinema.cli.output import JOB_LOG_SECONDS, JobStatus, Status, put, put_record, put_table, say
 from kinema.engines import EngineSettings, rank
 from kinema.errors import PartialFailure, Unfinished, UsageError
 from kinema.evaluation.answers import read_answer
 from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.presets import PresetName
 from kinema.files import write_atomically
-from kinema.jobs.progress import Progress
 from kinema.messages import SamplingParams
 from kinema.tasks.evaluate.checking import Check, check_benchmark
 from kinema.tasks.evaluate.judging import JudgeSettings, judge_run, read_judgement
@@ -97,35 +95,25 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
         params=params,
         rank_options=options.rank_options,
     )
-    status = Status(log_seconds=JOB_LOG_SECONDS)
     runs = []
     for model, blind in product(options.model, (False, True) if options.blind else (False,)):
         if rank() > 0:
             follow(find_model(model, engine=options.engine, parts=parts).open(settings))
             continue
-
-        def show(progress: Progress, name: str = model) -> None:
-            if not work.quiet:
-                status(f"{name}: {_progress_line(progress)}")
-
-        run = run_benchmark(
-            replace(measured, blind=blind),
-            model,
-            output=options.output,
-            engine=options.engine,
-            loading=settings,
-            parts=parts,
-            restart=work.force,
-            retry_failed=work.retry_failed,
-            runner=work.runner,
-            workers=work.workers,
-            on_progress=show,
-        )
-        status.clear()
+        noun = f"items by {model}"
+        with JobStatus(noun, quiet=work.quiet, complains=False) as status:
+            run = run_benchmark(
+                replace(measured, blind=blind),
+                model,
+                output=options.output,
+                engine=options.engine,
+                loading=settings,
+                parts=parts,
+                job=work,
+                on_progress=status,
+            )
         runs.append(run)
-    if rank() > 0:
-        return 0
-    return _judge_and_finish(runs, judge, options.output, json=work.json)
+    return 0 if rank() > 0 else _judge_and_finish(runs, judge, options.output, json=work.json)
 
 
 def check(benchmark: str, data: Path, /, *, split: str = "", json: bool = False) -> int:
@@ -227,16 +215,6 @@ def _read_runs(output: Path) -> list[Run]:
     if not folders:
         raise UsageError(f"{output} holds no evaluation.", hint="Give a folder of kinema eval.")
     return [score_run(folder) for folder in folders]
-
-
-def _progress_line(progress: Progress) -> str:
-    eta = round(progress.eta_seconds or 0)
-    said = [
-        f"{progress.ended} of {progress.of}",
-        f"{progress.failed} failed" if progress.failed else "",
-        f"{short_clock(eta)} left" if eta else "",
-    ]
-    return ", ".join(filter(None, said))
 
 
 def _judge_and_finish(

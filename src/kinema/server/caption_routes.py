@@ -17,7 +17,7 @@ from kinema.server.captions import Format, Job, Wanted
 from kinema.server.files import StoredFile
 from kinema.server.schema import Count, Strict
 from kinema.server.service import Service
-from kinema.tasks.caption.options import CaptionOptions
+from kinema.tasks.caption.settings import CaptionOptions, CaptionSettings
 from kinema.types import FrameSampling
 
 _TYPES = {
@@ -60,30 +60,28 @@ class CaptionRequest(Strict):
         Raises:
             UsageError: values that contradict each other.
         """
-        options = CaptionOptions(
-            prompt=self.prompt,
-            summary_prompt=self.summary_prompt,
-            title_prompt=self.title_prompt,
-            style=self.style,
-            language=self.language,
-            summary_by=self.summary_by,
-            chapter_seconds=self.chapter_seconds,
-        )
-        options.prompts(backend.model)  # refuses a style that there is none of
-        return Wanted(
-            backend=backend,
-            file=file,
-            options=options,
-            segments=SegmentOptions(batch_size=self.batch_size)
-            if self.window is None
-            else SegmentOptions(segment_by="seconds", window=self.window),
-            sampling=FrameSampling(fps=self.fps),
+        say = CaptionSettings(
+            model=backend.model,
             params=SamplingParams(
                 temperature=self.temperature,
                 seed=self.seed,
                 max_new_tokens=self.max_tokens or SamplingParams().max_new_tokens,
             ),
+            options=CaptionOptions(
+                prompt=self.prompt,
+                summary_prompt=self.summary_prompt,
+                title_prompt=self.title_prompt,
+                style=self.style,
+                language=self.language,
+                summary_by=self.summary_by,
+                chapter_seconds=self.chapter_seconds,
+            ),
+            segments=SegmentOptions(batch_size=self.batch_size)
+            if self.window is None
+            else SegmentOptions(segment_by="seconds", window=self.window),
+            sampling=FrameSampling(fps=self.fps),
         )
+        return Wanted(backend=backend, file=file, say=say)
 
 
 def add_captions(app: FastAPI, service: Service) -> None:

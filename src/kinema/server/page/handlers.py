@@ -16,6 +16,7 @@ from kinema.server.captions import Job, Wanted
 from kinema.server.page import views
 from kinema.server.page.talk import Look, Picks, Talk, Turn, answer
 from kinema.server.service import Service
+from kinema.tasks.caption.settings import CaptionSettings
 from kinema.types import Frames
 
 PURPOSE = "page"
@@ -112,9 +113,9 @@ class Handlers:
     def _job(self, file_id: str, model: str) -> Job:
         if not file_id:
             raise UsageError("There is no video yet.", hint="Open one first.")
-        return self._service.captions.start(
-            Wanted(backend=self._service.find(model), file=self._service.files.get(file_id))
-        )
+        backend, file = self._service.find(model), self._service.files.get(file_id)
+        say = CaptionSettings(model=backend.model)
+        return self._service.captions.start(Wanted(backend=backend, file=file, say=say))
 
     def release(self, file_id: str) -> None:
         """A visitor has gone, or has opened another video."""

@@ -71,7 +71,7 @@ class Outputs:
         """The captioning demo's file, of the only video."""
         described = next(self.job.results())
         record = flagged(described.record, wanted=self.wanted, language=self.language)
-        result = demo_result(record, described.timings, batch_size=self.job.segments.batch_size)
+        result = demo_result(record, described.timings, batch_size=self.job.say.segments.batch_size)
         write_atomically(path, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
         return result
 

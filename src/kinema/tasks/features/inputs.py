@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 from kinema.datasets.variants import augmented_from
 from kinema.errors import UsageError
+from kinema.files import stamp_of
 from kinema.jobs.inputs import find_inputs, require_existing
 from kinema.video.archive import SEPARATOR
 
@@ -29,11 +30,7 @@ class Medium:
     @property
     def stamp(self) -> str:
         """Changes when the file does, found without reading it."""
-        try:
-            status = self.path.stat()
-        except OSError:
-            return "missing"
-        return f"{status.st_size}-{status.st_mtime_ns}"
+        return stamp_of(self.path) or "missing"
 
 
 def find_media(words: Sequence[str | Path], *, pattern: str = "") -> list[Medium]:

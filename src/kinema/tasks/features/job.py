@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +16,14 @@ from kinema.datasets.samples import features_name
 from kinema.errors import KinemaError
 from kinema.files import sha256_of, write_lines
 from kinema.jobs.ledger import Ledger, Outcome, Unit
-from kinema.jobs.progress import Meter, Progress
+from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
 from kinema.jobs.site import Site
 from kinema.messages import VideoPart
 from kinema.tasks.features.inputs import Medium
 from kinema.tasks.features.options import FeatureOptions
-from kinema.tasks.features.site import TowerSettings, open_site
-from kinema.tasks.site import Runner, check_runner
+from kinema.tasks.features.site import TowerSettings
+from kinema.tasks.site import JobSettings, check_runner
 from kinema.types import FrameSampling
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ INDEX = "features.jsonl"
 """Lists every video of the folder: its files, its frames, or why there are none."""
 
 
-@dataclass(kw_only=True)
-class FeaturesJob:
+@dataclass(frozen=True, kw_only=True)
+class FeaturesJob(JobSettings):
     """Everything that decides the features of some videos, and where they go.
 
     Call :meth:`run`; calling it again after a crash goes on where it ended.
@@ -44,22 +43,14 @@ class FeaturesJob:
     media: Sequence[Medium]
     output: Path
     """Folder of the features files, laid out as the videos are."""
-    options: FeatureOptions = field(default_factory=FeatureOptions)
-    sampling: FrameSampling = field(default_factory=FrameSampling)
+    options: FeatureOptions = FeatureOptions()
+    sampling: FrameSampling = FrameSampling()
     devices: Sequence[str] = ("auto",)
     """Where towers run, one on each; videos are shared out among them."""
     batch_size: int = 32
     """Frames that go through a tower together."""
-    workers: int = 2
-    """Processes that decode; with the runner ray, actors that have towers each."""
-    force: bool = False
-    """Start over where a run with other settings left features."""
-    retry_failed: bool = False
-    """Try videos again that failed in an earlier run."""
-    runner: Runner = "local"
-    """This process, or a Ray cluster; the files are the same."""
 
-    def run(self, on_progress: Callable[[Progress], None] = lambda progress: None) -> int:
+    def run(self, on_progress: OnProgress = lambda progress: None) -> int:
         """Write the features of every video, and the list of them, also when the run stops early.
 
         Returns:
@@ -74,18 +65,36 @@ class FeaturesJob:
         from kinema.tasks.features.extraction import open_extraction  # noqa: PLC0415  it is torch
 
         extraction = open_extraction(self.options, self.sampling)
+        towers = TowerSettings(
+            options=self.options,
+            sampling=self.sampling,
+            devices=tuple(self.devices),
+            batch_size=self.batch_size,
+            workers=self.workers,
+        )
         check_folder(self.output)
         (self.output / ".kinema").mkdir(exist_ok=True)
         with Ledger(
             self.output / ".kinema" / "features.sqlite",
             settings=extraction.fingerprinted(self.options),
             restart=self.force,
+            noun="videos",
         ) as ledger:
             wanted = self._enter(ledger)
-            problem = self._work(ledger, extraction, wanted, on_progress)
+
+            async def one(site: Site, unit: Unit) -> Outcome:
+                return await self._extract(site, extraction, wanted[unit.id], unit)
+
+            problem = work_off(
+                one,
+                towers.site(extraction, self.runner),
+                Meter(ledger, on_progress),
+                # Some videos are decoded while others are encoded.
+                window=2 * (self.workers + len(self.devices)),
+            )
             failed = self._write_index(ledger, wanted, problem)
             if problem is not None:
-                raise unfinished(problem, ledger, noun="videos") from problem
+                raise unfinished(problem, ledger) from problem
             return failed
 
     def records(self) -> list[dict[str, Any]]:
@@ -112,42 +121,11 @@ class FeaturesJob:
     def _is_whole(self, unit: Unit) -> bool:
         return all((self.output / name).is_file() for name in unit.result["features"].values())
 
-    def _work(
-        self,
-        ledger: Ledger,
-        extraction: Extraction,
-        wanted: Mapping[str, Medium],
-        on_progress: Callable[[Progress], None],
-    ) -> KinemaError | None:
-        """Encode what is to do; returns what ended the run early."""
-        if not ledger.counts().get("todo"):
-            return None
-        meter = Meter(ledger, wanted)
-        settings = TowerSettings(
-            options=self.options,
-            sampling=self.sampling,
-            devices=tuple(self.devices),
-            batch_size=self.batch_size,
-            workers=self.workers,
-        )
-        return work_off(
-            lambda site: partial(self._extract, site, extraction, wanted),
-            open_site(settings, extraction, runner=self.runner),
-            ledger=ledger,
-            window=self._window,
-            report=lambda unit, outcome: on_progress(meter.ended(unit, outcome)),
-        )
-
-    @property
-    def _window(self) -> int:
-        """Videos under way: some are decoded while others are encoded."""
-        return 2 * (self.workers + len(self.devices))
-
     async def _extract(
-        self, site: Site, extraction: Extraction, wanted: Mapping[str, Medium], unit: Unit
+        self, site: Site, extraction: Extraction, medium: Medium, unit: Unit
     ) -> Outcome:
         """The story of one video: read, encode, write."""
-        part = VideoPart(wanted[unit.id].path, extraction.sampling, size=self.options.size)
+        part = VideoPart(medium.path, extraction.sampling, size=self.options.size)
         encoded = await site.encode(part, ("", *self.options.variants))
         written = {}
         for variant, rows in encoded.rows.items():

@@ -11,7 +11,7 @@ from kinema.families import FAMILIES
 from kinema.jobs.site import Local, Site
 from kinema.jobs.towers import Towers
 from kinema.tasks.features.options import FeatureOptions
-from kinema.tasks.site import Runner
+from kinema.tasks.site import Runner, ray_site
 from kinema.types import FrameSampling
 from kinema.video import Workers
 
@@ -31,14 +31,29 @@ class TowerSettings:
     batch_size: int
     workers: int
 
-    def open(self, stack: ExitStack) -> Local:
+    @contextmanager
+    def site(self, extraction: Extraction, runner: Runner) -> Iterator[Site]:
+        """Where videos are encoded; towers are put on their devices when the first one is there.
+
+        Args:
+            extraction: the tower, for this process.
+            runner: this process, or a Ray cluster, whose actors have one decoder each; the files
+                are the same.
+        """
+        if runner == "ray":
+            each = replace(self, workers=1)
+            with ray_site(each.open, actors=self.workers, gpus=1) as site:
+                yield site
+            return
+        with ExitStack() as stack:
+            yield self.open(stack, extraction)
+
+    def open(self, stack: ExitStack, extraction: Extraction | None = None) -> Local:
         """A site of this process, closed with ``stack``."""
-        from kinema.tasks.features.extraction import open_extraction  # noqa: PLC0415  it is torch
+        if extraction is None:
+            from kinema.tasks.features.extraction import open_extraction  # noqa: PLC0415  torch
 
-        return self.open_with(open_extraction(self.options, self.sampling), stack)
-
-    def open_with(self, extraction: Extraction, stack: ExitStack) -> Local:
-        """The same with a tower whose weights are read already."""
+            extraction = open_extraction(self.options, self.sampling)
         towers = Towers(
             lambda device: extraction.encoder_on(device, self.options),
             self.devices,
@@ -49,23 +64,3 @@ class TowerSettings:
         # The echo's family takes any video as it is.
         site = Local(None, workers, family=FAMILIES["echo"], towers=towers, readers=self.workers)
         return stack.enter_context(closing(site))
-
-
-@contextmanager
-def open_site(settings: TowerSettings, extraction: Extraction, *, runner: Runner) -> Iterator[Site]:
-    """The site of this verb; towers are put on their devices when the first video is there.
-
-    Args:
-        settings: what is opened; with the runner ray, by each actor with one decoder.
-        extraction: the tower, for this process.
-        runner: this process, or a Ray cluster; the files are the same.
-    """
-    if runner == "local":
-        with ExitStack() as stack:
-            yield settings.open_with(extraction, stack)
-        return
-    from kinema.jobs.ray import RaySite  # noqa: PLC0415  Ray is optional
-
-    each = replace(settings, workers=1)
-    with closing(RaySite(each.open, actors=settings.workers, gpus=1)) as site:
-        yield site
