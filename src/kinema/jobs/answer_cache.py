@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from kinema.errors import KinemaError, UsageError
+from kinema.files import require_format
 
 _PATIENCE_SECONDS = 60.0
 _FORMAT = 2
@@ -62,11 +63,8 @@ class AnswerCache:
             return  # nothing is written, so that who opens waits for no other process
         if tables:
             self._database.close()
-            raise UsageError(
-                f"{self._path} holds answers of another version of kinema (format {found or 1}, "
-                f"this one writes {_FORMAT}).",
-                hint="Give another file, or remove this one to ask everything again.",
-            )
+            hint = "Give another file, or remove this one to ask everything again."
+            require_format(self._path, found or 1, _FORMAT, hint=hint)
         self._database.execute(f"PRAGMA user_version = {_FORMAT}")
 
     def get(self, key: str) -> Any:

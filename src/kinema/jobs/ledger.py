@@ -23,6 +23,7 @@ from typing import Any, Literal, Self
 
 from kinema.config import fingerprint
 from kinema.errors import KinemaError, UsageError
+from kinema.files import require_format
 
 State = Literal["todo", "running", "done", "partial", "failed", "skipped", "quarantined"]
 
@@ -282,11 +283,8 @@ class Ledger:
         if not tables or found == _FORMAT:
             return
         if not restart:
-            raise UsageError(
-                f"{self.path} was written by another version of kinema (format {found or 1}, this "
-                f"one writes {_FORMAT}).",
-                hint="Use another output, or --force to start over here.",
-            )
+            hint = "Use another output, or --force to start over here."
+            require_format(self.path, found or 1, _FORMAT, hint=hint)
         self._forgotten = f"another version of kinema (format {found or 1})"
         self._database.executescript("DROP TABLE IF EXISTS unit; DROP TABLE IF EXISTS job;")
 

@@ -14,11 +14,10 @@ from kinema.errors import UsageError
 from kinema.families import FAMILIES, Checkpoint, Family, as_trained, read_checkpoint, recognise
 from kinema.families.templates import template_named
 from kinema.messages import Conversation, FeaturesPart, Part, VideoPart
-from kinema.tasks.imports import CheckpointParts, alone, stamps
+from kinema.tasks.imports import FIRST, CheckpointParts, cached_folder, stamps
 from kinema.tasks.models import find_model
 from kinema.training.settings import ModelSettings, TrainSettings
 from kinema.types import FrameSampling
-from kinema.version import __version__
 
 if TYPE_CHECKING:
     from kinema.models.videolm.features import FeaturesHeader
@@ -143,11 +142,8 @@ def join_parts(settings: ModelSettings, *, seed: int, found: Mapping[str, Any]) 
     }
     sources = (Path(settings.model_name_or_path or ""), Path(settings.vision_tower or ""))
     files = [stamp for source in sources for stamp in stamps(source)]
-    folder = cache_dir() / "joined" / fingerprint(values | {"by": __version__, "files": files})
-    with alone(folder):
-        if not (folder / "config.json").is_file():
-            _join(values, folder)
-    return folder
+    folder = cache_dir() / "joined" / fingerprint(values | FIRST | {"files": files})
+    return cached_folder(folder, lambda: _join(values, folder))
 
 
 def _join(values: dict[str, Any], folder: Path) -> None:
