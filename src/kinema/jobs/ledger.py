@@ -292,7 +292,8 @@ class Ledger:
         row = self._database.execute("SELECT value FROM job WHERE key = 'settings'").fetchone()
         before = {} if row is None else json.loads(row[0])
         if row is not None and fingerprint(before) != fingerprint(settings):
-            if self._has_outcomes():
+            ended = "state NOT IN ('todo', 'running')"
+            if self._database.execute(f"SELECT 1 FROM unit WHERE {ended} LIMIT 1").fetchone():
                 changed = [k for k in {*before, *settings} if before.get(k) != settings.get(k)]
                 self._forgotten = f"other settings ({', '.join(sorted(changed))})"
                 if not restart:
@@ -304,12 +305,6 @@ class Ledger:
         self._database.execute(
             "INSERT OR REPLACE INTO job VALUES ('settings', ?)", (_dump(settings),)
         )
-
-    def _has_outcomes(self) -> bool:
-        """Whether starting over would lose anything."""
-        ended = "state NOT IN ('todo', 'running')"
-        row = self._database.execute(f"SELECT 1 FROM unit WHERE {ended} LIMIT 1").fetchone()
-        return row is not None
 
     def _recover(self) -> None:
         """Units that were running when the last process was killed are suspects now.

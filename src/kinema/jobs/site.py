@@ -18,6 +18,7 @@ from kinema.messages import (
     Ask,
     Conversation,
     Message,
+    Part,
     Reply,
     SamplingParams,
     TextPart,
@@ -168,7 +169,9 @@ class Local:
 
     async def count(self, text: str) -> int:
         """See :class:`Site`."""
-        ask = Ask(key="", conversation=_said(text), params=SamplingParams(max_new_tokens=1))
+        ask = Ask(
+            key="", conversation=_said(TextPart(text)), params=SamplingParams(max_new_tokens=1)
+        )
         return await asyncio.wrap_future(self._scheduler.count(ask))
 
     async def context_length(self) -> int | None:
@@ -182,8 +185,7 @@ class Local:
 
     @asynccontextmanager
     async def _frames(self, part: VideoPart) -> AsyncIterator[Frames]:
-        said = Conversation((Message("user", (part,)),))
-        async with self.clips.decoded(said) as read:
+        async with self.clips.decoded(_said(part)) as read:
             (frames,) = (part.source for part in read.media)
             assert isinstance(frames, Frames)
             yield frames
@@ -196,5 +198,5 @@ class Local:
             return (await asyncio.wrap_future(answered)).reply()
 
 
-def _said(text: str) -> Conversation:
-    return Conversation((Message("user", (TextPart(text),)),))
+def _said(part: Part) -> Conversation:
+    return Conversation((Message("user", (part,)),))

@@ -96,10 +96,10 @@ class AnswerJob(JobSettings):
         """
         check_site(self.model, self.settings, self.runner)
         records = read_records(self.prompt_file)[: self.limit]
-        units = _units(records, self._base)
+        ids = _unit_ids(records, self._base)
         path = self.output.with_name(f".{self.output.name}.ledger")
         with Ledger(path, settings=self._decided, restart=self.force, noun="records") as ledger:
-            entered = ((unit, records[i]) for unit, i in _by_medium(units, records))
+            entered = ((ids[i], records[i]) for i in _by_medium(records))
             ledger.enter(entered, retry_failed=self.retry_failed)
             problem = work_off(
                 self._answer,
@@ -108,7 +108,10 @@ class AnswerJob(JobSettings):
                 window=self.window(self.model.engine, self.settings),
             )
             ended = {unit.id: unit for unit in ledger.units()}
-            written = [final_record(records[i], ended[unit], problem) for unit, i in units]
+            written = [
+                final_record(record, ended[unit_id], problem)
+                for unit_id, record in zip(ids, records, strict=True)
+            ]
             write_records(self.output, written)
             if problem is not None:
                 raise unfinished(problem, ledger) from problem
@@ -176,24 +179,24 @@ class AnswerJob(JobSettings):
         return VideoPart(source, self.sampling, name=question.medium)
 
 
-def _units(records: Sequence[Any], base: MediaBase) -> list[tuple[str, int]]:
-    """Ids and indices of the records: place, content, and the state of their medium."""
+def _unit_ids(records: Sequence[Any], base: MediaBase) -> list[str]:
+    """Of each record: its place, its content, and the state of its medium."""
     stamps = {medium: base.stamp(medium) for medium in set(map(medium_of, records)) if medium}
     return [
-        (f"{i:08d}-{fingerprint({'record': r, 'medium': stamps.get(medium_of(r), '')})}", i)
+        f"{i:08d}-{fingerprint({'record': r, 'medium': stamps.get(medium_of(r), '')})}"
         for i, r in enumerate(records)
     ]
 
 
-def _by_medium(units: Sequence[tuple[str, int]], records: Sequence[Any]) -> list[tuple[str, int]]:
-    """Prompts of one medium together, media in the order they are first named.
+def _by_medium(records: Sequence[Any]) -> list[int]:
+    """Places of the records, those of one medium together, media as they are first named.
 
     So a medium is decoded once, and the engine can share what its prompts begin with.
     """
     first: dict[str, int] = {}
-    for _, i in units:
-        first.setdefault(medium_of(records[i]), i)
-    return sorted(units, key=lambda unit: (first[medium_of(records[unit[1]])], unit[1]))
+    for i, record in enumerate(records):
+        first.setdefault(medium_of(record), i)
+    return sorted(range(len(records)), key=lambda i: first[medium_of(records[i])])
 
 
 def check_files(prompt_file: Path, output: Path) -> list[Any]:

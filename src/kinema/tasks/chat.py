@@ -36,7 +36,6 @@ from kinema.video import load_frames
 
 T = TypeVar("T")
 DEFAULT_PROMPT = "What happens in this video?"
-"""How a features file is told from a video."""
 
 
 @dataclass(frozen=True)
@@ -235,9 +234,12 @@ class Chat:
         if completion.first_token_seconds is not None:
             turn.clock.laps["first_token"] = completion.first_token_seconds
         shown = answered.request.conversation
-        said = _without_family_system(shown, self.conversation)
-        self.conversation = said + Message("assistant", (TextPart(completion.text),))
-        frames = _frames(shown)
+        # The system prompt that the family puts in front is put there again the next time.
+        had_system = any(m.role == "system" for m in self.conversation.messages)
+        said = (m for m in shown.messages if had_system or m.role != "system")
+        answer = Message("assistant", (TextPart(completion.text),))
+        self.conversation = Conversation((*said, answer))
+        frames = tuple(p.source for p in shown.media if isinstance(p.source, Frames | Features))
         warnings = [w for f in frames for w in f.warnings]
         notes = [answered.note] if answered.note else []
         return Answer(
@@ -311,17 +313,6 @@ def as_part(medium: Source | Part, sampling: FrameSampling) -> Part:
     if suffix == FEATURES_SUFFIX and isinstance(medium, str | Path):
         return FeaturesPart(Path(medium))
     return VideoPart(medium, sampling)
-
-
-def _frames(conversation: Conversation) -> tuple[Frames | Features, ...]:
-    return tuple(p.source for p in conversation.media if isinstance(p.source, Frames | Features))
-
-
-def _without_family_system(prepared: Conversation, before: Conversation) -> Conversation:
-    """The prepared turns, without the system prompt that the family put in front."""
-    had = any(m.role == "system" for m in before.messages)
-    kept = (m for m in prepared.messages if had or m.role != "system")
-    return Conversation(tuple(kept))
 
 
 class _Clock:

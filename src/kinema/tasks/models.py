@@ -113,7 +113,10 @@ def find_model(
     if engine == "openai":
         return Model(name, FAMILIES["remote"], engine, lambda: None)
     if name in _built_in_names():
-        return _built_in(name, engine)
+        family = FAMILIES[name]
+        builder, chosen = family.builder, _choose_engine(family, engine)
+        find = (lambda: Path(load(builder)())) if builder else (lambda: None)
+        return Model(name, family.on(chosen), chosen, find)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in FAMILIES:
         family = FAMILIES[prefix]
@@ -159,30 +162,20 @@ def _built_in_names() -> list[str]:
     return [f.name for f in FAMILIES.values() if f.builder or f.example == f.name]
 
 
-def _built_in(name: str, engine: str | None) -> Model:
-    family = FAMILIES[name]
-    builder = family.builder
-    find = (lambda: Path(load(builder)())) if builder else (lambda: None)
-    chosen = _choose_engine(family, engine)
-    return Model(name, family.on(chosen), chosen, find)
-
-
 def _in_folder(
     name: str, path: Path, family: Family | None, engine: str | None, parts: CheckpointParts
 ) -> Model:
-    foreign = family is not None and bool(family.importer) and not _is_ours(path)
-    folder = import_checkpoint(family, path, parts) if family and foreign else path
+    folder = path
+    if family is not None and family.importer:
+        config = path / "config.json"
+        # A folder of our own architecture needs no import, whichever family trained it.
+        is_ours = config.is_file() and json.loads(config.read_text()).get("model_type") == _OURS
+        folder = path if is_ours else import_checkpoint(family, path, parts)
     required = family is None or family.config_required
     checkpoint = read_checkpoint(name, folder, config_required=required)
     family = as_trained(family or recognise(checkpoint), checkpoint)
     chosen = _choose_engine(family, engine)
     return Model(name, family.on(chosen), chosen, lambda: folder, parts)
-
-
-def _is_ours(folder: Path) -> bool:
-    """True for a folder of our own architecture, whichever family trained it."""
-    config = folder / "config.json"
-    return config.is_file() and json.loads(config.read_text()).get("model_type") == _OURS
 
 
 def _choose_engine(family: Family, wanted: str | None) -> str:

@@ -14,7 +14,7 @@ from kinema.captioning.exports import check_folder
 from kinema.engines import EngineSettings
 from kinema.errors import UsageError
 from kinema.evaluation.benchmarks import Benchmark, find_benchmark
-from kinema.evaluation.presets import PRESETS, PresetName
+from kinema.evaluation.presets import PRESETS, PresetName, choose_sampling, put_question
 from kinema.evaluation.records import Item, Record
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, OnProgress
@@ -23,7 +23,7 @@ from kinema.jobs.site import Site
 from kinema.messages import SamplingParams
 from kinema.tasks.deciding import model_identity
 from kinema.tasks.evaluate.predicting import Predictor
-from kinema.tasks.evaluate.questions import Question
+from kinema.tasks.evaluate.questions import Question, video_of
 from kinema.tasks.evaluate.stored import LEDGER, Run, score_run, write_run
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import find_model
@@ -147,12 +147,18 @@ def fingerprint_items(items: Sequence[Item]) -> str:
 def _questions(
     items: Sequence[Item], settings: EvalSettings, default: FrameSampling
 ) -> dict[str, Question]:
+    """Each item as the preset asks it; ``default`` frames where neither preset nor user say."""
     benchmark, preset = find_benchmark(settings.benchmark), PRESETS[settings.preset]
     return {
-        item.id: Question.of(
-            *(item, benchmark, preset, settings.sampling, settings.data),
-            blind=settings.blind,
-            default=default,
+        item.id: Question(
+            item,
+            prompt=put_question(item, benchmark, preset),
+            system=preset.style(item, benchmark).system,
+            source=None if settings.blind else video_of(item, settings.data),
+            sampling=choose_sampling(item, benchmark, preset, settings.sampling).or_default(
+                default
+            ),
+            missing=not settings.blind and not item.video,
         )
         for item in items
     }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +15,24 @@ from kinema.captioning.exports import check_folder
 from kinema.config import fingerprint
 from kinema.datasets.samples import features_name
 from kinema.errors import KinemaError
+from kinema.families import FAMILIES
 from kinema.files import sha256_of, write_lines
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
-from kinema.jobs.site import Site
+from kinema.jobs.site import Local, Site
+from kinema.jobs.towers import Towers
 from kinema.messages import VideoPart
 from kinema.tasks.features.inputs import Medium
 from kinema.tasks.features.options import FeatureOptions
-from kinema.tasks.features.site import TowerSettings
-from kinema.tasks.site import JobSettings, check_runner
+from kinema.tasks.site import JobSettings, check_runner, ray_site
 from kinema.types import FrameSampling
+from kinema.video import Workers
 
 if TYPE_CHECKING:
     from kinema.tasks.features.extraction import Extraction
 
+_DEADLINE_SECONDS = 600.0
 INDEX = "features.jsonl"
 """Lists every video of the folder: its files, its frames, or why there are none."""
 
@@ -65,13 +69,6 @@ class FeaturesJob(JobSettings):
         from kinema.tasks.features.extraction import open_extraction  # noqa: PLC0415  it is torch
 
         extraction = open_extraction(self.options, self.sampling)
-        towers = TowerSettings(
-            options=self.options,
-            sampling=self.sampling,
-            devices=tuple(self.devices),
-            batch_size=self.batch_size,
-            workers=self.workers,
-        )
         check_folder(self.output)
         (self.output / ".kinema").mkdir(exist_ok=True)
         with Ledger(
@@ -87,7 +84,7 @@ class FeaturesJob(JobSettings):
 
             problem = work_off(
                 one,
-                towers.site(extraction, self.runner),
+                self._site(extraction),
                 Meter(ledger, on_progress),
                 # Some videos are decoded while others are encoded.
                 window=2 * (self.workers + len(self.devices)),
@@ -110,16 +107,43 @@ class FeaturesJob(JobSettings):
         }
         with ThreadPoolExecutor(self.workers, "kinema-hash") as pool:
             payloads = list(pool.map(lambda medium: _payload(medium, known), self.media))
-        units = {_unit_id(payload): payload for payload in payloads}
+        units = {
+            fingerprint({"name": one["name"], "sha256": one["sha256"]}): one for one in payloads
+        }
         ledger.enter(units.items(), retry_failed=self.retry_failed)
         done = [unit for unit in ledger.units("done") if unit.id in units]
         for unit in done:
-            if not self._is_whole(unit):
+            if not all((self.output / name).is_file() for name in unit.result["features"].values()):
                 ledger.redo(unit.id, "its file is gone")
         return dict(zip(units, self.media, strict=True))
 
-    def _is_whole(self, unit: Unit) -> bool:
-        return all((self.output / name).is_file() for name in unit.result["features"].values())
+    @contextmanager
+    def _site(self, extraction: Extraction) -> Iterator[Site]:
+        """Where videos are encoded; towers are put on their devices when the first one is there."""
+        if self.runner == "ray":
+            each = replace(self, media=(), workers=1, runner="local")
+            with ray_site(each.open, actors=self.workers, gpus=1) as site:
+                yield site
+            return
+        with ExitStack() as stack:
+            yield self.open(stack, extraction)
+
+    def open(self, stack: ExitStack, extraction: Extraction | None = None) -> Local:
+        """A site of this process, closed with ``stack``; actors of a cluster open it by name."""
+        if extraction is None:
+            from kinema.tasks.features.extraction import open_extraction  # noqa: PLC0415  torch
+
+            extraction = open_extraction(self.options, self.sampling)
+        towers = Towers(
+            lambda device: extraction.encoder_on(device, self.options),
+            self.devices,
+            batch_size=self.batch_size,
+        )
+        stack.callback(towers.close)
+        workers = stack.enter_context(Workers(self.workers, deadline_seconds=_DEADLINE_SECONDS))
+        # The echo's family takes any video as it is.
+        site = Local(None, workers, family=FAMILIES["echo"], towers=towers, readers=self.workers)
+        return stack.enter_context(closing(site))
 
     async def _extract(
         self, site: Site, extraction: Extraction, medium: Medium, unit: Unit
@@ -157,19 +181,10 @@ class FeaturesJob(JobSettings):
 def _payload(medium: Medium, known: Mapping[tuple[str, str], str]) -> dict[str, str]:
     """Where a medium is and what is in it; it is read only when it has changed."""
     name, stamp = medium.name.as_posix(), medium.stamp
-    sha256 = known.get((name, stamp)) or _sha256(medium.path)
+    sha256 = known.get((name, stamp), "")
+    with suppress(OSError):  # a file that cannot be read fails by itself, later
+        sha256 = sha256 or sha256_of(medium.path)
     return {"name": name, "stamp": stamp, "sha256": sha256}
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except OSError:
-        return ""
-
-
-def _unit_id(payload: Mapping[str, str]) -> str:
-    return fingerprint({"name": payload["name"], "sha256": payload["sha256"]})
 
 
 def _record(unit: Unit, medium: Medium, stopped: KinemaError | None) -> dict[str, Any]:
