@@ -19,7 +19,7 @@ from kinema.jobs.progress import Progress
 from kinema.messages import SamplingParams
 from kinema.tasks.answer import AnswerJob, AnswerOptions, check_files
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL, Model, find_model
+from kinema.tasks.models import DEFAULT_MODEL, find_model
 from kinema.tasks.neva_yaml import read_neva
 from kinema.tasks.parallel import follow
 from kinema.tasks.prompts_file import medium_of, prompts_by_medium
@@ -75,11 +75,14 @@ def answer(
     model = find_model(files.model, engine=files.engine, parts=parts)
     if rank() > 0:
         return follow(model.open(settings))
+    if files.all_probs and params.logprobs is None:
+        config = model.checkpoint.config  # as many alternatives as the vocabulary has tokens
+        params = replace(params, logprobs=config.get("text_config", config)["vocab_size"])
     job = AnswerJob(
         prompt_file=prompt_file,
         output=output,
         model=model,
-        params=_with_all_probs(params, model) if files.all_probs else params,
+        params=params,
         settings=settings,
         options=options,
         sampling=sampling,
@@ -114,14 +117,6 @@ def _files(words: tuple[str, ...], files: FileOptions) -> tuple[Path, Path]:
         missing = "prompt file" if prompt_file is None else "output"
         raise UsageError(f"There is no {missing}.", hint="kinema answer prompts.jsonl -o out.jsonl")
     return prompt_file, files.output
-
-
-def _with_all_probs(params: SamplingParams, model: Model) -> SamplingParams:
-    """As many alternatives as the vocabulary has tokens, where no number was given."""
-    if params.logprobs is not None:
-        return params
-    config = model.checkpoint.config
-    return replace(params, logprobs=config.get("text_config", config)["vocab_size"])
 
 
 @dataclass(frozen=True)

@@ -259,21 +259,16 @@ def _print_table(runs: Sequence[Run]) -> None:
         for why in run.scores.unavailable.values():
             say(f"note: {why}")
     names = list(dict.fromkeys(name for run in runs for name in run.scores.metrics))
-    rows = [[name, *(_score(run, name) for run in runs)] for name in names] + _judged_rows(runs)
+    rows = [[name, *(_score(run, name) for run in runs)] for name in names]
+    # The judge's means stand under the numbers that need no judge.
+    found = [read_judgement(run) or {} for run in runs]
+    for name in dict.fromkeys(k for vs in found for k, v in vs.items() if isinstance(v, dict)):
+        means = (f"{vs[name]['value']:.2f}" if name in vs else "–" for vs in found)
+        rows.append([f"judged {name}", *means])
     if rows:
         put_table([["METRIC", *(run.name for run in runs)], *rows])
     else:
         put("no answer of this split is public: see the submission file")
-
-
-def _judged_rows(runs: Sequence[Run]) -> list[list[str]]:
-    """The judge's means, under the numbers that need no judge."""
-    found = [read_judgement(run) or {} for run in runs]
-    names = dict.fromkeys(k for values in found for k, v in values.items() if isinstance(v, dict))
-    return [
-        [f"judged {name}", *(f"{v[name]['value']:.2f}" if name in v else "–" for v in found)]
-        for name in names
-    ]
 
 
 def _score(run: Run, name: str) -> str:

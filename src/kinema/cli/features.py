@@ -51,6 +51,7 @@ def features(
         videos: Files, folders, globs, or lists: .txt, .csv, .jsonl.
     """
     require_value(run.batch_size >= 1, "batch_size", run.batch_size, "1 or more")
+    devices = (name.strip() for text in run.devices for name in text.split(","))
     media = find_media(videos, pattern=run.pattern)
     if options.variants:
         media, copies = without_copies(media)
@@ -61,7 +62,7 @@ def features(
         output=run.output,
         options=options,
         sampling=sampling,
-        devices=_devices(run),
+        devices=tuple(filter(None, devices)) or ("auto",),
         batch_size=run.batch_size,
         **work.settings,
     )
@@ -100,11 +101,6 @@ def convert(
     written = convert_folder(source, target, kind=kind, tower=tower, name=name)
     say(f"{written} files written to {target}.")
     return 0
-
-
-def _devices(run: FeaturesRun) -> tuple[str, ...]:
-    names = (name.strip() for text in run.devices for name in text.split(","))
-    return tuple(filter(None, names)) or ("auto",)
 
 
 def _end(failed: int, job: FeaturesJob, run: FeaturesRun, work: JobRun) -> int:

@@ -129,12 +129,7 @@ class Clips:
         try:
             read = [await asyncio.shield(clip.decoded) for clip in clips]
             by_key = {clip.key: part for clip, part in zip(clips, read, strict=True)}
-            yield Conversation(
-                tuple(
-                    replace(said, parts=tuple(by_key.get(_key(part), part) for part in said.parts))
-                    for said in conversation.messages
-                )
-            )
+            yield conversation.mapped(lambda part: by_key.get(_key(part), part))
         finally:
             for clip in clips:
                 clip.users -= 1

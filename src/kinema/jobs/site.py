@@ -17,8 +17,6 @@ from kinema.jobs.towers import Encoded, Towers
 from kinema.messages import (
     Ask,
     Conversation,
-    Message,
-    Part,
     Reply,
     SamplingParams,
     TextPart,
@@ -170,7 +168,9 @@ class Local:
     async def count(self, text: str) -> int:
         """See :class:`Site`."""
         ask = Ask(
-            key="", conversation=_said(TextPart(text)), params=SamplingParams(max_new_tokens=1)
+            key="",
+            conversation=Conversation.asked(TextPart(text)),
+            params=SamplingParams(max_new_tokens=1),
         )
         return await asyncio.wrap_future(self._scheduler.count(ask))
 
@@ -185,7 +185,7 @@ class Local:
 
     @asynccontextmanager
     async def _frames(self, part: VideoPart) -> AsyncIterator[Frames]:
-        async with self.clips.decoded(_said(part)) as read:
+        async with self.clips.decoded(Conversation.asked(part)) as read:
             (frames,) = (part.source for part in read.media)
             assert isinstance(frames, Frames)
             yield frames
@@ -196,7 +196,3 @@ class Local:
                 conversation = await stack.enter_async_context(self.clips.decoded(ask.conversation))
                 answered = self._scheduler.submit(replace(ask, conversation=conversation))
             return (await asyncio.wrap_future(answered)).reply()
-
-
-def _said(part: Part) -> Conversation:
-    return Conversation((Message("user", (part,)),))

@@ -149,8 +149,7 @@ class Chat:
         Raises:
             MediaError: a source cannot be read.
         """
-        parts = tuple(as_part(medium, FrameSampling(**sampling)) for medium in media)
-        said = Conversation((Message("user", parts),))
+        said = Conversation.asked(*(as_part(one, FrameSampling(**sampling)) for one in media))
         decoded = prompts.decode(said, self.model.family, load=self._load)
         return list(decoded.messages[0].parts)
 

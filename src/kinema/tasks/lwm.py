@@ -24,8 +24,6 @@ from kinema.messages import (
     Ask,
     Completion,
     Conversation,
-    Message,
-    Part,
     SamplingParams,
     TextPart,
 )
@@ -159,7 +157,10 @@ def ask(flags: ChatFlags) -> Completion:
     if config.sees:
         _require(flags, "input_file", "vqgan_checkpoint")
     family = family_named("lwm")
-    said = Conversation((Message("user", _said(flags)),))
+    # A text-only checkpoint is asked about nothing.
+    sampling = FrameSampling(num_frames=flags.max_n_frames, formula="linspace")
+    shown = (as_part(flags.input_file, sampling),) if flags.input_file else ()
+    said = Conversation.asked(*shown, TextPart(flags.prompt))
     question = Ask(
         key=flags.prompt,
         conversation=prompts.decode(said, family),
@@ -178,14 +179,6 @@ def ask(flags: ChatFlags) -> Completion:
         return scheduler.submit(question).result().completion
     finally:
         scheduler.close()
-
-
-def _said(flags: ChatFlags) -> tuple[Part, ...]:
-    """The question, and what it is about; a text-only checkpoint is asked about nothing."""
-    if not flags.input_file:
-        return (TextPart(flags.prompt),)
-    sampling = FrameSampling(num_frames=flags.max_n_frames, formula="linspace")
-    return (as_part(flags.input_file, sampling), TextPart(flags.prompt))
 
 
 def draw(flags: DrawFlags) -> NDArray[np.uint8]:

@@ -200,12 +200,11 @@ def model_table() -> list[dict[str, Any]]:
             "example": family.example,
             "video": family.takes_video,
             "image": family.takes_image,
-            "engines": {name: _state(name) for name in family.engines},
+            "engines": {
+                name: f"needs {', '.join(missing)}" if missing else "installed"
+                for name in family.engines
+                for missing in [ENGINES[name].missing]
+            },
         }
         for family in FAMILIES.values()
     ]
-
-
-def _state(engine: str) -> str:
-    missing = ENGINES[engine].missing
-    return f"needs {', '.join(missing)}" if missing else "installed"

@@ -204,25 +204,18 @@ def _conversations(path: Path, settings: TrainSettings) -> Iterator[tuple[str, C
 
 
 def _with_features(sample: Sample, folder: Path | None) -> Conversation:
-    if folder is None:
-        return sample.conversation
     variant = str(sample.meta.get("variant", ""))
-    return Conversation(
-        tuple(
-            replace(turn, parts=tuple(_features(turn.parts, folder, variant)))
-            for turn in sample.conversation.messages
-        )
-    )
 
+    def features(part: Part) -> Part:
+        if folder is None or not isinstance(part, VideoPart):
+            return part
+        if not isinstance(part.source, str | Path):
+            return part
+        path = find_features(Path(part.source), folder, variant=variant)
+        _check_range(part, path)
+        return FeaturesPart(path)
 
-def _features(parts: tuple[Part, ...], folder: Path, variant: str) -> Iterator[Part]:
-    for part in parts:
-        if isinstance(part, VideoPart) and isinstance(part.source, str | Path):
-            path = find_features(Path(part.source), folder, variant=variant)
-            _check_range(part, path)
-            yield FeaturesPart(path)
-        else:
-            yield part
+    return sample.conversation.mapped(features)
 
 
 def _check_range(part: VideoPart, features: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from kinema.errors import KinemaError, UsageError
-from kinema.messages import Conversation, Message, SamplingParams, VideoPart
+from kinema.messages import Conversation, SamplingParams, VideoPart
 from kinema.server.captions import Job, Wanted
 from kinema.server.page import views
 from kinema.server.page.talk import Look, Picks, Talk, Turn, answer
@@ -139,7 +139,7 @@ class Handlers:
         backend = next(iter(self._service.backends.values()))
         with self._service.admission.enter():
             part = VideoPart(self._service.files.get(file_id).path)
-            said = Conversation((Message("user", (part,)),))
+            said = Conversation.asked(part)
             return (await self._service.read(said, SamplingParams(), backend=backend)).frames[0]
 
     async def _answered(

@@ -13,7 +13,7 @@ from kinema.captioning.summary import SummaryBy
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings
 from kinema.errors import UsageError
-from kinema.messages import Ask, Conversation, Message, Part, SamplingParams, TextPart, VideoPart
+from kinema.messages import Ask, Conversation, SamplingParams, TextPart, VideoPart
 from kinema.tasks.caption.plan import VideoPlan
 from kinema.tasks.caption.speech import speech_model
 from kinema.tasks.deciding import model_identity
@@ -194,7 +194,7 @@ class CaptionSettings:
         about = {"content": plan.content, "frames": segment.frame_indices, "attempt": attempt}
         return Ask(
             key=self._key(kind="describe", text=text, **about),
-            conversation=_said(video, TextPart(text)),
+            conversation=Conversation.asked(video, TextPart(text)),
             params=params,
             fit=True,
         )
@@ -203,14 +203,10 @@ class CaptionSettings:
         """A question of words alone: for a summary or a title."""
         return Ask(
             key=self._key(kind=kind, text=text),
-            conversation=_said(TextPart(text)),
+            conversation=Conversation.asked(TextPart(text)),
             params=replace(self.params, json_schema=None),
             fit=True,
         )
 
     def _key(self, **about: Any) -> str:
         return f"{self.answer_fingerprint}-{fingerprint(about)}"
-
-
-def _said(*parts: Part) -> Conversation:
-    return Conversation((Message("user", parts),))

@@ -24,7 +24,7 @@ from kinema.datasets.shapes import TITLES
 from kinema.datasets.video_chatgpt import video_instruct
 from kinema.errors import MediaError, MediaNotFound, UnknownName, UsageError
 from kinema.files import FEATURES_SUFFIX, VIDEO_SUFFIXES, whole_file
-from kinema.messages import Conversation, FeaturesPart, Part, VideoPart
+from kinema.messages import FeaturesPart, Part, VideoPart
 from kinema.tasks.features.job import INDEX
 from kinema.video import plan
 
@@ -250,12 +250,7 @@ def _with_features(sample: Sample, options: ConvertOptions) -> Sample:
                 return FeaturesPart(folder / features_name(Path(part.source.name)))
         return part
 
-    return _mapped(sample, swapped)
-
-
-def _mapped(sample: Sample, change: Callable[[Part], Part]) -> Sample:
-    messages = (replace(m, parts=tuple(map(change, m.parts))) for m in sample.conversation.messages)
-    return replace(sample, conversation=Conversation(tuple(messages)))
+    return replace(sample, conversation=sample.conversation.mapped(swapped))
 
 
 def _convert_chat(
@@ -302,7 +297,7 @@ def _saved(sample: Sample, output: Path) -> Sample:
             draft.write_bytes(part.source)
         return replace(part, source=path)
 
-    return _mapped(sample, to_file)
+    return replace(sample, conversation=sample.conversation.mapped(to_file))
 
 
 def _write(path: Path, samples: Iterable[Sample]) -> int:

@@ -26,7 +26,7 @@ from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter
 from kinema.jobs.runner import unfinished, work_off
 from kinema.jobs.site import Site
-from kinema.messages import Ask, Conversation, Message, SamplingParams, TextPart
+from kinema.messages import Ask, Conversation, SamplingParams, TextPart
 from kinema.tasks.deciding import model_identity
 from kinema.tasks.evaluate.stored import PREDICTIONS, Run
 from kinema.tasks.models import Model, find_model
@@ -133,7 +133,9 @@ def _verdicts(
 
     async def one(site: Site, unit: Unit) -> Outcome:
         async def ask(system: str, question: str) -> str:
-            said = _said(system, question, settings)
+            said = Conversation.asked(TextPart(question), system=system)
+            if not settings.is_server:  # not every template has a place for a system prompt
+                said = Conversation.asked(TextPart(f"{system}\n\n{question}"))
             key = fingerprint({"system": system, "question": question})
             reply = await site.answer(Ask(key=key, conversation=said, params=_PARAMS))
             return reply.completion.text
@@ -149,11 +151,3 @@ def _verdicts(
             raise unfinished(problem, ledger) from problem
         units = {unit.id: unit for unit in ledger.units() if unit.result is not None}
     return [Verdict(**units[key].result) if key in units else Verdict(None) for key in keys]
-
-
-def _said(system: str, question: str, settings: JudgeSettings) -> Conversation:
-    if settings.is_server:
-        asked = Message("user", (TextPart(question),))
-        return Conversation((Message("system", (TextPart(system),)), asked))
-    # Not every local model's template has a place for a system prompt.
-    return Conversation((Message("user", (TextPart(f"{system}\n\n{question}"),)),))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.evaluation.records import Item
-from kinema.messages import Conversation, Message, Part, TextPart, VideoPart
+from kinema.messages import Conversation, TextPart, VideoPart
 from kinema.types import FrameSampling, PictureFolder
 
 _PICTURES_PER_SECOND = 1.0
@@ -30,13 +30,8 @@ class Question:
     @property
     def conversation(self) -> Conversation:
         """What the model is shown and asked."""
-        parts: list[Part] = []
-        if self.source is not None:
-            parts.append(VideoPart(self.source, self.sampling))
-        asked = Conversation((Message("user", (*parts, TextPart(self.prompt))),))
-        if not self.system:
-            return asked
-        return Conversation((Message("system", (TextPart(self.system),)), *asked.messages))
+        shown = () if self.source is None else (VideoPart(self.source, self.sampling),)
+        return Conversation.asked(*shown, TextPart(self.prompt), system=self.system)
 
 
 def video_of(item: Item, root: Path) -> Path | PictureFolder:
