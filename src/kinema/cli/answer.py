@@ -21,7 +21,6 @@ from kinema.tasks.answer import AnswerJob, AnswerOptions, check_files
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
 from kinema.tasks.neva_yaml import read_neva
-from kinema.tasks.parallel import follow
 from kinema.tasks.prompts_file import medium_of, prompts_by_medium
 from kinema.types import FrameSampling
 
@@ -74,7 +73,7 @@ def answer(
     records = check_files(prompt_file, output)[: work.limit]
     model = find_model(files.model, engine=files.engine, parts=parts)
     if rank() > 0:
-        return follow(model.open(settings))
+        return model.follow(settings)
     if files.all_probs and params.logprobs is None:
         config = model.checkpoint.config  # as many alternatives as the vocabulary has tokens
         params = replace(params, logprobs=config.get("text_config", config)["vocab_size"])

@@ -35,7 +35,6 @@ from kinema.tasks.caption.settings import CaptionOptions, CaptionSettings
 from kinema.tasks.caption.story import Described
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
-from kinema.tasks.parallel import follow
 from kinema.types import FrameSampling
 from kinema.video import Workers
 
@@ -100,7 +99,7 @@ def caption(
     )
     settings = _engine(settings, run, model.engine)
     if rank() > 0:
-        return follow(model.open(settings))
+        return model.follow(settings)
     job = CaptionJob(
         inputs=inputs,
         state=_state(run),

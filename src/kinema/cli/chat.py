@@ -19,7 +19,6 @@ from kinema.messages import ImagePart, Part, SamplingParams, VideoPart
 from kinema.tasks.chat import Answer, Chat, as_part
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
-from kinema.tasks.parallel import follow
 from kinema.types import FrameSampling
 
 _STAGES = {
@@ -93,7 +92,7 @@ def chat(
     """
     if rank() > 0:
         model = find_model(options.model, engine=options.engine, parts=parts)
-        return follow(model.open(settings))
+        return model.follow(settings)
     if options.web:
         if prompt is not None or source == STDIN:
             raise UsageError("--web takes a video's path or address.", hint="Ask on the page.")

@@ -34,7 +34,6 @@ from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark
 from kinema.tasks.evaluate.stored import Run, find_runs, score_run
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
-from kinema.tasks.parallel import follow
 from kinema.types import FrameSampling
 
 
@@ -98,7 +97,7 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
     runs = []
     for model, blind in product(options.model, (False, True) if options.blind else (False,)):
         if rank() > 0:
-            follow(find_model(model, engine=options.engine, parts=parts).open(settings))
+            find_model(model, engine=options.engine, parts=parts).follow(settings)
             continue
         noun = f"items by {model}"
         with JobStatus(noun, quiet=work.quiet, complains=False) as status:

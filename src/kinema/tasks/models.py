@@ -11,7 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kinema.engines import ENGINES, Engine, EngineSettings, open_engine
+from kinema.engines import (
+    ENGINES,
+    Engine,
+    EngineSettings,
+    Follows,
+    open_engine,
+    require,
+    world_size,
+)
 from kinema.engines.scheduler import Scheduler
 from kinema.errors import MissingCapability, ModelNotFound, UnknownName
 from kinema.families import (
@@ -24,7 +32,6 @@ from kinema.families import (
 )
 from kinema.lazy import load
 from kinema.tasks.imports import CheckpointParts, import_checkpoint
-from kinema.tasks.parallel import open_for_followers
 
 DEFAULT_MODEL = "tiny"
 _OURS = "kinema_videolm"
@@ -89,8 +96,27 @@ class Model:
             patience_seconds=patience_seconds,
             on_open=on_open,
         )
-        open_for_followers(scheduler)
+        if world_size() > 1:
+            try:
+                scheduler.call(lambda engine: None).result()
+            except BaseException:
+                scheduler.close()
+                raise
         return scheduler
+
+    def follow(self, settings: EngineSettings) -> int:
+        """Hold a slice of the model until the first process of torchrun is done.
+
+        Returns:
+            An exit status.
+
+        Raises:
+            MissingCapability: the engine does not split models over processes.
+        """
+        engine = self.open(settings)
+        require(engine, Follows).follow()
+        engine.close()
+        return 0
 
 
 def find_model(

@@ -54,7 +54,7 @@ def train(settings: TrainSettings, *, say: Callable[[str], None] = lambda _: Non
     measured = settings.data.eval_data_path
     from kinema.training.run import train as run  # noqa: PLC0415  imports torch
 
-    trained = run(
+    return run(
         settings,
         base.folder,
         family=base.family,
@@ -63,7 +63,6 @@ def train(settings: TrainSettings, *, say: Callable[[str], None] = lambda _: Non
         measured=_told(measured, settings) if measured else None,
         say=say,
     )
-    return trained
 
 
 def find_base(settings: TrainSettings) -> Base:

@@ -160,11 +160,6 @@ class CaptionSettings:
             "chapter_seconds": self.options.chapter_seconds,
         }
 
-    @cached_property
-    def record_fingerprint(self) -> str:
-        """Of :attr:`record`."""
-        return fingerprint(self.record)
-
     def question(
         self, plan: VideoPlan, segment: Segment, *, attempt: int = 1, speech: str = ""
     ) -> Ask:

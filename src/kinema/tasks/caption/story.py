@@ -223,7 +223,7 @@ class Storyteller:
             captions=tuple(captions),
             words=plan.words,
             info=plan.info,
-            fingerprint=self._say.record_fingerprint,
+            fingerprint=fingerprint(self._say.record),
             warnings=plan.warnings,
             error=said,
         )

@@ -86,7 +86,7 @@ def run_benchmark(
         Unfinished: the engine or the run failed; what is answered is written, and not scored.
     """
     benchmark = find_benchmark(settings.benchmark)
-    items = read_items(benchmark, settings)
+    items = benchmark.items(settings.data, split=settings.split)[: settings.limit]
     found = find_model(model, engine=engine, parts=parts)
     check_site(found, loading, job.runner)
     about = _about(settings, benchmark, items)
@@ -127,21 +127,10 @@ def run_benchmark(
     return score_run(place)
 
 
-def read_items(benchmark: Benchmark, settings: EvalSettings) -> list[Item]:
-    """The items of a split, or its first ``limit``."""
-    return benchmark.items(settings.data, split=settings.split)[: settings.limit]
-
-
 def run_name(model: str, *, blind: bool) -> str:
     """A folder name for a model: its path with nothing in it that a shell minds."""
     name = re.sub(r"[^\w.+-]+", "_", model.strip("/.~")).strip("_") or "model"
     return f"{name}+blind" if blind else name
-
-
-def fingerprint_items(items: Sequence[Item]) -> str:
-    """SHA-256 over everything that the annotation files say, and which videos were found."""
-    text = json.dumps([item.to_dict() for item in items], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _questions(
@@ -166,9 +155,11 @@ def _questions(
 
 def _about(settings: EvalSettings, benchmark: Benchmark, items: Sequence[Item]) -> dict[str, Any]:
     """Everything but the model that decides the numbers; a ledger never goes on with others."""
+    # All that the annotation files say, and which videos were found.
+    text = json.dumps([item.to_dict() for item in items], sort_keys=True)
     return {
         "benchmark": benchmark.name,
-        "data_sha256": fingerprint_items(items),
+        "data_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "split": settings.split or benchmark.splits[0],
         "limit": settings.limit,
         "preset": settings.preset,
