@@ -123,7 +123,8 @@ class Clips:
             MediaError: a source cannot be read.
             MediumRefused: the family does not take this kind of medium.
         """
-        parts = [part for part in conversation.media if not _is_decoded(part)]
+        media = conversation.media
+        parts = [part for part in media if not isinstance(part.source, Frames | Features)]
         sizes = await asyncio.gather(*map(self._estimate, parts))
         clips = self._enter(parts, sizes)
         try:
@@ -243,10 +244,6 @@ def _most_frames(info: VideoInfo, sampling: FrameSampling) -> int:
     elif sampling.keyframes:
         wanted = info.num_keyframes
     return max(1, min(wanted, sampling.max_frames or wanted, info.num_frames))
-
-
-def _is_decoded(part: Part) -> bool:
-    return isinstance(part, TextPart) or isinstance(part.source, Frames | Features)
 
 
 def _key(part: Part) -> Hashable:

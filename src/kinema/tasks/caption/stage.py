@@ -102,7 +102,9 @@ class Captioner:
         stream = _Stream(self._say, self._scheduler, self._batch_size)
         try:
             for number, frame in enumerate(frames):
-                stream.add(*_clocked(frame, number / self._fps))
+                is_plain = isinstance(frame, np.ndarray)
+                seconds, pixels = (number / self._fps, frame) if is_plain else frame
+                stream.add(float(seconds), pixels)
                 if self._pass_through:
                     yield frame
             plan = stream.finish()
@@ -235,11 +237,3 @@ def _given(frames: Frames) -> prompts.LoadFrames:
         return load_frames(frames, **choice) if choice else frames
 
     return load
-
-
-def _clocked(frame: Any, otherwise: float) -> tuple[float, NDArray[np.uint8]]:
-    """A frame's time and picture."""
-    if isinstance(frame, np.ndarray):
-        return otherwise, frame
-    seconds, pixels = frame
-    return float(seconds), pixels

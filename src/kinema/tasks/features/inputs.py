@@ -53,7 +53,12 @@ def find_media(words: Sequence[str | Path], *, pattern: str = "") -> list[Medium
         sources = [p for f in folders for p in sorted(f.rglob("*")) if p.is_file()]
     else:
         matcher = None
-        sources = [_plain(found.source) for found in find_inputs(words)]
+        sources = [Path(found.source) for found in find_inputs(words)]
+        for source in sources:
+            if SEPARATOR in str(source):
+                raise UsageError(
+                    f"{source} is inside a tar.", hint="Unpack it: features lie like files."
+                )
     root = _root(folders, sources)
     named = [(path, path.relative_to(root)) for path in map(Path.absolute, sources)]
     media = [m for path, name in named if (m := _matched(path, name, matcher)) is not None]
@@ -71,12 +76,6 @@ def without_copies(media: Sequence[Medium]) -> tuple[list[Medium], dict[PurePath
     found = {medium.name: augmented_from(medium.name, names) for medium in media}
     copies = {name: original for name, original in found.items() if original is not None}
     return [medium for medium in media if medium.name not in copies], copies
-
-
-def _plain(source: str) -> Path:
-    if SEPARATOR in source:
-        raise UsageError(f"{source} is inside a tar.", hint="Unpack it: features lie like files.")
-    return Path(source)
 
 
 def _root(folders: list[Path], sources: list[Path]) -> Path:
