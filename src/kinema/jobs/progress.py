@@ -19,7 +19,6 @@ class Progress:
     """Units that ended, in this run and before."""
     of: int
     failed: int
-    elapsed_seconds: float
     eta_seconds: float | None
     """None before anything was done."""
     video_seconds: float = 0.0
@@ -106,7 +105,6 @@ class Meter:
             ended=ended,
             of=self._of,
             failed=len(self._failed),
-            elapsed_seconds=elapsed,
             eta_seconds=elapsed / done * left if done > 0 else None,
             video_seconds=self._video_seconds + self._all_open.video_seconds,
             unit=unit,
