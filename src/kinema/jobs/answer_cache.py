@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from kinema.errors import KinemaError, UsageError
+from kinema.errors import UsageError
 from kinema.files import require_format
+from kinema.jobs.ledger import disk_errors
 
 _PATIENCE_SECONDS = 60.0
 _FORMAT = 2
@@ -69,25 +68,14 @@ class AnswerCache:
 
     def get(self, key: str) -> Any:
         """The value of a key, None where there is none."""
-        with self._translated():
+        with disk_errors(self._path), self._lock:
             row = self._database.execute("SELECT value FROM answer WHERE id = ?", (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
     def put(self, key: str, value: Any) -> None:
         """Keep a value; the first one of a key stays."""
-        with self._translated():
+        with disk_errors(self._path), self._lock:
             self._database.execute(
                 "INSERT OR IGNORE INTO answer VALUES (?, ?)",
                 (key, json.dumps(value, ensure_ascii=False, sort_keys=True)),
             )
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            with self._lock:
-                yield
-        except sqlite3.OperationalError as problem:
-            raise KinemaError(
-                f"{self._path} cannot be written: {problem}.",
-                hint="Free some disk space and run the same command again; nothing is lost.",
-            ) from problem

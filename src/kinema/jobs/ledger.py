@@ -114,7 +114,7 @@ class Ledger:
             # A kill loses nothing that was committed. A power cut may lose the last commits, never
             # half of one, and their units are then done once more; a disk flush for each is slow.
             self._database.execute("PRAGMA synchronous=NORMAL")
-            with self._translated():
+            with disk_errors(self.path):
                 self._check_format(restart)
                 self._database.executescript(f"{_SCHEMA} PRAGMA user_version = {_FORMAT};")
                 self._check_settings(settings, restart)
@@ -327,7 +327,7 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._translated():
+        with disk_errors(self.path):
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -336,15 +336,17 @@ class Ledger:
                 raise
             self._database.execute("COMMIT")
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as problem:
-            raise KinemaError(
-                f"{self.path} cannot be written: {problem}.",
-                hint="Free some disk space and run the same command again; nothing is lost.",
-            ) from problem
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """SQLite's errors in a file that was opened, as ours: the disk is full, or not there."""
+    try:
+        yield
+    except sqlite3.OperationalError as problem:
+        raise KinemaError(
+            f"{path} cannot be written: {problem}.",
+            hint="Free some disk space and run the same command again; nothing is lost.",
+        ) from problem
 
 
 def _lock(path: Path) -> int:
