@@ -102,8 +102,9 @@ class Captioner:
         stream = _Stream(self._say, self._scheduler, self._batch_size)
         try:
             for number, frame in enumerate(frames):
-                is_plain = isinstance(frame, np.ndarray)
-                seconds, pixels = (number / self._fps, frame) if is_plain else frame
+                given: Any = frame
+                is_plain = isinstance(given, np.ndarray)
+                seconds, pixels = (number / self._fps, given) if is_plain else given
                 stream.add(float(seconds), pixels)
                 if self._pass_through:
                     yield frame
