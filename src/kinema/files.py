@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
+from kinema.errors import UsageError
+
 VIDEO_SUFFIXES = frozenset(
     (
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
@@ -52,6 +54,35 @@ def whole_file(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def require_format(path: Path, found: int, known: int, *, hint: str) -> None:
+    """Refuse what another version of kinema wrote in a format of its own.
+
+    Args:
+        path: of the file or folder.
+        found: the number in it; what 0.1.0 wrote has none, which counts as 1.
+        known: the number that this version writes.
+        hint: what moves it on.
+
+    Raises:
+        UsageError: the numbers differ.
+    """
+    if found != known:
+        raise UsageError(
+            f"{path} was written by another version of kinema (format {found}, this one has "
+            f"{known}).",
+            hint=hint,
+        )
+
+
+def stamp_of(path: Path) -> str:
+    """Size and time of a file, found without reading it; empty where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def sha256_of(path: Path) -> str:

@@ -7,7 +7,8 @@ A :class:`Conversation` is what a person means, a :class:`Request` is what an en
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -80,8 +81,19 @@ class Conversation:
 
     messages: tuple[Message, ...] = ()
 
+    @classmethod
+    def asked(cls, *parts: Part, system: str = "") -> Conversation:
+        """One turn of the user, behind a system prompt where there is one."""
+        before = (Message("system", (TextPart(system),)),) if system else ()
+        return cls((*before, Message("user", parts)))
+
     def __add__(self, message: Message) -> Conversation:
         return Conversation((*self.messages, message))
+
+    def mapped(self, change: Callable[[Part], Part]) -> Conversation:
+        """The same turns with every part changed."""
+        turns = (replace(m, parts=tuple(map(change, m.parts))) for m in self.messages)
+        return Conversation(tuple(turns))
 
     @property
     def media(self) -> tuple[ImagePart | VideoPart | FeaturesPart, ...]:

@@ -10,6 +10,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,11 +53,7 @@ def decode(
         MediaError: a source cannot be read.
         MediumRefused: the family does not take this kind of medium.
     """
-    messages = (
-        replace(message, parts=tuple(decode_part(p, family, load=load) for p in message.parts))
-        for message in conversation.messages
-    )
-    return Conversation(tuple(messages))
+    return conversation.mapped(partial(decode_part, family=family, load=load))
 
 
 def decode_part(part: Part, family: Family, *, load: LoadFrames = load_frames) -> Part:
@@ -302,8 +299,7 @@ def with_frames(conversation: Conversation, most: int) -> Conversation:
         middles = (np.arange(most) * 2 + 1) * len(frames) // (2 * most)
         return replace(part, source=frames[middles])
 
-    messages = (replace(m, parts=tuple(map(thin, m.parts))) for m in conversation.messages)
-    return Conversation(tuple(messages))
+    return conversation.mapped(thin)
 
 
 def fit(

@@ -90,10 +90,18 @@ def detect_shape(path: Path) -> Shape:
     raise UsageError(f"{path.name} is empty.", hint="Give a file with samples.")
 
 
-def write_samples(path: Path, samples: Iterable[Sample]) -> None:
-    """Write a data file, whole or not at all."""
-    dumped = (json.dumps(s.to_dict(path.parent), ensure_ascii=False) for s in samples)
-    write_lines(path, dumped)
+def write_samples(path: Path, samples: Iterable[Sample]) -> int:
+    """Write a data file, whole or not at all; returns how many samples it holds."""
+    number = 0
+
+    def dumped() -> Iterator[str]:
+        nonlocal number
+        for sample in samples:
+            number += 1
+            yield json.dumps(sample.to_dict(path.parent), ensure_ascii=False)
+
+    write_lines(path, dumped())
+    return number
 
 
 def features_name(medium: Path, variant: str = "") -> Path:

@@ -18,7 +18,7 @@ from kinema.server.captions import Format, Wanted
 from kinema.server.files import StoredFile
 from kinema.server.schema import Count, Strict
 from kinema.server.service import Service
-from kinema.tasks.caption.options import CaptionOptions
+from kinema.tasks.caption.settings import CaptionOptions, CaptionSettings
 from kinema.types import FrameSampling
 
 _TYPES = {
@@ -62,22 +62,20 @@ class CaptionRequest(Strict):
         Raises:
             UsageError: values that contradict each other.
         """
-        options = CaptionOptions(**self.model_dump(include=_OPTIONS))
-        options.prompts(backend.model)  # refuses a style that there is none of
-        return Wanted(
-            backend=backend,
-            file=file,
-            options=options,
-            segments=SegmentOptions(batch_size=self.batch_size)
-            if self.window is None
-            else SegmentOptions(segment_by="seconds", window=self.window),
-            sampling=FrameSampling(fps=self.fps),
+        say = CaptionSettings(
+            model=backend.model,
             params=SamplingParams(
                 temperature=self.temperature,
                 seed=self.seed,
                 max_new_tokens=self.max_tokens or SamplingParams().max_new_tokens,
             ),
+            options=CaptionOptions(**self.model_dump(include=_OPTIONS)),
+            segments=SegmentOptions(batch_size=self.batch_size)
+            if self.window is None
+            else SegmentOptions(segment_by="seconds", window=self.window),
+            sampling=FrameSampling(fps=self.fps),
         )
+        return Wanted(backend=backend, file=file, say=say)
 
 
 def add_captions(app: FastAPI, service: Service) -> None:

@@ -22,6 +22,7 @@ from kinema.errors import (
 from kinema.jobs.inputs import find_inputs
 from kinema.jobs.ledger import Ledger
 from kinema.tasks.caption.job import CaptionJob
+from kinema.tasks.caption.settings import CaptionSettings
 from support.clips import make_audio, make_clip
 from support.faulty import FaultyEngine, faulty_model
 
@@ -55,8 +56,7 @@ class Runs:
         return CaptionJob(
             inputs=find_inputs([self.folder]),
             state=self.state,
-            model=faulty_model(make),
-            segments=SegmentOptions(batch_size=2),
+            say=CaptionSettings(model=faulty_model(make), segments=SegmentOptions(batch_size=2)),
             **changes,
         )
 
@@ -186,7 +186,9 @@ def test_weights_that_cannot_be_loaded_are_loaded_once_and_end_the_run(videos, t
         raise problem
 
     job = CaptionJob(
-        inputs=find_inputs([videos]), state=tmp_path / "state", model=faulty_model(fail)
+        inputs=find_inputs([videos]),
+        state=tmp_path / "state",
+        say=CaptionSettings(model=faulty_model(fail)),
     )
     with pytest.raises(Unfinished, match="3 videos are still to do"):
         job.run()
@@ -198,7 +200,9 @@ def test_a_missing_package_ends_the_command_as_itself(videos, tmp_path):
         raise MissingPackage("The engine needs vllm.", hint="pip install vllm")
 
     job = CaptionJob(
-        inputs=find_inputs([videos]), state=tmp_path / "state", model=faulty_model(fail)
+        inputs=find_inputs([videos]),
+        state=tmp_path / "state",
+        say=CaptionSettings(model=faulty_model(fail)),
     )
     with pytest.raises(MissingPackage):
         job.run()

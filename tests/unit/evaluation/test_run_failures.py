@@ -25,6 +25,7 @@ from kinema.messages import Request, SamplingParams
 from kinema.tasks.evaluate import runs
 from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark
 from kinema.tasks.evaluate.stored import Run, score_run
+from kinema.tasks.site import JobSettings
 from support.scripted import ScriptedModel
 from support.told_server import Server
 
@@ -148,7 +149,7 @@ def test_failed_items_are_asked_again_when_that_is_wanted(start):
     model = ScriptedModel(lambda request: "it")
     assert start(model).scores.errors == {"request_failed": 1}
     assert model.asked == []
-    found = start(model, retry_failed=True)
+    found = start(model, job=JobSettings(retry_failed=True))
     assert [question_of(request) for request in model.asked] == ["is it 7?"]
     assert found.scores.answered == ITEMS
 
@@ -163,7 +164,7 @@ def test_scores_of_an_earlier_state_go_when_the_run_goes_on(start, tmp_path):
     start(ScriptedModel(refuse))
     assert (folder_of(tmp_path) / "results.json").exists()
     with pytest.raises(Unfinished):
-        start(ScriptedModel(die), retry_failed=True)
+        start(ScriptedModel(die), job=JobSettings(retry_failed=True))
     assert not (folder_of(tmp_path) / "results.json").exists()
 
 
@@ -185,7 +186,8 @@ def test_a_ledger_of_another_version_is_refused_with_what_to_do(start, tmp_path)
     with pytest.raises(UsageError, match="another version of kinema") as refused:
         start(ScriptedModel(lambda request: "it"))
     assert "--force" in refused.value.hint
-    assert start(ScriptedModel(lambda request: "it"), restart=True).scores.answered == ITEMS
+    again = start(ScriptedModel(lambda request: "it"), job=JobSettings(force=True))
+    assert again.scores.answered == ITEMS
 
 
 def test_a_folder_of_an_earlier_version_is_scored_again(start, tmp_path):

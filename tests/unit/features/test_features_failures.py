@@ -175,7 +175,11 @@ def test_one_video_that_a_tower_fails_at_is_blamed_and_no_other(
     assert work.job().run() == 1
 
     work.before = lambda pixels, batch_size: None
-    assert work.job(retry_failed=True).run() == 0
+    told = []
+    assert work.job(retry_failed=True).run(told.append) == 0
+    assert told[0].found.endswith(
+        "features.sqlite has 4 of 5 videos from earlier runs, 1 failed, 0 to do."
+    )
     rows, _ = load_features(work.output / "2.mp4.safetensors")
     assert rows.shape == (POISON, 1, 32)
 

@@ -235,13 +235,18 @@ def test_a_second_run_does_only_what_changed(
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.safetensors")}
 
     again = replace(work, media=find_media([videos]))
-    assert again.run(lambda p: ended.append(p.unit.payload["name"])) == 1
+
+    def tell(progress):
+        if progress.unit is not None:
+            ended.append(progress.unit.payload["name"])
+
+    assert again.run(tell) == 1
     assert ended == []
     assert {p: p.stat().st_mtime_ns for p in times} == times
 
     make_clip(videos / "P04/cam02/P04_milk.avi", num_frames=20, codec="mpeg4")
     (tmp_path / "out/P03/cam01/P03_tea.avi.safetensors").unlink()
-    replace(work, media=find_media([videos])).run(lambda p: ended.append(p.unit.payload["name"]))
+    replace(work, media=find_media([videos])).run(tell)
 
     assert sorted(ended) == ["P03/cam01/P03_tea.avi", "P04/cam02/P04_milk.avi"]
     _, header = load_features(tmp_path / "out/P04/cam02/P04_milk.avi.safetensors")

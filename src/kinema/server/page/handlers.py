@@ -11,11 +11,12 @@ from typing import Any
 import gradio as gr
 
 from kinema.errors import KinemaError, UsageError
-from kinema.messages import Conversation, Message, SamplingParams, VideoPart
+from kinema.messages import Conversation, SamplingParams, VideoPart
 from kinema.server.captions import Job, Wanted
 from kinema.server.page import views
 from kinema.server.page.talk import Look, Talk, Turn, answer
 from kinema.server.service import Service
+from kinema.tasks.caption.settings import CaptionSettings
 from kinema.types import Frames
 
 PURPOSE = "page"
@@ -96,7 +97,8 @@ class Handlers:
             if not file_id:
                 raise UsageError("There is no video yet.", hint="Open one first.")
             backend, file = self._service.find(model), self._service.files.get(file_id)
-            job = self._service.captions.start(Wanted(backend=backend, file=file))
+            say = CaptionSettings(model=backend.model)
+            job = self._service.captions.start(Wanted(backend=backend, file=file, say=say))
         except KinemaError as problem:
             yield views.error_card(problem), "", *_describing(running=False)
             return
@@ -136,7 +138,7 @@ class Handlers:
         backend = next(iter(self._service.backends.values()))
         with self._service.admission.enter():
             part = VideoPart(self._service.files.get(file_id).path)
-            said = Conversation((Message("user", (part,)),))
+            said = Conversation.asked(part)
             return (await self._service.read(said, SamplingParams(), backend=backend)).frames[0]
 
     async def _answered(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,15 @@ class Outputs:
     def write_one(self, one: VideoInput, described: Described) -> None:
         """The files of one video, as soon as it ended."""
         if self.folder is not None:
-            record = flagged(described.record, wanted=self.wanted, language=self.language)
+            record = self._flagged(described)
             write_video(record, self.formats, self.folder, one.name, load=self.load)
 
     def write_all(self) -> Counter[str]:
         """Everything that is not there yet, or says more now; returns how many of each status."""
         common = common_sentences(described.record for described in self.job.results())
         statuses: Counter[str] = Counter()
-        for one, record in zip(self.job.inputs, self._flagged(common), strict=True):
+        for one, described in zip(self.job.inputs, self.job.results(), strict=True):
+            record = self._flagged(described, common)
             statuses[record.status] += 1
             if self._is_stale(one, record, common):
                 assert self.folder is not None
@@ -59,7 +60,7 @@ class Outputs:
         if self.folder is not None:
             formats = dict.fromkeys((*ALWAYS, *self.formats))
             write_run(
-                lambda: self._flagged(common),
+                lambda: (self._flagged(described, common) for described in self.job.results()),
                 formats,
                 self.folder,
                 tag=self.job.tag,
@@ -70,16 +71,13 @@ class Outputs:
     def write_result(self, path: Path) -> dict[str, Any]:
         """The captioning demo's file, of the only video."""
         described = next(self.job.results())
-        record = flagged(described.record, wanted=self.wanted, language=self.language)
-        result = demo_result(record, described.timings, batch_size=self.job.segments.batch_size)
+        record = self._flagged(described)
+        result = demo_result(record, described.timings, batch_size=self.job.say.segments.batch_size)
         write_atomically(path, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
         return result
 
-    def _flagged(self, common: frozenset[str]) -> Iterator[VideoRecord]:
-        for described in self.job.results():
-            yield flagged(
-                described.record, common=common, wanted=self.wanted, language=self.language
-            )
+    def _flagged(self, described: Described, common: frozenset[str] = frozenset()) -> VideoRecord:
+        return flagged(described.record, common=common, wanted=self.wanted, language=self.language)
 
     def _is_stale(self, one: VideoInput, record: VideoRecord, common: frozenset[str]) -> bool:
         if self.folder is None or not record.captions:

@@ -9,8 +9,7 @@ from functools import partial
 from typing import Any
 
 from kinema.captioning.records import Segment, Word
-from kinema.captioning.segments import SegmentOptions, cut, read_ranges
-from kinema.config import fingerprint
+from kinema.captioning.segments import SegmentOptions, cut
 from kinema.tasks.caption.speech import speech_model
 from kinema.types import FrameSampling
 from kinema.video import Workers
@@ -107,21 +106,6 @@ def look_at(
         info=info,
         words=words,
         warnings=tuple(dict.fromkeys((*first.warnings, *info["warnings"], *notes))),
-    )
-
-
-def plan_fingerprint(
-    options: SegmentOptions, sampling: FrameSampling, transcribe: str | None = None
-) -> str:
-    """Of all that decides how a video is cut; a list counts by what is in it."""
-    listed = options.segment_list
-    return fingerprint(
-        {
-            "options": vars(options) | {"segment_list": None},
-            "list": None if listed is None else read_ranges(listed),
-            "sampling": sampling.to_dict(),
-            "speech": None if transcribe is None else speech_model(transcribe).fingerprint,
-        }
     )
 
 

@@ -19,7 +19,7 @@ from kinema.config import fingerprint
 from kinema.errors import KinemaError, RequestFailed
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.site import Site
-from kinema.messages import Reply
+from kinema.messages import Ask, Reply
 from kinema.tasks.caption.plan import VideoPlan, content_of, look_at
 from kinema.tasks.caption.settings import CaptionSettings
 
@@ -91,27 +91,23 @@ class Storyteller:
         """
         began = time.perf_counter()
         plan = await self.plan(source)
-        return await self.tell(plan, began=began, again=again, told=told)
-
-    async def tell(
-        self,
-        plan: VideoPlan,
-        *,
-        began: float,
-        again: frozenset[int] = frozenset(),
-        told: OnCaption = lambda segment, of: None,
-    ) -> Described:
-        """The record of a video that was looked at; see :meth:`describe`."""
-        budget = await self.budget()
+        await self.budget()  # a context that is too short is told before the first caption
         made = await _together(
             self._caption(plan, segment, again=segment.index in again, told=told)
             for segment in plan.segments
         )
+        return await self.summarised(plan, made, began=began)
+
+    async def summarised(
+        self, plan: VideoPlan, made: Sequence[tuple[Caption, float]], *, began: float
+    ) -> Described:
+        """The record of a video whose captions, and the seconds that each took, are known."""
         captions = [caption for caption, _ in made]
-        _require_some(captions)
-        summariser = Summariser(
-            self._say.prompts, self._ask_words, budget, self._say.options.chapter_seconds
-        )
+        if captions and all(caption.error is not None for caption in captions):
+            raise RequestFailed(f"No segment could be described: {captions[0].error}")
+        say = self._say
+        budget, chapter_seconds = await self.budget(), say.options.chapter_seconds
+        summariser = Summariser(say.prompts, self._ask_words, budget, chapter_seconds)
         outline = await summariser.outline(captions)
         timings = Timings(
             caption_seconds=tuple(seconds for _, seconds in made),
@@ -130,7 +126,7 @@ class Storyteller:
             source,
             content,
             self._say.segments,
-            self._say.sampling,
+            self._say.frames,
             self._say.options.transcribe,
         )
         made: VideoPlan = await self._site.look(looking)
@@ -174,35 +170,13 @@ class Storyteller:
     ) -> tuple[Caption, float]:
         speech = speech_in(plan.words, segment)
         ask = self._say.question(plan, segment, attempt=attempt, speech=speech or "")
-        about: dict[str, Any] = {
-            "index": segment.index,
-            "start_seconds": segment.start_seconds,
-            "end_seconds": segment.end_seconds,
-            "attempt": attempt,
-            "speech": speech,
-        }
         try:
-            reply = await self._site.answer(ask)
+            said: Reply | KinemaError = await self._site.answer(ask)
         except KinemaError as problem:
             if problem.blame in ("engine", "run"):
                 raise
-            return _without_text(about, problem), 0.0
-        return self._from_reply(about, reply), round(reply.completion.seconds, 6)
-
-    def _from_reply(self, about: dict[str, Any], reply: Reply) -> Caption:
-        shown, text = reply.shown, reply.completion.text
-        warnings = [w for one in shown for w in one.warnings]
-        return Caption(
-            **about,
-            text=text,
-            frame_indices=tuple(i for one in shown for i in one.indices),
-            frame_seconds=tuple(s for one in shown for s in one.seconds),
-            skipped_frame_seconds=tuple(s for one in shown for s in one.left_out_seconds),
-            finish_reason=reply.completion.finish_reason,
-            usage=vars(reply.completion.usage).copy(),
-            fields=json.loads(text) if self._say.params.json_schema is not None else None,
-            warnings=tuple(dict.fromkeys([*warnings, *([reply.note] if reply.note else [])])),
-        )
+            said = problem
+        return caption_of(segment, said, ask, attempt=attempt, speech=speech)
 
     async def _ask_words(self, kind: Kind, text: str) -> Any:
         reply = await self._site.answer(self._say.words(kind, text))
@@ -249,7 +223,7 @@ class Storyteller:
             captions=tuple(captions),
             words=plan.words,
             info=plan.info,
-            fingerprint=self._say.record_fingerprint,
+            fingerprint=fingerprint(self._say.record),
             warnings=plan.warnings,
             error=said,
         )
@@ -275,20 +249,45 @@ def speech_in(words: Sequence[Word] | None, segment: Segment) -> str | None:
     return " ".join(word.text.strip() for word in inside)
 
 
-def _without_text(about: dict[str, Any], problem: KinemaError) -> Caption:
-    return Caption(
+def caption_of(
+    segment: Segment,
+    said: Reply | KinemaError,
+    ask: Ask,
+    *,
+    attempt: int = 1,
+    speech: str | None = None,
+) -> tuple[Caption, float]:
+    """What came of the question about a segment, and the seconds that the engine took for it."""
+    about: dict[str, Any] = {
+        "index": segment.index,
+        "start_seconds": segment.start_seconds,
+        "end_seconds": segment.end_seconds,
+        "attempt": attempt,
+        "speech": speech,
+    }
+    if isinstance(said, KinemaError):
+        return Caption(
+            **about,
+            text="",
+            frame_indices=(),
+            frame_seconds=(),
+            finish_reason="error",
+            error=said.sentence,
+        ), 0.0
+    shown, completion = said.shown, said.completion
+    warnings = [*(w for one in shown for w in one.warnings), *([said.note] if said.note else [])]
+    caption = Caption(
         **about,
-        text="",
-        frame_indices=(),
-        frame_seconds=(),
-        finish_reason="error",
-        error=problem.sentence,
+        text=completion.text,
+        frame_indices=tuple(i for one in shown for i in one.indices),
+        frame_seconds=tuple(s for one in shown for s in one.seconds),
+        skipped_frame_seconds=tuple(s for one in shown for s in one.left_out_seconds),
+        finish_reason=completion.finish_reason,
+        usage=vars(completion.usage).copy(),
+        fields=json.loads(completion.text) if ask.params.json_schema is not None else None,
+        warnings=tuple(dict.fromkeys(warnings)),
     )
-
-
-def _require_some(captions: Sequence[Caption]) -> None:
-    if captions and all(caption.error is not None for caption in captions):
-        raise RequestFailed(f"No segment could be described: {captions[0].error}")
+    return caption, round(completion.seconds, 6)
 
 
 def _better(first: Caption, second: Caption) -> Caption:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kinema.errors import KinemaError
-from kinema.evaluation.benchmarks import Benchmark, Folder, find_benchmark
+from kinema.evaluation.benchmarks import Folder, find_benchmark
 from kinema.files import sha256_of
 from kinema.lazy import load
 from kinema.tasks.evaluate.questions import video_of
@@ -76,6 +76,10 @@ def check_benchmark(
             on_progress(done, len(present))
             if problem:
                 unreadable[video] = problem
+    folder = Folder(root, benchmark)
+    load(benchmark.read)(folder, split)
+    base = root if root.is_dir() else root.parent
+    files = sorted({path for path in folder.read_files if path.is_file()})
     return Check(
         benchmark=name,
         split=split,
@@ -84,7 +88,7 @@ def check_benchmark(
         videos=len(present),
         missing=tuple(dict.fromkeys(i.video_id for i in items if not i.video and i.video_id)),
         unreadable=unreadable,
-        sha256=_hashes(benchmark, root, split),
+        sha256={path.relative_to(base).as_posix(): sha256_of(path) for path in files},
     )
 
 
@@ -94,11 +98,3 @@ def _first_frame(video: Path | PictureFolder) -> str:
     except KinemaError as problem:
         return f"{problem.code}: {problem}"
     return ""
-
-
-def _hashes(benchmark: Benchmark, root: Path, split: str) -> dict[str, str]:
-    folder = Folder(root, benchmark)
-    load(benchmark.read)(folder, split)
-    base = root if root.is_dir() else root.parent
-    files = sorted({path for path in folder.read_files if path.is_file()})
-    return {path.relative_to(base).as_posix(): sha256_of(path) for path in files}
