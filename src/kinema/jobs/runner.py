@@ -116,19 +116,13 @@ def work_off(
         UsageError, MissingPackage, MissingCapability: no unit had ended, and running the same
             command again does not help.
     """
-    has_ended = False
-
-    def told(unit: Unit, outcome: Outcome | KinemaError) -> None:
-        nonlocal has_ended
-        has_ended = True
-        report(unit, outcome)
-
+    had_ended = ledger.num_ended
     try:
         with site as opened:
             one = tell(opened)
-            in_own_loop(lambda: run(one, ledger=ledger, window=window, report=told))
+            in_own_loop(lambda: run(one, ledger=ledger, window=window, report=report))
     except KinemaError as problem:
-        if isinstance(problem, REFUSALS) and not has_ended:
+        if isinstance(problem, REFUSALS) and ledger.num_ended == had_ended:
             raise
         return problem
     return None

@@ -111,10 +111,11 @@ class CaptionJob:
                 scheduler=self.scheduler,
             ) as site,
         ):
+            had_ended = ledger.num_ended
             try:
                 self._stop.run(lambda: self._describe(ledger, site, answers, on_progress))
             except KinemaError as problem:
-                refused = isinstance(problem, REFUSALS) and not self.num_answers
+                refused = isinstance(problem, REFUSALS) and ledger.num_ended == had_ended
                 if refused or not ledger.counts().get("todo"):
                     raise
                 raise unfinished(problem, ledger, noun="videos") from problem
@@ -141,7 +142,9 @@ class CaptionJob:
                 seconds = segment.end_seconds - segment.start_seconds
                 on_progress(meter.part(unit, 1 / of, video_seconds=seconds))
 
-            described = await teller.describe(unit.payload["source"], told=told)
+            described = await teller.describe(
+                unit.payload["source"], told=told, may_try_again=unit.may_try_again
+            )
             is_partial = described.record.status == "partial"
             return Outcome(described.to_dict(), is_partial=is_partial)
 

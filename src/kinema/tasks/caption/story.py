@@ -16,7 +16,7 @@ from kinema.captioning.records import Caption, Segment, VideoRecord, Word
 from kinema.captioning.result import Timings
 from kinema.captioning.summary import Budget, Kind, Outline, Summariser
 from kinema.config import fingerprint
-from kinema.errors import KinemaError, RequestFailed
+from kinema.errors import KinemaError
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.site import Site
 from kinema.messages import Reply
@@ -28,6 +28,8 @@ _SERVER_CONTEXT = 8192
 _BYTES_PER_TOKEN = 3
 """To guess tokens where only a server could count them."""
 
+_Made = tuple[Caption, float, KinemaError | None]
+"""A caption, the seconds that the engine took for it, and why it has no text, where it has none."""
 OnCaption = Callable[[Segment, int], None]
 """Told a segment that has its caption, and how many segments the video has."""
 
@@ -77,6 +79,7 @@ class Storyteller:
         *,
         again: frozenset[int] = frozenset(),
         told: OnCaption = lambda segment, of: None,
+        may_try_again: bool = False,
     ) -> Described:
         """The record of one video.
 
@@ -84,14 +87,17 @@ class Storyteller:
             source: path, or ``archive.tar::member``.
             again: segments to ask about twice; the answer with fewer flags is kept.
             told: hears of each caption.
+            may_try_again: raise an error of a segment that may pass, instead of leaving a hole.
 
         Raises:
             MediaError: the video cannot be used.
-            RequestFailed: not one segment got an answer, or the summary failed.
+            KinemaError: not one segment got an answer, or the summary failed.
         """
         began = time.perf_counter()
         plan = await self.plan(source)
-        return await self.tell(plan, began=began, again=again, told=told)
+        return await self.tell(
+            plan, began=began, again=again, told=told, may_try_again=may_try_again
+        )
 
     async def tell(
         self,
@@ -100,6 +106,7 @@ class Storyteller:
         began: float,
         again: frozenset[int] = frozenset(),
         told: OnCaption = lambda segment, of: None,
+        may_try_again: bool = False,
     ) -> Described:
         """The record of a video that was looked at; see :meth:`describe`."""
         budget = await self.budget()
@@ -107,14 +114,18 @@ class Storyteller:
             self._caption(plan, segment, again=segment.index in again, told=told)
             for segment in plan.segments
         )
-        captions = [caption for caption, _ in made]
-        _require_some(captions)
+        captions = [caption for caption, _, _ in made]
+        problems = [problem for _, _, problem in made if problem is not None]
+        for problem in problems:
+            # A hole is for what stays as it is, and a video without any caption has failed.
+            if len(problems) == len(made) or (may_try_again and problem.may_pass):
+                raise problem
         summariser = Summariser(
             self._say.prompts, self._ask_words, budget, self._say.options.chapter_seconds
         )
         outline = await summariser.outline(captions)
         timings = Timings(
-            caption_seconds=tuple(seconds for _, seconds in made),
+            caption_seconds=tuple(seconds for _, seconds, _ in made),
             turnaround_seconds=round(time.perf_counter() - began, 6),
         )
         return Described(self._record(plan, captions, outline), timings)
@@ -159,19 +170,15 @@ class Storyteller:
 
     async def _caption(
         self, plan: VideoPlan, segment: Segment, *, again: bool, told: OnCaption
-    ) -> tuple[Caption, float]:
-        """The caption of a segment, and the seconds that the engine took for it."""
+    ) -> _Made:
         async with self._room:
-            caption, seconds = await self._attempt(plan, segment, 1)
+            made = await self._attempt(plan, segment, 1)
             if again:
-                second, _ = await self._attempt(plan, segment, 2)
-                caption = _better(caption, second)
+                made = _better(made, await self._attempt(plan, segment, 2))
         told(segment, len(plan.segments))
-        return caption, seconds
+        return made
 
-    async def _attempt(
-        self, plan: VideoPlan, segment: Segment, attempt: int
-    ) -> tuple[Caption, float]:
+    async def _attempt(self, plan: VideoPlan, segment: Segment, attempt: int) -> _Made:
         speech = speech_in(plan.words, segment)
         ask = self._say.question(plan, segment, attempt=attempt, speech=speech or "")
         about: dict[str, Any] = {
@@ -186,8 +193,8 @@ class Storyteller:
         except KinemaError as problem:
             if problem.blame in ("engine", "run"):
                 raise
-            return _without_text(about, problem), 0.0
-        return self._from_reply(about, reply), round(reply.completion.seconds, 6)
+            return _without_text(about, problem), 0.0, problem
+        return self._from_reply(about, reply), round(reply.completion.seconds, 6), None
 
     def _from_reply(self, about: dict[str, Any], reply: Reply) -> Caption:
         shown, text = reply.shown, reply.completion.text
@@ -286,18 +293,13 @@ def _without_text(about: dict[str, Any], problem: KinemaError) -> Caption:
     )
 
 
-def _require_some(captions: Sequence[Caption]) -> None:
-    if captions and all(caption.error is not None for caption in captions):
-        raise RequestFailed(f"No segment could be described: {captions[0].error}")
-
-
-def _better(first: Caption, second: Caption) -> Caption:
-    """The second where its flags weigh less, else the first."""
-    if second.error is not None:
+def _better(first: _Made, second: _Made) -> _Made:
+    """The second caption where its flags weigh less, else the first; the first one's seconds."""
+    if second[0].error is not None:
         return first
 
     def weight(caption: Caption) -> int:
         alone = VideoRecord(source="", status="ok", captions=(caption,))
         return badness(flagged(alone).captions[0])
 
-    return second if weight(second) < weight(first) else first
+    return (second[0], first[1], None) if weight(second[0]) < weight(first[0]) else first
