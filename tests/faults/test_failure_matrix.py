@@ -83,7 +83,7 @@ def impossible(verb: str, place: str, kind: type[Exception]) -> str:
         and kind in (EngineUnreachable, Busy),
         "a tower gives the rows of a whole video at once": is_tower and place == "stream",
         "a tower counts and renders nothing": is_tower and place == "prepare" and blame != "input",
-        "videos share no call to a tower; a batch is frames of one, fewer where memory ends": is_tower
+        "videos share no call to a tower, and only memory tells its frames apart": is_tower
         and place == "batch"
         and kind is not OutOfMemory,
     }
