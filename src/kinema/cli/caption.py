@@ -205,9 +205,11 @@ def _show(job: CaptionJob, outputs: Outputs, run: CaptionRun, work: JobRun) -> N
 
 
 def _end(statuses: Counter[str], run: CaptionRun) -> int:
-    total, good = sum(statuses.values()), statuses["ok"]
+    total, good, skipped = sum(statuses.values()), statuses["ok"], statuses["skipped"]
     where = f" in {run.output}{os.sep}" if run.output else ""
-    if good == total:
+    if good and skipped:
+        say(f"note: {skipped} of {total} files have no video in them and were skipped.")
+    if good and good + skipped == total:
         return 0
     counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
     if good == 0 and statuses["partial"] == 0:

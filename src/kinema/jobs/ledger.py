@@ -77,6 +77,11 @@ class Unit:
     code: str | None = None
     """Of the error that it ended with, as :mod:`kinema.errors` names it."""
 
+    @property
+    def may_try_again(self) -> bool:
+        """Whether it is tried once more when it ends with an error that may pass."""
+        return self.attempts + 1 < _TRIES
+
 
 class Ledger:
     """A job's units in a SQLite file, for one process at a time.
@@ -206,7 +211,7 @@ class Ledger:
 
     def fail(self, unit: Unit, problem: KinemaError) -> None:
         """The unit ended with an error: to be tried once more, or settled as the error says."""
-        again = problem.may_pass and unit.attempts + 1 < _TRIES
+        again = problem.may_pass and unit.may_try_again
         state: State = "todo" if again else problem.settles
         self._set(
             unit.id, state, error=problem.sentence, code=problem.code, attempts=unit.attempts + 1
@@ -256,6 +261,12 @@ class Ledger:
         """How many units are in each state."""
         rows = self._database.execute("SELECT state, COUNT(*) FROM unit GROUP BY state")
         return dict(rows.fetchall())
+
+    @property
+    def num_ended(self) -> int:
+        """How many units are done, failed or skipped."""
+        counts = self.counts()
+        return sum(counts.values()) - counts.get("todo", 0) - counts.get("running", 0)
 
     def _set(
         self,

@@ -65,11 +65,6 @@ class Meter:
         self._video_seconds = 0.0
         self._began = time.perf_counter()
 
-    @property
-    def has_moved(self) -> bool:
-        """Whether anything was done in this run."""
-        return bool(self._here or self._open)
-
     def begin(self) -> None:
         """Nothing is done yet in this run."""
         self._tell(self._progress(None, found=self.ledger.found))

@@ -112,7 +112,7 @@ def work_off(
         stop: cancels the work from another thread.
 
     Raises:
-        UsageError, MissingPackage, MissingCapability: nothing was done yet, and running the same
+        UsageError, MissingPackage, MissingCapability: no unit had ended, and running the same
             command again does not help.
         Cancelled: by ``stop``.
     """
@@ -126,11 +126,12 @@ def work_off(
         if last is not None:
             await last(opened)
 
+    had_ended = meter.ledger.num_ended
     try:
         with site as opened:
             (stop or Stoppable()).run(lambda: work(opened))
     except KinemaError as problem:
-        if isinstance(problem, REFUSALS) and not meter.has_moved:
+        if isinstance(problem, REFUSALS) and meter.ledger.num_ended == had_ended:
             raise
         return problem
     return None

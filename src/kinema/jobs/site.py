@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -154,7 +154,8 @@ class Local:
     async def look(self, task: Callable[[Workers], T]) -> T:
         """See :class:`Site`."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, task, self._workers)
+        with nullcontext() if self._given is None else self._given.arriving(soon=False):
+            return await loop.run_in_executor(self._pool, task, self._workers)
 
     async def answer(self, ask: Ask) -> Reply:
         """See :class:`Site`."""

@@ -14,8 +14,6 @@ import pytest
 from kinema.engines import EngineSettings
 from kinema.errors import (
     EngineUnreachable,
-    MissingPackage,
-    ModelError,
     OutOfMemory,
     RequestFailed,
     Unfinished,
@@ -75,35 +73,6 @@ def test_a_batch_that_runs_out_of_memory_costs_no_answer(start):
     assert (found.scores.answered, found.scores.items) == (ITEMS, ITEMS)
     assert found.scores.metrics["normalised_match"].score == 100
     assert model.num_opened == 1
-
-
-def test_an_engine_that_cannot_be_loaded_is_tried_once_and_every_item_is_to_do(start, tmp_path):
-    class Broken(ScriptedModel):
-        def open(self, settings: EngineSettings) -> ScriptedModel:
-            super().open(settings)
-            raise ModelError("The weights are damaged.", hint="Download them again.")
-
-    model = Broken(lambda request: "it")
-    with pytest.raises(Unfinished, match=f"damaged. {ITEMS} items are still to do") as stopped:
-        start(model)
-    assert stopped.value.exit_code == 4
-    assert model.num_opened == 1
-    place = folder_of(tmp_path)
-    assert (place / "predictions.jsonl").read_text() == ""
-    assert not (place / "results.json").exists()
-    assert json.loads((place / "run.json").read_text())["to_do"] == ITEMS
-    with pytest.raises(Unfinished, match=f"{ITEMS} items"):
-        score_run(place)
-    assert start(ScriptedModel(lambda request: "it")).scores.answered == ITEMS
-
-
-def test_what_a_second_run_would_not_mend_keeps_its_own_error(start):
-    class Absent(ScriptedModel):
-        def open(self, settings: EngineSettings) -> ScriptedModel:
-            raise MissingPackage("vllm is not installed.")
-
-    with pytest.raises(MissingPackage):
-        start(Absent(lambda request: "it"))
 
 
 def test_a_server_that_is_down_for_a_while_costs_no_answer(start, monkeypatch, tmp_path):

@@ -75,7 +75,10 @@ class CaptionJob(JobSettings):
                     seconds = segment.end_seconds - segment.start_seconds
                     meter.part(unit, 1 / of, video_seconds=seconds)
 
-                return _outcome(await teller.describe(unit.payload["source"], told=told))
+                described = await teller.describe(
+                    unit.payload["source"], told=told, may_try_again=unit.may_try_again
+                )
+                return _outcome(described)
 
             async def again(teller: Storyteller) -> None:
                 await self._describe_again(teller, ledger)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kinema import prompt as prompts
 from kinema.captioning.quality import flagged
-from kinema.captioning.records import Caption, Segment, VideoRecord
+from kinema.captioning.records import Segment, VideoRecord
 from kinema.captioning.result import DEMO_BACKENDS, DEMO_MODELS, demo_result
 from kinema.engines import EngineSettings
 from kinema.engines.job import Answered
@@ -30,7 +30,7 @@ from kinema.messages import Ask, Reply, SamplingParams
 from kinema.structured import follow_schema
 from kinema.tasks.caption.plan import VideoPlan
 from kinema.tasks.caption.settings import CaptionOptions, CaptionSettings
-from kinema.tasks.caption.story import Described, Storyteller, caption_of
+from kinema.tasks.caption.story import Described, Made, Storyteller, caption_of
 from kinema.tasks.models import DEFAULT_MODEL, find_model
 from kinema.tasks.site import JobSettings, open_site
 from kinema.types import Frames, FrameSampling
@@ -125,9 +125,7 @@ class Captioner:
         """Give the engine's memory back."""
         self._scheduler.close()
 
-    async def _summarised(
-        self, plan: VideoPlan, made: list[tuple[Caption, float]], began: float
-    ) -> Described:
+    async def _summarised(self, plan: VideoPlan, made: list[Made], began: float) -> Described:
         """Summary, title and chapters; every caption is known by now."""
         one = JobSettings(workers=1)
         with (
@@ -145,7 +143,7 @@ class _Stream:
     say: CaptionSettings
     scheduler: Scheduler
     batch_size: int
-    made: list[tuple[Caption, float]] = field(default_factory=list)
+    made: list[Made] = field(default_factory=list)
     """The caption of each segment, and the seconds that the engine took for it."""
     _content: str = field(default_factory=lambda: uuid.uuid4().hex)
     _buffer: list[tuple[float, NDArray[np.uint8]]] = field(default_factory=list)

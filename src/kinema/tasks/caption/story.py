@@ -16,7 +16,7 @@ from kinema.captioning.records import Caption, Segment, VideoRecord, Word
 from kinema.captioning.result import Timings
 from kinema.captioning.summary import Budget, Kind, Outline, Summariser
 from kinema.config import fingerprint
-from kinema.errors import KinemaError, RequestFailed
+from kinema.errors import KinemaError
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.site import Site
 from kinema.messages import Ask, Reply
@@ -28,6 +28,8 @@ _SERVER_CONTEXT = 8192
 _BYTES_PER_TOKEN = 3
 """To guess tokens where only a server could count them."""
 
+Made = tuple[Caption, float, KinemaError | None]
+"""A caption, the seconds that the engine took for it, and why it has no text, where it has none."""
 OnCaption = Callable[[Segment, int], None]
 """Told a segment that has its caption, and how many segments the video has."""
 
@@ -77,6 +79,7 @@ class Storyteller:
         *,
         again: frozenset[int] = frozenset(),
         told: OnCaption = lambda segment, of: None,
+        may_try_again: bool = False,
     ) -> Described:
         """The record of one video.
 
@@ -84,10 +87,11 @@ class Storyteller:
             source: path, or ``archive.tar::member``.
             again: segments to ask about twice; the answer with fewer flags is kept.
             told: hears of each caption.
+            may_try_again: raise an error of a segment that may pass, instead of leaving a hole.
 
         Raises:
             MediaError: the video cannot be used.
-            RequestFailed: not one segment got an answer, or the summary failed.
+            KinemaError: not one segment got an answer, or the summary failed.
         """
         began = time.perf_counter()
         plan = await self.plan(source)
@@ -96,21 +100,29 @@ class Storyteller:
             self._caption(plan, segment, again=segment.index in again, told=told)
             for segment in plan.segments
         )
-        return await self.summarised(plan, made, began=began)
+        return await self.summarised(plan, made, began=began, may_try_again=may_try_again)
 
     async def summarised(
-        self, plan: VideoPlan, made: Sequence[tuple[Caption, float]], *, began: float
+        self,
+        plan: VideoPlan,
+        made: Sequence[Made],
+        *,
+        began: float,
+        may_try_again: bool = False,
     ) -> Described:
-        """The record of a video whose captions, and the seconds that each took, are known."""
-        captions = [caption for caption, _ in made]
-        if captions and all(caption.error is not None for caption in captions):
-            raise RequestFailed(f"No segment could be described: {captions[0].error}")
+        """The record of a video whose captions are known; see :meth:`describe`."""
+        problems = [problem for _, _, problem in made if problem is not None]
+        for problem in problems:
+            # A hole is for what stays as it is, and a video without any caption has failed.
+            if len(problems) == len(made) or (may_try_again and problem.may_pass):
+                raise problem
+        captions = [caption for caption, _, _ in made]
         say = self._say
         budget, chapter_seconds = await self.budget(), say.options.chapter_seconds
         summariser = Summariser(say.prompts, self._ask_words, budget, chapter_seconds)
         outline = await summariser.outline(captions)
         timings = Timings(
-            caption_seconds=tuple(seconds for _, seconds in made),
+            caption_seconds=tuple(seconds for _, seconds, _ in made),
             turnaround_seconds=round(time.perf_counter() - began, 6),
         )
         return Described(self._record(plan, captions, outline), timings)
@@ -155,19 +167,15 @@ class Storyteller:
 
     async def _caption(
         self, plan: VideoPlan, segment: Segment, *, again: bool, told: OnCaption
-    ) -> tuple[Caption, float]:
-        """The caption of a segment, and the seconds that the engine took for it."""
+    ) -> Made:
         async with self._room:
-            caption, seconds = await self._attempt(plan, segment, 1)
+            made = await self._attempt(plan, segment, 1)
             if again:
-                second, _ = await self._attempt(plan, segment, 2)
-                caption = _better(caption, second)
+                made = _better(made, await self._attempt(plan, segment, 2))
         told(segment, len(plan.segments))
-        return caption, seconds
+        return made
 
-    async def _attempt(
-        self, plan: VideoPlan, segment: Segment, attempt: int
-    ) -> tuple[Caption, float]:
+    async def _attempt(self, plan: VideoPlan, segment: Segment, attempt: int) -> Made:
         speech = speech_in(plan.words, segment)
         ask = self._say.question(plan, segment, attempt=attempt, speech=speech or "")
         try:
@@ -256,8 +264,8 @@ def caption_of(
     *,
     attempt: int = 1,
     speech: str | None = None,
-) -> tuple[Caption, float]:
-    """What came of the question about a segment, and the seconds that the engine took for it."""
+) -> Made:
+    """What came of the question about a segment."""
     about: dict[str, Any] = {
         "index": segment.index,
         "start_seconds": segment.start_seconds,
@@ -266,14 +274,18 @@ def caption_of(
         "speech": speech,
     }
     if isinstance(said, KinemaError):
-        return Caption(
-            **about,
-            text="",
-            frame_indices=(),
-            frame_seconds=(),
-            finish_reason="error",
-            error=said.sentence,
-        ), 0.0
+        return (
+            Caption(
+                **about,
+                text="",
+                frame_indices=(),
+                frame_seconds=(),
+                finish_reason="error",
+                error=said.sentence,
+            ),
+            0.0,
+            said,
+        )
     shown, completion = said.shown, said.completion
     warnings = [*(w for one in shown for w in one.warnings), *([said.note] if said.note else [])]
     caption = Caption(
@@ -287,16 +299,16 @@ def caption_of(
         fields=json.loads(completion.text) if ask.params.json_schema is not None else None,
         warnings=tuple(dict.fromkeys(warnings)),
     )
-    return caption, round(completion.seconds, 6)
+    return caption, round(completion.seconds, 6), None
 
 
-def _better(first: Caption, second: Caption) -> Caption:
-    """The second where its flags weigh less, else the first."""
-    if second.error is not None:
+def _better(first: Made, second: Made) -> Made:
+    """The second caption where its flags weigh less, else the first; the first one's seconds."""
+    if second[0].error is not None:
         return first
 
     def weight(caption: Caption) -> int:
         alone = VideoRecord(source="", status="ok", captions=(caption,))
         return badness(flagged(alone).captions[0])
 
-    return second if weight(second) < weight(first) else first
+    return (second[0], first[1], None) if weight(second[0]) < weight(first[0]) else first
