@@ -24,11 +24,15 @@ _FORMAT = 2
 class AnswerCache:
     """JSON values by key in a SQLite file, safe for threads and processes.
 
+    Args:
+        path: the file; made when it is not there.
+        anew: forget what is in it.
+
     Raises:
         UsageError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, anew: bool = False) -> None:
         self._path = path
         self._lock = threading.Lock()
         try:
@@ -40,6 +44,8 @@ class AnswerCache:
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS answer (id TEXT PRIMARY KEY, value TEXT NOT NULL)"
             )
+            if anew:
+                self._database.execute("DELETE FROM answer")
         except sqlite3.Error as problem:
             raise UsageError(
                 f"{path} cannot be opened: {problem}.", hint="Choose another file."

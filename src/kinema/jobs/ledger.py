@@ -91,6 +91,7 @@ class Ledger:
         settings: everything that decides the results; a job never goes on with other ones.
         restart: with other settings, forget the old units instead of refusing. Where none of them
             has an outcome, they are forgotten without being asked.
+        anew: forget the old units whatever their settings are.
         noun: what sentences call the units.
 
     Raises:
@@ -104,6 +105,7 @@ class Ledger:
         *,
         settings: Mapping[str, Any],
         restart: bool = False,
+        anew: bool = False,
         noun: str = "units",
     ) -> None:
         self.path = path
@@ -120,9 +122,11 @@ class Ledger:
             # half of one, and their units are then done once more; a disk flush for each is slow.
             self._database.execute("PRAGMA synchronous=NORMAL")
             with disk_errors(self.path):
-                self._check_format(restart)
+                self._check_format(restart or anew)
                 self._database.executescript(f"{_SCHEMA} PRAGMA user_version = {_FORMAT};")
-                self._check_settings(settings, restart)
+                self._check_settings(settings, restart or anew)
+                if anew and self._database.execute("DELETE FROM unit").rowcount:
+                    self._forgotten = self._forgotten or "the same settings"
                 self._recover()
         except BaseException:
             os.close(self._lock)

@@ -98,7 +98,7 @@ class AnswerJob(JobSettings):
         records = read_records(self.prompt_file)[: self.limit]
         ids = _unit_ids(records, self._base)
         path = self.output.with_name(f".{self.output.name}.ledger")
-        with Ledger(path, settings=self._decided, restart=self.force, noun="records") as ledger:
+        with Ledger(path, settings=self._decided, anew=self.force, noun="records") as ledger:
             entered = ((ids[i], records[i]) for i in _by_medium(records))
             ledger.enter(entered, retry_failed=self.retry_failed)
             problem = work_off(

@@ -274,7 +274,13 @@ def test_other_settings_are_refused_unless_forced(
     with pytest.raises(UsageError, match="other settings"):
         job(media, tmp_path, clip_tower, options={"kind": "cls"}).run()
 
-    assert job(media, tmp_path, clip_tower, options={"kind": "cls"}, force=True).run() == 0
+    forced = job(media, tmp_path, clip_tower, options={"kind": "cls"}, force=True)
+    assert forced.run() == 0
+    times = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
+    assert replace(forced, force=False).run() == 0
+    assert {p: p.stat().st_mtime_ns for p in times} == times
+    assert forced.run() == 0
+    assert all(p.stat().st_mtime_ns > before for p, before in times.items())
 
 
 def test_two_devices_write_the_same_bytes_as_one(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kinema.cli.app import run
+from kinema.engines.echo import EchoEngine
 from kinema.jobs.ledger import Ledger, Outcome
 from support.clips import make_clip
 
@@ -57,6 +58,26 @@ def test_every_verb_says_what_it_found(verb, folder, capsys):
     assert told.endswith("); they are forgotten.")
     assert run([*changed, "--quiet"]) == 3
     assert "from earlier runs" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["caption", "answer", "eval"])
+def test_force_asks_everything_again(verb, folder, capsys, monkeypatch):
+    asked, place, _ = words(verb, folder)
+    command = [verb, *asked, "-m", "echo", "--workers", "1"]
+    answered = []
+    answer = EchoEngine._answer
+    monkeypatch.setattr(
+        EchoEngine, "_answer", lambda *args: (answered.append(args[1].id), answer(*args))
+    )
+    assert run(command) == 3
+    first = len(answered)
+    assert run(command) == 3
+    assert len(answered) == first > 0
+    capsys.readouterr()
+    assert run([*command, "--force"]) == 3
+    assert len(answered) == 2 * first
+    told = f"note: {folder / place} held results of the same settings; they are forgotten."
+    assert capsys.readouterr().err.splitlines()[0] == told
 
 
 def test_units_of_other_runs_are_not_counted(tmp_path):

@@ -65,7 +65,7 @@ class CaptionJob(JobSettings):
         decided = self.say.record
         self.state.mkdir(parents=True, exist_ok=True)
         path = self._ledger_path
-        with Ledger(path, settings=decided, restart=self.force, noun="videos") as ledger:
+        with Ledger(path, settings=decided, anew=self.force, noun="videos") as ledger:
             units = [(unit_of(one), {"source": one.source}) for one in self.inputs]
             ledger.enter(units, retry_failed=self.retry_failed)
             meter = Meter(ledger, on_progress)
@@ -107,8 +107,9 @@ class CaptionJob(JobSettings):
     def _storyteller(self) -> Iterator[Storyteller]:
         say = self.say
         room = self.max_requests or self.window(say.model.engine, say.engine)
+        own = self.state / "answers.sqlite"
         with (
-            AnswerCache(self.answers or self.state / "answers.sqlite") as answers,
+            AnswerCache(self.answers or own, anew=self.force and not self.answers) as answers,
             open_site(
                 say.model, say.engine, self, answers=answers, scheduler=self.scheduler
             ) as site,

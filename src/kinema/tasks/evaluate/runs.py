@@ -101,7 +101,7 @@ def run_benchmark(
     place = output / run_name(model, blind=settings.blind)
     check_folder(place)
     with Ledger(
-        place / LEDGER, settings=predictor.identity, restart=job.force, noun="items"
+        place / LEDGER, settings=predictor.identity, anew=job.force, noun="items"
     ) as ledger:
         ledger.enter(((item.id, {}) for item in items), retry_failed=job.retry_failed)
         problem = work_off(

@@ -74,7 +74,7 @@ class FeaturesJob(JobSettings):
         with Ledger(
             self.output / ".kinema" / "features.sqlite",
             settings=extraction.fingerprinted(self.options),
-            restart=self.force,
+            anew=self.force,
             noun="videos",
         ) as ledger:
             wanted = self._enter(ledger)
