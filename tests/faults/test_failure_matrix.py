@@ -243,7 +243,7 @@ class Job:
     def __init__(self, world: World, verb: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.verb, self.words, self.out = verb, world.words(verb, folder / "out"), folder / "out"
         self.lent, self.patch = Lent(world.workers, world.read), patch
-        for module in ("kinema.tasks.site", "kinema.tasks.features.site"):
+        for module in ("kinema.tasks.site", "kinema.tasks.features.job"):
             patch.setattr(f"{module}.Workers", self.lent)
 
     def run(self, strike: Strike) -> int:
