@@ -32,7 +32,7 @@ from typing import Any
 import httpx
 
 HERE = Path(__file__).resolve().parents[1]
-CLIPS, QUESTIONS_A_CLIP, CLIENTS = 8, 6, 8
+CLIPS, QUESTIONS_A_CLIP, CLIENTS = 40, 6, 8
 SEEN = ("--num-frames", "8", "--max-new-tokens", "16")
 QUESTIONS = tuple(f"What is seen first, number {number}?" for number in range(QUESTIONS_A_CLIP))
 
