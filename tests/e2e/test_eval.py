@@ -160,3 +160,24 @@ def test_a_wrong_call_is_refused_with_what_to_do(words, said, tmp_path):
     done = kinema(*words, *([] if words[0] == "rescore" else ["-m", "echo", "-o", tmp_path]))
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_wrong_rows_are_listed_by_check_and_refused_before_a_model_is_loaded(tmp_path):
+    rows = ['{"question": "x", "task": "tango"}', '{"question": "x", "answer": "y"}', "{"]
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(rows))
+    checked = kinema("check", "jsonl", path)
+    assert checked.returncode == 3
+    assert "2 rows" in checked.stderr
+    assert 'line 1: task is "tango"; it must be one of choice, text' in checked.stdout
+    assert 'line 3: row is "{"; it must be a JSON object' in checked.stdout
+    found = json.loads(kinema("check", "jsonl", path, "--json").stdout)
+    assert [(row["line"], row["field"], row["value"]) for row in found["wrong_rows"]] == [
+        (1, "task", "tango"),
+        (3, "row", "{"),
+    ]
+    assert found["items"] == 1
+    refused = kinema("jsonl", path, "-m", "nowhere/nothing", "-o", tmp_path / "out")
+    assert refused.returncode == 2
+    assert f'{path}, line 1: task is "tango"' in refused.stderr
+    assert not (tmp_path / "out").exists()

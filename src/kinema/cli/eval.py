@@ -131,6 +131,8 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
 def check(benchmark: str, data: Path, /, *, split: str = "", json: bool = False) -> int:
     """Verify a benchmark's files, counts and first frames before any model is loaded.
 
+    Every wrong row of a .jsonl file is listed; the exit status is 3 when something is wrong.
+
     Args:
         benchmark: A name that `kinema eval list` shows.
         data: The folder with its files.
@@ -146,6 +148,11 @@ def check(benchmark: str, data: Path, /, *, split: str = "", json: bool = False)
         put_record(found.to_dict())
     else:
         put_table(_check_rows(found))
+    if found.wrong_rows:
+        raise PartialFailure(
+            f"{len({row.line for row in found.wrong_rows})} rows of {data} are wrong.",
+            hint="`kinema eval` refuses the file. Repair or remove those lines.",
+        )
     if found.missing or found.unreadable:
         raise PartialFailure(
             f"{len(found.missing)} videos are missing, {len(found.unreadable)} cannot be read.",
@@ -215,6 +222,7 @@ def _check_rows(found: Check) -> list[list[str]]:
         ["benchmark", f"{found.benchmark}, {found.split}"],
         ["items", f"{found.items}{official}"],
         ["videos", f"{found.videos} found, {len(found.missing)} missing"],
+        *(["wrong", str(row)] for row in found.wrong_rows),
         *(["missing", name] for name in found.missing[:10]),
         *(["unreadable", f"{name}: {why}"] for name, why in list(found.unreadable.items())[:10]),
         *([name, digest] for name, digest in list(found.sha256.items())[:10]),
