@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from kinema.jobs.site import Site
 from kinema.messages import Reply
 from kinema.tasks.caption.plan import VideoPlan, content_of, look_at
 from kinema.tasks.caption.settings import CaptionSettings
+from kinema.types import DAMAGE
 
 _SERVER_CONTEXT = 8192
 """Tokens that a server is trusted to have where nothing says how many."""
@@ -202,6 +203,7 @@ class Storyteller:
             usage=vars(reply.completion.usage).copy(),
             fields=json.loads(text) if self._say.params.json_schema is not None else None,
             warnings=tuple(dict.fromkeys([*warnings, *([reply.note] if reply.note else [])])),
+            **{name: sum(one.damage[name] for one in shown) for name in DAMAGE},
         )
 
     async def _ask_words(self, kind: Kind, text: str) -> Any:
@@ -238,7 +240,7 @@ class Storyteller:
     ) -> VideoRecord:
         broken = sum(caption.error is not None for caption in captions)
         said = f"{broken} of {len(captions)} segments have no caption." if broken else None
-        return VideoRecord(
+        record = VideoRecord(
             source=plan.source,
             status="partial" if broken else "ok",
             content=plan.content,
@@ -253,6 +255,14 @@ class Storyteller:
             warnings=plan.warnings,
             error=said,
         )
+        harm = record.damage
+        if not harm["damaged_packets"] and not harm["damaged_frames"]:
+            return record
+        note = (
+            f"The file is damaged: {harm['damaged_packets']} packets and {harm['damaged_frames']} "
+            f"frames in what {len(captions)} segments show."
+        )
+        return replace(record, warnings=(*plan.warnings, note))
 
 
 async def _together(work: Any) -> list[Any]:
