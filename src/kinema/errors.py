@@ -22,7 +22,7 @@
     │   ├── ModelNotFound     model_not_found
     │   ├── UnsafeModel       unsafe_model
     │   ├── MissingPackage    missing_package
-    │   ├── MissingCapability missing_capability
+    │   ├── MissingCapability missing_capability            exit 2
     │   │   └── MediumRefused missing_capability                          request
     │   ├── AccessRefused     access_refused
     │   ├── ContextTooLong    context_too_long                            request
@@ -230,9 +230,10 @@ class MissingPackage(ModelError):
 
 
 class MissingCapability(ModelError):
-    """This family or engine cannot do this; the hint names the ones that can."""
+    """This family or engine cannot do what the call asks for; the hint names the ones that can."""
 
     code = "missing_capability"
+    exit_code = 2
 
 
 class MediumRefused(MissingCapability):
