@@ -140,6 +140,35 @@ def test_a_submission_is_written_and_never_scored(tmp_path):
     assert set(submission) == {"u0", "u1", "u2"}
 
 
+def test_a_model_that_cannot_be_measured_does_not_hold_up_the_others(data, tmp_path):
+    output = tmp_path / "out"
+    models = ("-m", tmp_path / "nowhere", "-m", "echo")
+    done = kinema("jsonl", data, *models, "--num-frames", 2, "-o", output)
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.splitlines()[0].split() == ["METRIC", "echo"]
+    assert "nowhere was not measured: " in done.stderr
+    assert "Not measured: " in done.stderr.splitlines()[-2]
+    report = (output / "report.md").read_text()
+    assert "Not measured: " in report
+    assert "nowhere" in report
+    assert (output / "echo" / "results.json").is_file()
+
+
+def test_quiet_prints_nothing_and_records_only_when_they_are_asked_for(data, tmp_path):
+    words = ("jsonl", data, "-m", "echo", "--num-frames", 2, "-o", tmp_path / "out", "-q")
+    quiet = kinema(*words)
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    (record,) = [json.loads(line) for line in kinema(*words, "--json").stdout.splitlines()]
+    assert record["run"]["model"] == "echo"
+
+
+def test_what_is_missing_for_several_scores_is_said_once(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("KINEMA_WORDNET", str(tmp_path / "nowhere"))
+    done = kinema("jsonl", data, "-m", "echo", "--blind", "--num-frames", 2, "-o", tmp_path / "o")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("WordNet") == 1
+
+
 def test_every_benchmark_is_listed_with_its_files():
     rows = [json.loads(line) for line in kinema("list", "--json").stdout.splitlines()]
     assert [row["name"] for row in rows] == sorted(LAYOUTS, key=[r["name"] for r in rows].index)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json as json_text
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ from kinema.captioning.text import short_clock
 from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
 from kinema.cli.output import JOB_LOG_SECONDS, Status, put, put_record, put_table, say
 from kinema.engines import EngineSettings, rank
-from kinema.errors import PartialFailure, Unfinished, UsageError
+from kinema.errors import KinemaError, PartialFailure, Unfinished, UsageError
 from kinema.evaluation.answers import read_answer
 from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.presets import PresetName
@@ -32,7 +33,7 @@ from kinema.tasks.evaluate.reporting import (
     write_report,
     write_timelines,
 )
-from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark
+from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark, run_name
 from kinema.tasks.evaluate.stored import Run, find_runs, score_run
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
@@ -98,7 +99,8 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
         rank_options=options.rank_options,
     )
     status = Status(log_seconds=JOB_LOG_SECONDS)
-    runs = []
+    runs: list[Run] = []
+    failed: dict[str, KinemaError] = {}
     for model, blind in product(options.model, (False, True) if options.blind else (False,)):
         if rank() > 0:
             follow(find_model(model, engine=options.engine, parts=parts).open(settings))
@@ -108,24 +110,37 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
             if not work.quiet:
                 status(f"{name}: {_progress_line(progress)}")
 
-        run = run_benchmark(
-            replace(measured, blind=blind),
-            model,
-            output=options.output,
-            engine=options.engine,
-            loading=settings,
-            parts=parts,
-            restart=work.force,
-            retry_failed=work.retry_failed,
-            runner=work.runner,
-            workers=work.workers,
-            on_progress=show,
-        )
-        status.clear()
-        runs.append(run)
+        try:
+            run = run_benchmark(
+                replace(measured, blind=blind),
+                model,
+                output=options.output,
+                engine=options.engine,
+                loading=settings,
+                parts=parts,
+                restart=work.force,
+                retry_failed=work.retry_failed,
+                runner=work.runner,
+                workers=work.workers,
+                on_progress=show,
+            )
+        except KinemaError as problem:
+            if isinstance(problem, UsageError) and not (runs or failed):
+                raise  # what is wrong with the call is wrong for all models
+            name = run_name(model, blind=blind)
+            failed[name] = problem
+            say(f"{name} was not measured: {problem.sentence}")
+        else:
+            runs.append(run)
+        finally:
+            status.clear()
     if rank() > 0:
         return 0
-    return _judge_and_finish(runs, judge, options.output, json=work.json)
+    if not runs:
+        raise list(failed.values())[-1]
+    return _judge_and_finish(
+        runs, judge, options.output, json=work.json, quiet=work.quiet, failed=failed
+    )
 
 
 def check(benchmark: str, data: Path, /, *, split: str = "", json: bool = False) -> int:
@@ -248,33 +263,54 @@ def _progress_line(progress: Progress) -> str:
 
 
 def _judge_and_finish(
-    runs: Sequence[Run], judge: JudgeSettings, output: Path, *, json: bool
+    runs: Sequence[Run],
+    judge: JudgeSettings,
+    output: Path,
+    *,
+    json: bool,
+    quiet: bool = False,
+    failed: Mapping[str, KinemaError] = {},
 ) -> int:
     """Numbers that need no judge are written and printed also when the judge does not answer."""
+    finish = partial(_finish, runs, output, json=json, quiet=quiet, failed=failed)
     try:
         for run in runs:
             judge_run(run, judge)
     except Unfinished:
-        with suppress(PartialFailure):
-            _finish(runs, output, json=json)
+        with suppress(PartialFailure, Unfinished):
+            finish()
         raise
-    return _finish(runs, output, json=json)
+    return finish()
 
 
-def _finish(runs: Sequence[Run], output: Path, *, json: bool) -> int:
+def _finish(
+    runs: Sequence[Run],
+    output: Path,
+    *,
+    json: bool,
+    quiet: bool,
+    failed: Mapping[str, KinemaError],
+) -> int:
     """Write what belongs to the runs, print the table, and say whether all is complete."""
     for run in runs:
         write_timelines(run)
         _write_submission(run)
-    write_report(runs, output)
+    write_report(runs, output, failed=failed)
     if json:
         for run in runs:
             judged = read_judgement(run)
             extra = {"judged": judged} if judged else {}
             put_record({"run": run.about, **run.scores.to_dict(), **extra})
-    else:
+    elif not quiet:
         _print_table(runs)
-    say(f"wrote {output / HTML}")
+    if not quiet:
+        say(f"wrote {output / HTML}")
+    if failed:
+        stopped = any(isinstance(problem, Unfinished) for problem in failed.values())
+        raise (Unfinished if stopped else PartialFailure)(
+            f"Not measured: {', '.join(failed)}. The report holds the other runs.",
+            hint="Run the same command again to go on.",
+        )
     lacking = sum(run.scores.items - run.scores.answered for run in runs)
     if lacking:
         raise PartialFailure(
@@ -285,9 +321,8 @@ def _finish(runs: Sequence[Run], output: Path, *, json: bool) -> int:
 
 
 def _print_table(runs: Sequence[Run]) -> None:
-    for run in runs:
-        for why in run.scores.unavailable.values():
-            say(f"note: {why}")
+    for why in dict.fromkeys(why for run in runs for why in run.scores.unavailable.values()):
+        say(f"note: {why}")
     names = list(dict.fromkeys(name for run in runs for name in run.scores.metrics))
     rows = [[name, *(_score(run, name) for run in runs)] for name in names] + _judged_rows(runs)
     if rows:
