@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
+from kinema.errors import UsageError
+
 VIDEO_SUFFIXES = frozenset(
     (
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
@@ -39,6 +41,24 @@ def write_lines(path: Path, lines: Iterable[str], *, end: str = "\n") -> None:
     """Write a whole file, line by line, or nothing; see :func:`write_atomically`."""
     with whole_file(path) as draft, draft.open("w", encoding="utf-8") as file:
         file.writelines(f"{line}{end}" for line in lines)
+
+
+def refuse_foreign(paths: Iterable[Path], *, force: bool) -> None:
+    """Keep files where nothing says that kinema wrote them; called before any work.
+
+    Args:
+        paths: of files that would be written.
+        force: they may be lost.
+
+    Raises:
+        UsageError: one is there and holds something.
+    """
+    for path in () if force else paths:
+        if path.is_file() and path.stat().st_size:
+            raise UsageError(
+                f"{path} is there already, and nothing says that kinema wrote it.",
+                hint="Choose another --output, or --force to write over it.",
+            )
 
 
 @contextmanager

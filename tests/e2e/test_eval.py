@@ -210,3 +210,15 @@ def test_wrong_rows_are_listed_by_check_and_refused_before_a_model_is_loaded(tmp
     assert refused.returncode == 2
     assert f'{path}, line 1: task is "tango"' in refused.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_report_that_another_program_wrote_is_kept(data, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "report.md").write_text("my notes")
+    words = ("jsonl", data, "-m", "echo", "--num-frames", 2, "-o", output, "-q")
+    refused = kinema(*words)
+    assert refused.returncode == 2
+    assert "report.md is there already" in refused.stderr
+    assert (output / "report.md").read_text() == "my notes"
+    assert kinema(*words, "--force").returncode == 0

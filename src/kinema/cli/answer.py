@@ -67,7 +67,7 @@ def answer(
         words: The prompt file; with --config, overrides of its keys.
     """
     prompt_file, output = _files(words, files)
-    check_files(prompt_file, output)
+    check_files(prompt_file, output, force=work.force)
     model = find_model(files.model, engine=files.engine, parts=parts)
     if rank() > 0:
         return follow(model.open(settings))

@@ -21,13 +21,14 @@ from kinema.errors import KinemaError, PartialFailure, Unfinished, UsageError
 from kinema.evaluation.answers import read_answer
 from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.presets import PresetName
-from kinema.files import write_atomically
+from kinema.files import refuse_foreign, write_atomically
 from kinema.jobs.progress import Progress
 from kinema.messages import SamplingParams
 from kinema.tasks.evaluate.checking import Check, check_benchmark
 from kinema.tasks.evaluate.judging import JudgeSettings, judge_run, read_judgement
 from kinema.tasks.evaluate.reporting import (
     HTML,
+    MARKDOWN,
     compare_runs,
     difference_cells,
     write_report,
@@ -98,6 +99,8 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
         params=params,
         rank_options=options.rank_options,
     )
+    if not find_runs(options.output):
+        refuse_foreign((options.output / name for name in (MARKDOWN, HTML)), force=work.force)
     status = Status(log_seconds=JOB_LOG_SECONDS)
     runs: list[Run] = []
     failed: dict[str, KinemaError] = {}

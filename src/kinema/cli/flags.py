@@ -127,7 +127,7 @@ class JobRun:
     retry_failed: bool = False
     """Try again what failed in an earlier run."""
     force: bool = False
-    """Start over where a run with other settings left results."""
+    """Start over where a run with other settings left results; write over files of others."""
     json: bool = False
     """Print one JSON record each."""
     quiet: Annotated[bool, Parameter(alias="-q")] = False

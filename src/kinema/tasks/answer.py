@@ -12,7 +12,7 @@ from typing import Any, Literal
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings, world_size
 from kinema.errors import KinemaError, UsageError
-from kinema.files import FEATURES_SUFFIX
+from kinema.files import FEATURES_SUFFIX, refuse_foreign
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.runner import unfinished, work_off
 from kinema.jobs.site import Site
@@ -40,6 +40,9 @@ from kinema.tasks.prompts_file import (
 )
 from kinema.tasks.site import Runner, check_site, open_site, window_of
 from kinema.types import FrameSampling
+
+_ENDED = ("done", "failed", "quarantined")
+"""States of records that an output holds although this run does not ask for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +98,7 @@ class AnswerJob:
     runner: Runner = "local"
     """This process, or a Ray cluster; the records are the same."""
     limit: int | None = None
-    """Only so many of the first records."""
+    """Only so many of the first records; what others were answered before stays written."""
 
     def run(self, on_answer: Callable[[Progress], None] = lambda progress: None) -> int:
         """Answer every record and write the output file, also when the run has to stop early.
@@ -107,21 +110,25 @@ class AnswerJob:
             How many records failed.
 
         Raises:
-            UsageError: the prompt file cannot be read, or the output belongs to another job.
+            UsageError: the prompt file cannot be read, or the output belongs to another job or is
+                none of kinema's.
             MissingPackage: the engine or the runner is not installed.
             Unfinished: the engine or the run failed; records without an answer say so.
         """
         check_site(self.model, self.settings, self.runner)
-        records = read_records(self.prompt_file)[: self.limit]
+        check_output(self.output, force=self.force)
+        records = read_records(self.prompt_file)
         units = _units(records, self._base)
-        path = self.output.with_name(f".{self.output.name}.ledger")
-        with Ledger(path, settings=self._decided, restart=self.force) as ledger:
-            entered = ((unit, records[i]) for unit, i in _by_medium(units, records))
+        asked = units[: self.limit]
+        with Ledger(_ledger_of(self.output), settings=self._decided, restart=self.force) as ledger:
+            entered = ((unit, records[i]) for unit, i in _by_medium(asked, records))
             ledger.enter(entered, retry_failed=self.retry_failed)
-            problem = self._work(ledger, _counts(records), on_answer)
+            problem = self._work(ledger, _counts(records[: self.limit]), on_answer)
             ended = {unit.id: unit for unit in ledger.units()}
-            written = [final_record(records[i], ended[unit], problem) for unit, i in units]
-            write_records(self.output, written)
+            written = [final_record(records[i], ended[unit], problem) for unit, i in asked]
+            others = [(ended[unit], i) for unit, i in units[len(asked) :] if unit in ended]
+            kept = [final_record(records[i], unit) for unit, i in others if unit.state in _ENDED]
+            write_records(self.output, [*written, *kept])
             if problem is not None:
                 raise unfinished(problem, ledger, noun="records") from problem
         return sum(record["error"] is not None for record in written)
@@ -250,12 +257,26 @@ def _counts(records: Sequence[Any]) -> Counter[str]:
     return Counter(map(_medium_of, records))
 
 
-def check_files(prompt_file: Path, output: Path) -> None:
+def _ledger_of(output: Path) -> Path:
+    return output.with_name(f".{output.name}.ledger")
+
+
+def check_output(output: Path, *, force: bool) -> None:
+    """Refuse an output that is there and that no job of ours has written.
+
+    Raises:
+        UsageError: it holds something, and is not to be lost.
+    """
+    if not _ledger_of(output).exists():
+        refuse_foreign([output], force=force)
+
+
+def check_files(prompt_file: Path, output: Path, *, force: bool = False) -> None:
     """Look at what is read and where it goes, before anything is loaded or written.
 
     Raises:
         UsageError: the prompt file cannot be read or holds no record, or the output would
-            overwrite it or cannot be written.
+            overwrite it or a file that is none of kinema's, or cannot be written.
     """
     if output.resolve() == prompt_file.resolve():
         raise UsageError("The output is the prompt file itself.", hint="Choose another --output.")
@@ -263,5 +284,6 @@ def check_files(prompt_file: Path, output: Path) -> None:
         raise UsageError(f"{output} is a folder.", hint="Give a file to --output.")
     if not output.parent.is_dir():
         raise UsageError(f"There is no folder {output.parent}.", hint="Make it first.")
+    check_output(output, force=force)
     if not read_records(prompt_file):
         raise UsageError(f"{prompt_file} holds no record.", hint="Give one object a prompt.")

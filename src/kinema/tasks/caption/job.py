@@ -57,6 +57,8 @@ class CaptionJob:
     sampling: FrameSampling = field(default_factory=FrameSampling)
     answers: Path | None = None
     """File of answers that runs may share; the same question is asked once for all of them."""
+    limit: int | None = None
+    """Only so many of the first videos; what others were described before stays in the outputs."""
     tag: str = ""
     """Part of the ledger's name, so that shards can share a folder."""
     workers: int = 2
@@ -124,15 +126,32 @@ class CaptionJob:
         self._stop.cancel()
 
     def results(self) -> Iterator[Described]:
-        """What is known about each video, in the order they were given; ended or not."""
+        """What is known about each video, in the order of :meth:`known`; ended or not."""
         with Ledger(self._ledger_path, settings=self.say.record) as ledger:
-            yield from (_result(one, ledger.get(unit_of(one))) for one in self.inputs)
+            yield from (_result(one, ledger.get(unit_of(one))) for one in self._known(ledger))
+
+    def known(self) -> list[VideoInput]:
+        """The videos that are asked for, then those beyond the limit that were described before."""
+        with Ledger(self._ledger_path, settings=self.say.record) as ledger:
+            return list(self._known(ledger))
+
+    @property
+    def asked(self) -> Sequence[VideoInput]:
+        """The videos of this run."""
+        return self.inputs[: self.limit]
+
+    def _known(self, ledger: Ledger) -> Iterator[VideoInput]:
+        yield from self.asked
+        for one in self.inputs[len(self.asked) :]:
+            unit = ledger.get(unit_of(one))
+            if unit is not None and unit.state in ("done", "partial"):
+                yield one
 
     async def _describe(
         self, ledger: Ledger, site: Site, answers: AnswerCache, on_progress: OnProgress
     ) -> None:
         teller = Storyteller(site, self.say, answers, room=self._room)
-        meter = Meter(ledger, {unit_of(one) for one in self.inputs})
+        meter = Meter(ledger, {unit_of(one) for one in self.asked})
         on_progress(meter.begun)
 
         async def one(unit: Unit) -> Outcome:
@@ -181,7 +200,7 @@ class CaptionJob:
 
     def _ledger(self, decided: dict[str, Any]) -> Ledger:
         ledger = Ledger(self._ledger_path, settings=decided, restart=self.force)
-        units = [(unit_of(one), {"source": one.source}) for one in self.inputs]
+        units = [(unit_of(one), {"source": one.source}) for one in self.asked]
         ledger.enter(units, retry_failed=self.retry_failed)
         return ledger
 

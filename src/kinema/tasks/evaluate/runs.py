@@ -16,6 +16,7 @@ from kinema.errors import UsageError
 from kinema.evaluation.benchmarks import Benchmark, find_benchmark
 from kinema.evaluation.presets import PRESETS, PresetName
 from kinema.evaluation.records import Item, Record
+from kinema.files import refuse_foreign
 from kinema.jobs.ledger import Ledger
 from kinema.jobs.progress import Meter, Progress
 from kinema.jobs.runner import unfinished, work_off
@@ -23,7 +24,7 @@ from kinema.messages import SamplingParams
 from kinema.tasks.deciding import model_identity
 from kinema.tasks.evaluate.predicting import Predictor
 from kinema.tasks.evaluate.questions import Question
-from kinema.tasks.evaluate.stored import LEDGER, Run, score_run, write_run
+from kinema.tasks.evaluate.stored import FILES, LEDGER, Run, score_run, write_run
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import find_model
 from kinema.tasks.site import Runner, check_site, open_site, window_of
@@ -86,7 +87,8 @@ def run_benchmark(  # noqa: PLR0913  one keyword per choice of the user is the p
         on_progress: told of every item that ends.
 
     Raises:
-        UsageError: the data is not in the benchmark's layout, or ``output`` holds another run.
+        UsageError: the data is not in the benchmark's layout, or ``output`` holds another run, or
+            files that are none of kinema's.
         MissingPackage: the runner is not installed.
         Unfinished: the engine or the run failed; what is answered is written, and not scored.
     """
@@ -101,6 +103,8 @@ def run_benchmark(  # noqa: PLR0913  one keyword per choice of the user is the p
     questions = _questions(items, settings, found.family.default_sampling)
     place = output / run_name(model, blind=settings.blind)
     check_folder(place)
+    if not (place / LEDGER).exists():
+        refuse_foreign((place / name for name in FILES), force=restart)
     with Ledger(place / LEDGER, settings=predictor.identity, restart=restart) as ledger:
         ledger.enter(((item.id, {}) for item in items), retry_failed=retry_failed)
         problem = None

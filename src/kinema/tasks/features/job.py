@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +15,7 @@ from kinema.captioning.exports import check_folder
 from kinema.config import fingerprint
 from kinema.datasets.samples import features_name
 from kinema.errors import KinemaError
-from kinema.files import sha256_of, write_lines
+from kinema.files import refuse_foreign, sha256_of, write_lines
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, Progress
 from kinema.jobs.runner import unfinished, work_off
@@ -58,6 +58,8 @@ class FeaturesJob:
     """Try videos again that failed in an earlier run."""
     runner: Runner = "local"
     """This process, or a Ray cluster; the files are the same."""
+    limit: int | None = None
+    """Only so many of the first videos; what others were encoded before stays in the list."""
 
     def run(self, on_progress: Callable[[Progress], None] = lambda progress: None) -> int:
         """Write the features of every video, and the list of them, also when the run stops early.
@@ -75,6 +77,11 @@ class FeaturesJob:
 
         extraction = open_extraction(self.options, self.sampling)
         check_folder(self.output)
+        if not (self.output / ".kinema").exists():
+            names = (
+                features_name(m.name, v) for m in self.media for v in ("", *self.options.variants)
+            )
+            refuse_foreign((self.output / name for name in (INDEX, *names)), force=self.force)
         (self.output / ".kinema").mkdir(exist_ok=True)
         with Ledger(
             self.output / ".kinema" / "features.sqlite",
@@ -100,14 +107,15 @@ class FeaturesJob:
             for unit in ledger.units()
         }
         with ThreadPoolExecutor(self.workers, "kinema-hash") as pool:
-            payloads = list(pool.map(lambda medium: _payload(medium, known), self.media))
+            asked = self.media[: self.limit]
+            payloads = list(pool.map(lambda medium: _payload(medium, known), asked))
         units = {_unit_id(payload): payload for payload in payloads}
         ledger.enter(units.items(), retry_failed=self.retry_failed)
         done = [unit for unit in ledger.units("done") if unit.id in units]
         for unit in done:
             if not self._is_whole(unit):
                 ledger.redo(unit.id, "its file is gone")
-        return dict(zip(units, self.media, strict=True))
+        return dict(zip(units, asked, strict=True))
 
     def _is_whole(self, unit: Unit) -> bool:
         return all((self.output / name).is_file() for name in unit.result["features"].values())
@@ -172,8 +180,20 @@ class FeaturesJob:
     ) -> int:
         units = [ledger.get(unit_id) for unit_id in wanted]
         records = [_record(unit, wanted[unit.id], stopped) for unit in units if unit is not None]
-        write_lines(self.output / INDEX, (json.dumps(r, ensure_ascii=False) for r in records))
+        kept = [_record(unit, medium, None) for unit, medium in self._done_before(ledger)]
+        lines = (json.dumps(record, ensure_ascii=False) for record in (*records, *kept))
+        write_lines(self.output / INDEX, lines)
         return sum("error" in r and r["status"] != "skipped" for r in records)
+
+    def _done_before(self, ledger: Ledger) -> Iterator[tuple[Unit, Medium]]:
+        """Units beyond the limit whose features are there."""
+        done = {
+            (unit.payload["name"], unit.payload["stamp"]): unit for unit in ledger.units("done")
+        }
+        for medium in self.media[self.limit :] if self.limit is not None else ():
+            unit = done.get((medium.name.as_posix(), medium.stamp))
+            if unit is not None and self._is_whole(unit):
+                yield unit, medium
 
 
 def _payload(medium: Medium, known: Mapping[tuple[str, str], str]) -> dict[str, str]:
