@@ -16,6 +16,7 @@ from kinema import prompt as prompts
 from kinema.engines import Engine, EngineSettings, world_size
 from kinema.engines.job import Answered
 from kinema.engines.scheduler import Scheduler
+from kinema.errors import UsageError
 from kinema.files import FEATURES_SUFFIX, PICTURE_SUFFIXES
 from kinema.messages import (
     Ask,
@@ -123,6 +124,7 @@ class Chat:
         self._load = partial(load_frames, strict=strict)
         self._on_stage = on_stage
         self._scheduler: Scheduler | None = None
+        self._is_closed = False
         if system is not None:
             self.conversation += Message("system", (TextPart(system),))
         if world_size() > 1:
@@ -140,6 +142,7 @@ class Chat:
         That of transformers holds ``model`` and ``processor``, which are transformers' own.
 
         Raises:
+            UsageError: :meth:`close` was called.
             ModelError: the weights cannot be loaded.
         """
         return _result(self._scheduled().call(lambda engine: engine))
@@ -164,6 +167,7 @@ class Chat:
             **sampling: fields of :class:`FrameSampling` for those that are plain sources.
 
         Raises:
+            UsageError: :meth:`close` was called.
             MediaError: a source cannot be read.
             ContextTooLong: prompt, frames and answer do not fit the model.
             ModelError: what else the engine or the server behind it ran into.
@@ -194,7 +198,8 @@ class Chat:
         self.conversation = Conversation(tuple(kept))
 
     def close(self) -> None:
-        """Give the engine's memory back."""
+        """Give the engine's memory back; nothing can be asked any more."""
+        self._is_closed = True
         if self._scheduler is not None:
             self._scheduler.close()
             self._scheduler = None
@@ -202,6 +207,7 @@ class Chat:
     def _begin(
         self, prompt: str, media: tuple[Source | Part, ...], sampling: dict[str, Any]
     ) -> _Turn:
+        self._check_open()
         clock = _Clock()
         self._on_stage("reading")
         said = Message("user", (*self.look(*media, **sampling), TextPart(prompt)))
@@ -210,6 +216,7 @@ class Chat:
 
     def _scheduled(self) -> Scheduler:
         """The scheduler over the model's engine; nothing is loaded by this."""
+        self._check_open()
         if self._scheduler is None:
             self._scheduler = self.model.scheduler(
                 self._settings,
@@ -217,6 +224,13 @@ class Chat:
                 on_open=lambda: self._on_stage("loading"),
             )
         return self._scheduler
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise UsageError(
+                f"This conversation with {self.model.name} was closed.",
+                hint="Ask before close(), or inside of the with block; a new Chat begins another.",
+            )
 
     def _submit(
         self, turn: _Turn, *, on_text: Callable[[str], None] | None = None
