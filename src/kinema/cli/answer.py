@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
-from kinema.cli.output import put, put_record
+from kinema.cli.output import leave_stdout, put, put_record
 from kinema.cli.sources import is_override, reads_neva
 from kinema.engines import EngineSettings, rank
 from kinema.errors import PartialFailure, UsageError
@@ -85,7 +85,14 @@ def answer(
         workers=work.workers,
         runner=work.runner,
     )
-    failed = job.run(lambda progress: _show(progress, work))
+
+    def show(progress: Progress) -> None:
+        try:
+            _show(progress, work)
+        except BrokenPipeError:
+            leave_stdout()  # the answers go to the file all the same
+
+    failed = job.run(show)
     if failed:
         raise PartialFailure(
             f"{failed} records failed; the rest is in {job.output}.",
