@@ -20,7 +20,7 @@ from kinema.cli.environment import PREFIX, unknown_variables
 from kinema.cli.output import STDIN, complain, leave_stdout, say
 from kinema.cli.sources import SettingsFile, sources_of
 from kinema.engines import rank, world_size
-from kinema.errors import KinemaError, UsageError
+from kinema.errors import KinemaError, UsageError, saying_flags
 
 INTERRUPTED = 130
 UNREAD = 141
@@ -34,7 +34,7 @@ _MANY_PROCESSES = ("chat", "caption", "answer", "eval", "train")
 
 def run(words: Sequence[str]) -> int:
     """Run one command and return its exit status: 0 to 4, 130, 141 or 143 (see ``errors``)."""
-    with _sigterm_as_ctrl_c() as terminated:
+    with saying_flags(), _sigterm_as_ctrl_c() as terminated:
         try:
             return _run(list(words))
         except KinemaError as error:

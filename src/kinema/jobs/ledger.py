@@ -267,7 +267,8 @@ class Ledger:
         row = self._database.execute("SELECT value FROM job WHERE key = 'settings'").fetchone()
         if row is not None and fingerprint(json.loads(row[0])) != fingerprint(settings):
             if not restart and self._has_outcomes():
-                changed = ", ".join(_changed(json.loads(row[0]), settings))
+                now = json.loads(_dump(settings))
+                changed = ", ".join(_changed(json.loads(row[0]), now))
                 raise UsageError(
                     f"{self.path} belongs to a job with other settings ({changed}).",
                     hint="Use the same settings, another output, or --force to start over.",
@@ -343,7 +344,15 @@ def _lock(path: Path) -> int:
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    return sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    """Names of the settings that differ, without those of what they are grouped in."""
+    names: set[str] = set()
+    for key in {*before, *now}:
+        one, other = before.get(key), now.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            names.update(_changed(one, other))
+        elif one != other:
+            names.add(key)
+    return sorted(names)
 
 
 def _dump(value: Any) -> str:

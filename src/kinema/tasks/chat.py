@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from kinema import prompt as prompts
+from kinema.config import from_mapping
 from kinema.engines import Engine, EngineSettings, world_size
 from kinema.engines.job import Answered
 from kinema.engines.scheduler import Scheduler
@@ -36,6 +37,9 @@ from kinema.types import Features, Frames, FrameSampling, Source
 from kinema.video import load_frames
 
 T = TypeVar("T")
+_OF_LOAD = ("model", "engine", "system", "params")
+_OF_CHAT = (*_OF_LOAD, "settings", "fit", "prompt")
+"""Keywords beside the fields of settings."""
 DEFAULT_PROMPT = "What happens in this video?"
 """How a features file is told from a video."""
 
@@ -153,7 +157,8 @@ class Chat:
         Raises:
             MediaError: a source cannot be read.
         """
-        parts = tuple(as_part(medium, FrameSampling(**sampling)) for medium in media)
+        frames = from_mapping(FrameSampling, sampling, kind="keyword")
+        parts = tuple(as_part(medium, frames) for medium in media)
         said = Conversation((Message("user", parts),))
         decoded = prompts.decode(said, self.model.family, load=self._load)
         return list(decoded.messages[0].parts)
@@ -284,6 +289,7 @@ def chat(
     ``str()`` of the result is the answer. Other arguments are those of :class:`Chat`, and the
     fields of :class:`FrameSampling`.
     """
+    from_mapping(FrameSampling, sampling, kind="keyword", others=_OF_CHAT)
     sources = source if isinstance(source, list) else [source]
     with Chat(
         model, engine=engine, system=system, params=params, settings=settings, fit=fit
@@ -308,9 +314,8 @@ def load(
     Returns:
         A conversation that has not begun.
     """
-    session = Chat(
-        model, engine=engine, system=system, params=params, settings=EngineSettings(**settings)
-    )
+    loading = from_mapping(EngineSettings, settings, kind="keyword", others=_OF_LOAD)
+    session = Chat(model, engine=engine, system=system, params=params, settings=loading)
     session.open()
     return session
 

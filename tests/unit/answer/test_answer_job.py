@@ -220,7 +220,7 @@ def test_a_file_that_another_program_wrote_is_kept(answer, tmp_path):
     (tmp_path / "out.jsonl").write_text("my notes")
     with pytest.raises(UsageError, match=r"out\.jsonl is there already") as caught:
         answer([question("a.mp4", "<video>one")])
-    assert "--force" in caught.value.hint
+    assert "force" in caught.value.hint
     assert (tmp_path / "out.jsonl").read_text() == "my notes"
     assert not (tmp_path / ".out.jsonl.ledger").exists()
     _, (record,) = answer([question("a.mp4", "<video>one")], force=True)

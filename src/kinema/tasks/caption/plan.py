@@ -10,7 +10,6 @@ from typing import Any
 
 from kinema.captioning.records import Segment, Word
 from kinema.captioning.segments import SegmentOptions, cut, read_ranges
-from kinema.config import fingerprint
 from kinema.tasks.caption.speech import speech_model
 from kinema.types import FrameSampling
 from kinema.video import Workers
@@ -110,19 +109,17 @@ def look_at(
     )
 
 
-def plan_fingerprint(
+def plan_settings(
     options: SegmentOptions, sampling: FrameSampling, transcribe: str | None = None
-) -> str:
-    """Of all that decides how a video is cut; a list counts by what is in it."""
+) -> dict[str, Any]:
+    """All that decides how a video is cut; a list counts by what is in it, ready for JSON."""
     listed = options.segment_list
-    return fingerprint(
-        {
-            "options": vars(options) | {"segment_list": None},
-            "list": None if listed is None else read_ranges(listed),
-            "sampling": sampling.to_dict(),
-            "speech": None if transcribe is None else speech_model(transcribe).fingerprint,
-        }
-    )
+    return {
+        **vars(options),
+        "segment_list": None if listed is None else read_ranges(listed),
+        "sampling": sampling.to_dict(),
+        "transcribe": None if transcribe is None else speech_model(transcribe).fingerprint,
+    }
 
 
 def content_of(source: str, workers: Workers) -> str:

@@ -14,7 +14,7 @@ from kinema.engines import EngineSettings
 from kinema.errors import UsageError
 from kinema.messages import Ask, Conversation, Message, Part, SamplingParams, TextPart, VideoPart
 from kinema.tasks.caption.options import CaptionOptions
-from kinema.tasks.caption.plan import VideoPlan, plan_fingerprint
+from kinema.tasks.caption.plan import VideoPlan, plan_settings
 from kinema.tasks.deciding import model_identity
 from kinema.tasks.models import Model
 from kinema.types import FrameSampling
@@ -63,9 +63,13 @@ class CaptionSettings:
         return self.options.by_model(self.model)
 
     @cached_property
+    def _plan(self) -> dict[str, Any]:
+        return plan_settings(self.segments, self.sampling, self.options.transcribe)
+
+    @cached_property
     def plan_fingerprint(self) -> str:
         """Of all that decides how a video is cut, and what is heard in it."""
-        return plan_fingerprint(self.segments, self.sampling, self.options.transcribe)
+        return fingerprint(self._plan)
 
     @cached_property
     def answer_fingerprint(self) -> str:
@@ -86,7 +90,7 @@ class CaptionSettings:
         """All that decides a record: its plan, the answers, and how they are put together."""
         return {
             **self._answers,
-            "plan": self.plan_fingerprint,
+            "plan": self._plan,
             "prompts": self.prompts.to_dict(),
             "summary_by": self.options.summary_by,
             "chapter_seconds": self.options.chapter_seconds,
