@@ -19,7 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _version() if words == ["--version"] else _overview()
     except BrokenPipeError:
-        from kinema.cli.app import UNREAD, leave_stdout  # noqa: PLC0415
+        from kinema.cli.app import UNREAD  # noqa: PLC0415
+        from kinema.cli.output import leave_stdout  # noqa: PLC0415
 
         leave_stdout()
         return UNREAD
