@@ -193,6 +193,7 @@ class Storyteller:
     def _from_reply(self, about: dict[str, Any], reply: Reply) -> Caption:
         shown, text = reply.shown, reply.completion.text
         warnings = [w for one in shown for w in one.warnings]
+        damage: dict[str, Any] = {name: sum(one.damage[name] for one in shown) for name in DAMAGE}
         return Caption(
             **about,
             text=text,
@@ -203,7 +204,7 @@ class Storyteller:
             usage=vars(reply.completion.usage).copy(),
             fields=json.loads(text) if self._say.params.json_schema is not None else None,
             warnings=tuple(dict.fromkeys([*warnings, *([reply.note] if reply.note else [])])),
-            **{name: sum(one.damage[name] for one in shown) for name in DAMAGE},
+            **damage,
         )
 
     async def _ask_words(self, kind: Kind, text: str) -> Any:

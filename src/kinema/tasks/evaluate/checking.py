@@ -73,8 +73,8 @@ def check_benchmark(
     wrong: tuple[WrongRow, ...] = ()
     try:
         items = benchmark.items(root, split=split)
-    except WrongRows as problem:
-        items, wrong = problem.items, problem.rows
+    except WrongRows as found:
+        items, wrong = found.items, found.rows
     present = {item.video: video_of(item, root) for item in items if item.video}
     unreadable: dict[str, str] = {}
     with ThreadPoolExecutor(_WORKERS) as pool:

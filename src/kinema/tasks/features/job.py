@@ -78,10 +78,9 @@ class FeaturesJob:
         extraction = open_extraction(self.options, self.sampling)
         check_folder(self.output)
         if not (self.output / ".kinema").exists():
-            names = (
-                features_name(m.name, v) for m in self.media for v in ("", *self.options.variants)
-            )
-            refuse_foreign((self.output / name for name in (INDEX, *names)), force=self.force)
+            variants = ("", *self.options.variants)
+            names = [features_name(Path(m.name), v) for m in self.media for v in variants]
+            refuse_foreign((self.output / name for name in (Path(INDEX), *names)), force=self.force)
         (self.output / ".kinema").mkdir(exist_ok=True)
         with Ledger(
             self.output / ".kinema" / "features.sqlite",
