@@ -62,7 +62,9 @@ class Child:
         return float(answer["seconds"])
 
     def close(self) -> None:
-        self._process.kill()
+        """Let the process end, and with it the server that it may have started."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._process.wait()
 
 
@@ -104,7 +106,7 @@ def _materials(scratch: Path) -> Path:
 
 
 def _command(verb: str, engine: str, materials: Path, output: Path) -> list[str]:
-    model = ["--engine", engine, "--batch-size", "4"]
+    model = ["--engine", engine, *(["--batch-size", "4"] if engine == "hf" else [])]
     videos = str(materials / "videos")
     questions = f"{videos}/questions.jsonl"
     checkpoint = str(materials / "model")
@@ -185,6 +187,7 @@ def child() -> None:
             print(json.dumps({"failed": repr(error)}), file=talk, flush=True)
         else:
             print(json.dumps({"seconds": took}), file=talk, flush=True)
+    servers.close()
 
 
 def _keep_engines() -> None:

@@ -38,7 +38,7 @@ from kinema.messages import (
     VideoPart,
 )
 from kinema.tasks.caption.job import CaptionJob
-from kinema.tasks.caption.options import CaptionOptions
+from kinema.tasks.caption.settings import CaptionOptions, CaptionSettings
 from kinema.tasks.models import Model, find_model
 from kinema.types import FrameSampling
 from kinema.video import load_frames
@@ -146,11 +146,13 @@ def ours(model: Any, videos: list[Path], **runner: Any) -> tuple[float, list[str
         job = CaptionJob(
             inputs=find_inputs(videos),
             state=Path(state),
-            model=model,
-            params=PARAMS,
-            segments=SegmentOptions(batch_size=BATCH),
-            sampling=SAMPLING,
-            options=CaptionOptions(summary_by="extract"),
+            say=CaptionSettings(
+                model=model,
+                params=PARAMS,
+                segments=SegmentOptions(batch_size=BATCH),
+                sampling=SAMPLING,
+                options=CaptionOptions(summary_by="extract"),
+            ),
             **runner,
         )
         began = time.perf_counter()

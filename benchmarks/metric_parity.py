@@ -100,8 +100,7 @@ def with_java(said: list[str], references: list[list[str]]) -> dict[str, Any]:
     mine, reference = (float(cider_d(*grouped(tokens)).mean()) for tokens in (ours, stanford))
     gts, res = coco(*grouped(stanford))
     meteor, _ = Meteor().compute_score(gts, res)
-    score = meteor_nltk()
-    nltk_meteor = [score(c, r) for c, r in zip(*grouped(stanford), strict=True)]
+    nltk_meteor = [meteor_nltk(c, r) for c, r in zip(*grouped(stanford), strict=True)]
     return {
         "captions_tokenised_alike": f"{equal} of {len(captions)}",
         "cider_d_over_own_tokens": round(mine, 6),

@@ -147,7 +147,10 @@ def write_params(params: SamplingParams) -> dict[str, Any]:
         "temperature": params.temperature,
         "top_p": params.top_p,
     }
-    schema = params.json_schema
+    schema = params.json_schema and {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": json.loads(params.json_schema), "strict": True},
+    }
     optional = {
         "stop": list(params.stop) or None,
         "seed": params.seed,
@@ -155,15 +158,10 @@ def write_params(params: SamplingParams) -> dict[str, Any]:
         "top_logprobs": params.logprobs,
         "top_k": params.top_k or None,
         "min_tokens": params.min_new_tokens or None,
-        "response_format": None if schema is None else _response_format(schema),
+        "response_format": schema,
         "repetition_penalty": params.repetition_penalty if params.repetition_penalty != 1 else None,
     }
     return body | {name: value for name, value in optional.items() if value is not None}
-
-
-def _response_format(schema: str) -> dict[str, Any]:
-    named = {"name": "answer", "schema": json.loads(schema), "strict": True}
-    return {"type": "json_schema", "json_schema": named}
 
 
 def _schema(response_format: Mapping[str, Any] | None) -> str | None:

@@ -9,14 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
-
-from kinema.errors import UnknownName
-
-T = TypeVar("T")
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 def cache_dir() -> Path:
@@ -25,27 +20,6 @@ def cache_dir() -> Path:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "kinema"
-
-
-def from_mapping(
-    cls: type[T], values: Mapping[str, Any], *, kind: str = "setting", others: Iterable[str] = ()
-) -> T:
-    """Make the dataclass ``cls`` from a mapping, refusing keys that it does not have.
-
-    Args:
-        cls: what to make.
-        values: of its fields.
-        kind: what a field is called where the values were given.
-        others: names that may be given beside the fields, for the error to list.
-
-    Raises:
-        UnknownName: a key is no field of ``cls``; the nearest field is suggested.
-    """
-    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]  # T is a dataclass
-    for key in values:
-        if key not in known:
-            raise UnknownName(kind, key, [*known, *others])
-    return cls(**values)
 
 
 def choices_of(cls: type[Any]) -> Mapping[str, tuple[str, ...]]:

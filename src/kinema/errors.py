@@ -52,7 +52,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
@@ -71,6 +71,11 @@ class KinemaError(Exception):
     """What becomes of a unit whose input or request this error blames."""
     may_pass: ClassVar[bool] = False
     """Whether a second try of the same unit may end better."""
+
+    def __init_subclass__(cls) -> None:
+        # What a class is called, in small letters, where it has no other code.
+        if "code" not in vars(cls):
+            cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         self.written = (message, hint)
@@ -133,7 +138,7 @@ def in_fields(text: str, names: Mapping[str, str] = _PYTHON) -> str:
         name = (found["name"] or "").replace("-", "_")
         return found["command"] or names.get(name, name)
 
-    return _SETTING.sub(field, text.replace("See --help.", "")).strip()
+    return _SETTING.sub(field, text.replace("See --help.", "Choose another value."))
 
 
 class UsageError(KinemaError):
@@ -145,8 +150,6 @@ class UsageError(KinemaError):
 
 class UnknownName(UsageError):
     """A model, engine, formula or setting that does not exist; suggests the nearest one."""
-
-    code = "unknown_name"
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str = "") -> None:
         known = sorted(known)
@@ -173,63 +176,46 @@ class MediaNotFound(MediaError):
 class NotAFile(MediaError):
     """A directory, device or pipe stands where a file was expected, or it cannot be read."""
 
-    code = "not_a_file"
-
 
 class NotMedia(MediaError):
     """The bytes are no container that the decoder knows."""
-
-    code = "not_media"
 
 
 class NoVideoStream(MediaError):
     """The container is fine and holds no moving or still picture."""
 
-    code = "no_video_stream"
     settles = "skipped"
 
 
 class Truncated(MediaError):
     """The file ends before its own index says it should."""
 
-    code = "truncated"
-
 
 class NoFrames(MediaError):
     """A video stream exists and not one picture could be decoded."""
-
-    code = "no_frames"
 
 
 class EmptyRange(MediaError):
     """No frame lies between the asked start and end."""
 
-    code = "empty_range"
-
 
 class TooLarge(MediaError):
     """A byte, pixel, frame or packet budget would be exceeded."""
-
-    code = "too_large"
 
 
 class DecodeFailed(MediaError):
     """The decoder reported an error that none of the narrower classes describes."""
 
-    code = "decode_failed"
-
 
 class DecodeDeadline(MediaError):
     """Decoding took longer than its deadline and was stopped."""
 
-    code = "decode_deadline"
     may_pass = True
 
 
 class DecoderCrashed(MediaError):
     """The decoder's process died."""
 
-    code = "decoder_crashed"
     settles = "quarantined"
     may_pass = True
 
@@ -237,19 +223,14 @@ class DecoderCrashed(MediaError):
 class PathNotAllowed(MediaError):
     """The path lies outside the folders that may be read."""
 
-    code = "path_not_allowed"
-
 
 class UrlNotAllowed(MediaError):
     """The address is private, of a forbidden scheme, or redirects to one that is."""
-
-    code = "url_not_allowed"
 
 
 class FetchFailed(MediaError):
     """The other server refused, answered nonsense, broke off or took too long."""
 
-    code = "fetch_failed"
     may_pass = True
 
 
@@ -262,57 +243,45 @@ class ModelError(KinemaError):
 class ModelNotFound(ModelError):
     """No such folder, and no such model on a hub that can be reached."""
 
-    code = "model_not_found"
-
 
 class UnsafeModel(ModelError):
     """Loading would run code or unpickle objects from the checkpoint."""
-
-    code = "unsafe_model"
 
 
 class MissingPackage(ModelError):
     """An optional package is not installed; the hint holds the command that installs it."""
 
-    code = "missing_package"
-
 
 class MissingCapability(ModelError):
     """This family or engine cannot do what the call asks for; the hint names the ones that can."""
 
-    code = "missing_capability"
     exit_code = 2
 
 
 class MediumRefused(MissingCapability):
     """The model does not take this kind of medium, or this combination of media."""
 
+    code = "missing_capability"
     blame = "request"
 
 
 class AccessRefused(ModelError):
     """A server does not accept the key (401, 403)."""
 
-    code = "access_refused"
-
 
 class RequestRefused(ModelError):
     """The processor, the model or a server (400, 413, 422) does not take this request."""
 
-    code = "request_refused"
     blame = "request"
 
 
 class SchemaMisfit(RequestRefused):
     """The answer is not the JSON that was asked for."""
 
-    code = "schema_misfit"
-
 
 class RequestFailed(ModelError):
     """The engine failed at this request alone, while others were answered."""
 
-    code = "request_failed"
     blame = "request"
 
 
@@ -325,7 +294,6 @@ class ContextTooLong(ModelError):
         largest_num_frames: the most frames that fit, or None when even one does not.
     """
 
-    code = "context_too_long"
     blame = "request"
 
     def __init__(self, *, needed: int, available: int, largest_num_frames: int | None) -> None:
@@ -346,21 +314,18 @@ class ContextTooLong(ModelError):
 class OutOfMemory(ModelError):
     """The device ran out of memory."""
 
-    code = "out_of_memory"
     blame = "engine"
 
 
 class EngineDied(ModelError):
     """The engine's process or device is gone."""
 
-    code = "engine_died"
     blame = "engine"
 
 
 class EngineUnreachable(ModelError):
     """A server is out of reach, too busy or failing (408, 429, 5xx), also after several tries."""
 
-    code = "engine_unreachable"
     blame = "engine"
 
 
@@ -371,7 +336,6 @@ class Busy(KinemaError):
         retry_after_seconds: when to ask again.
     """
 
-    code = "busy"
     blame = "engine"
 
     def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
@@ -389,7 +353,6 @@ class PartialFailure(KinemaError):
 class Unfinished(KinemaError):
     """A job stopped early; what is left to do is done by the same command, run again."""
 
-    code = "unfinished"
     exit_code = 4
 
 
@@ -408,3 +371,18 @@ def require_value(holds: bool, name: str, value: object, allowed: str) -> None:
     if not holds:
         flag = "--" + name.replace("_", "-")
         raise UsageError(f"{flag} is {value}; it must be {allowed}.", hint="See --help.")
+
+
+Ranges = Mapping[str, tuple[Callable[[Any], bool], str]]
+"""What the fields of a class may be, in code and in words; None is not looked at."""
+
+
+def require_ranges(settings: object, ranges: Ranges) -> None:
+    """Refuse settings of which one is outside of its range; those that it lacks are passed over.
+
+    Raises:
+        UsageError: one is not allowed.
+    """
+    for name, (holds, allowed) in ranges.items():
+        if (value := getattr(settings, name, None)) is not None:
+            require_value(holds(value), name, value, allowed)

@@ -74,6 +74,35 @@ def whole_file(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def require_format(path: Path, found: int, known: int, *, hint: str) -> None:
+    """Refuse what another version of kinema wrote in a format of its own.
+
+    Args:
+        path: of the file or folder.
+        found: the number in it; what 0.1.0 wrote has none, which counts as 1.
+        known: the number that this version writes.
+        hint: what moves it on.
+
+    Raises:
+        UsageError: the numbers differ.
+    """
+    if found != known:
+        raise UsageError(
+            f"{path} was written by another version of kinema (format {found}, this one has "
+            f"{known}).",
+            hint=hint,
+        )
+
+
+def stamp_of(path: Path) -> str:
+    """Size and time of a file, found without reading it; empty where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a whole file, as 64 hexadecimal digits.
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from kinema.errors import MissingPackage, UnknownName
 
@@ -35,28 +35,23 @@ class Row:
         return _missing(self.needs)
 
 
-@dataclass(frozen=True)
-class Table(Mapping[str, Row]):
-    """A registry: rows by name, loaded on use."""
+R = TypeVar("R", bound=Row)
 
-    kind: str
-    """What a row is called in messages: "engine", "family"."""
-    rows: Mapping[str, Row]
 
-    def __getitem__(self, name: str) -> Row:
-        try:
-            return self.rows[name]
-        except KeyError:
-            raise UnknownName(self.kind, name, self.rows) from None
+class Table(dict[str, R]):
+    """A registry: rows by name, loaded on use.
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.rows
+    Args:
+        kind: what a row is called in messages: "engine", "family".
+        rows: by name.
+    """
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.rows)
+    def __init__(self, kind: str, rows: Mapping[str, R]) -> None:
+        super().__init__(rows)
+        self.kind = kind
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    def __missing__(self, name: str) -> R:
+        raise UnknownName(self.kind, name, self)
 
     def load(self, name: str) -> Any:
         """Import and return the object called ``name``.

@@ -7,12 +7,13 @@ A :class:`Conversation` is what a person means, a :class:`Request` is what an en
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from kinema.errors import require_value
+from kinema.errors import Ranges, require_ranges, require_value
+from kinema.plain import Plain
 from kinema.types import Features, Frames, FrameSampling, Shown, Source
 
 Role = Literal["system", "user", "assistant"]
@@ -80,8 +81,19 @@ class Conversation:
 
     messages: tuple[Message, ...] = ()
 
+    @classmethod
+    def asked(cls, *parts: Part, system: str = "") -> Conversation:
+        """One turn of the user, behind a system prompt where there is one."""
+        before = (Message("system", (TextPart(system),)),) if system else ()
+        return cls((*before, Message("user", parts)))
+
     def __add__(self, message: Message) -> Conversation:
         return Conversation((*self.messages, message))
+
+    def mapped(self, change: Callable[[Part], Part]) -> Conversation:
+        """The same turns with every part changed."""
+        turns = (replace(m, parts=tuple(map(change, m.parts))) for m in self.messages)
+        return Conversation(tuple(turns))
 
     @property
     def media(self) -> tuple[ImagePart | VideoPart | FeaturesPart, ...]:
@@ -90,8 +102,19 @@ class Conversation:
         return tuple(part for part in parts if not isinstance(part, TextPart))
 
 
+_RANGES: Ranges = {
+    **dict.fromkeys(
+        ("temperature", "top_k", "min_new_tokens", "logprobs"), (lambda n: n >= 0, "0 or more")
+    ),
+    "top_p": (lambda share: 0 < share <= 1, "above 0 and at most 1"),
+    "repetition_penalty": (lambda factor: factor > 0, "> 0"),
+    "max_new_tokens": (lambda count: count >= 1, "1 or more"),
+    "stop": (all, "strings that are not empty"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
-class SamplingParams:
+class SamplingParams(Plain):
     """How the model picks its words.
 
     Raises:
@@ -121,27 +144,23 @@ class SamplingParams:
     :func:`kinema.structured.read_schema` gives it."""
 
     def __post_init__(self) -> None:
-        require_value(self.temperature >= 0, "temperature", self.temperature, "0 or more")
-        require_value(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
-        require_value(self.top_k >= 0, "top_k", self.top_k, "0 or more")
+        require_ranges(self, _RANGES)
         require_value(
-            self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "> 0"
-        )
-        require_value(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
-        require_value(
-            0 <= self.min_new_tokens <= self.max_new_tokens,
+            self.min_new_tokens <= self.max_new_tokens,
             "min_new_tokens",
             self.min_new_tokens,
             f"0 to max_new_tokens ({self.max_new_tokens})",
         )
-        require_value(
-            self.logprobs is None or self.logprobs >= 0, "logprobs", self.logprobs, "0 or more"
-        )
-        require_value(all(self.stop), "stop", list(self.stop), "strings that are not empty")
 
-    def to_dict(self) -> dict[str, Any]:
-        """All values, ready for JSON."""
-        return asdict(self) | {"stop": list(self.stop)}
+    def cut_at_stop(self, text: str) -> tuple[str, bool]:
+        """The text before the first stop string, and whether there was one."""
+        found = [at for at in map(text.find, self.stop) if at >= 0]
+        return (text[: min(found)], True) if found else (text, False)
+
+    def num_held_back(self, text: str) -> int:
+        """Characters at the end of a growing text that may become a stop string."""
+        begun = (n for stop in self.stop for n in range(1, len(stop)) if text.endswith(stop[:n]))
+        return max(begun, default=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +206,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Usage:
+class Usage(Plain):
     """What a completion cost, in tokens."""
 
     prompt_tokens: int = 0
@@ -196,7 +215,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class TokenLogprob:
+class TokenLogprob(Plain):
     """One generated token, how likely it was, and the likeliest alternatives."""
 
     token: str
@@ -205,7 +224,7 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True)
-class Completion:
+class Completion(Plain):
     """What an engine answered to one request."""
 
     request_id: str
@@ -218,28 +237,6 @@ class Completion:
     """Time the engine spent on this request."""
     first_token_seconds: float | None = None
     """Time until the first token, where it was watched."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> Completion:
-        """The value that :meth:`to_dict` wrote."""
-        logprobs = values["logprobs"]
-        return Completion(
-            **dict(values)
-            | {
-                "usage": Usage(**values["usage"]),
-                "token_ids": tuple(values["token_ids"]),
-                "logprobs": None if logprobs is None else tuple(map(_logprob, logprobs)),
-            }
-        )
-
-
-def _logprob(values: Mapping[str, Any]) -> TokenLogprob:
-    alternatives = tuple((token, value) for token, value in values["alternatives"])
-    return TokenLogprob(values["token"], values["logprob"], alternatives)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +254,7 @@ class Ask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reply:
+class Reply(Plain):
     """What was said, what was shown, and the prompt as it was sent."""
 
     completion: Completion
@@ -266,24 +263,3 @@ class Reply:
     prompt: str = ""
     note: str = ""
     """What was taken away to make the request fit; empty when nothing was."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        shown = [one.to_dict() for one in self.shown]
-        completion = self.completion.to_dict()
-        return {
-            "completion": completion,
-            "shown": shown,
-            "prompt": self.prompt,
-            "note": self.note,
-        }
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> Reply:
-        """The value that :meth:`to_dict` wrote."""
-        return Reply(
-            completion=Completion.from_dict(values["completion"]),
-            shown=tuple(map(Shown, values["shown"])),
-            prompt=values["prompt"],
-            note=values["note"],
-        )

@@ -7,8 +7,10 @@ the prompt around them, :func:`fit` counts tokens and takes frames away when tha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,11 +53,7 @@ def decode(
         MediaError: a source cannot be read.
         MediumRefused: the family does not take this kind of medium.
     """
-    messages = (
-        replace(message, parts=tuple(decode_part(p, family, load=load) for p in message.parts))
-        for message in conversation.messages
-    )
-    return Conversation(tuple(messages))
+    return conversation.mapped(partial(decode_part, family=family, load=load))
 
 
 def decode_part(part: Part, family: Family, *, load: LoadFrames = load_frames) -> Part:
@@ -146,18 +144,20 @@ def prepare(
     family = _without_video_beside_images(conversation, family)
     _require_one_length(conversation, family)
     _require_features_alone(conversation)
-    media = tuple(_media(conversation, family))
+    sources = [part.source for part in conversation.media]
+    if not all(isinstance(source, Frames | Features) for source in sources):
+        raise TypeError("prepare() wants a decoded conversation; call decode() first")
     prompt = write(conversation, family=family, checkpoint=checkpoint)
-    bos = (checkpoint.special_tokens or {}).get("bos_token", "")
+    bos = checkpoint.special_tokens.get("bos_token", "")
     if add_bos and not prompt.text.startswith(bos):
         prompt = replace(prompt, text=bos + prompt.text)
     return Request(
         request_id,
         prompt,
-        media,
+        tuple(_media(conversation, family)),
         params,
         conversation,
-        tuple(_features(conversation)),
+        tuple(source for source in sources if isinstance(source, Features)),
     )
 
 
@@ -180,7 +180,7 @@ def write(
     text = render(
         template,
         messages,
-        special_tokens=checkpoint.special_tokens or {},
+        special_tokens=checkpoint.special_tokens,
         add_generation_prompt=add_generation_prompt,
     )
     return Prompt(text, tuple(guard.literals))
@@ -231,25 +231,15 @@ def _choose_template(family: Family, checkpoint: Checkpoint) -> tuple[Family, st
     return replace(family, content="parts" if takes_parts(own) else "text"), own
 
 
-def _media(conversation: Conversation, family: Family) -> Iterable[Media]:
+def _media(conversation: Conversation, family: Family) -> Iterator[Media]:
     for part in conversation.media:
-        if isinstance(part, FeaturesPart):
-            continue
-        frames = part.source if isinstance(part, ImagePart | VideoPart) else None
+        frames = part.source
         if not isinstance(frames, Frames):
-            raise TypeError("prepare() wants a decoded conversation; call decode() first")
+            continue
         if isinstance(part, VideoPart) and family.takes_video:
             yield Media("video", frames)
         else:
             yield from (Media("image", frames[i : i + 1]) for i in range(len(frames)))
-
-
-def _features(conversation: Conversation) -> Iterable[Features]:
-    for part in conversation.media:
-        if isinstance(part, FeaturesPart):
-            if not isinstance(part.source, Features):
-                raise TypeError("prepare() wants a decoded conversation; call decode() first")
-            yield part.source
 
 
 class _Guard:
@@ -274,32 +264,27 @@ def _template_message(message: Message, family: Family, guard: _Guard) -> Mappin
     parts = [typed for part in message.parts for typed in _typed(part, family, guard)]
     if family.content == "parts":
         return {"role": message.role, "content": parts}
-    return {"role": message.role, "content": _as_text(parts, family, message.between)}
+    placeholder = {"video": family.video_placeholder, "image": family.image_placeholder}
+    lines = (part["text"] if "text" in part else placeholder[part["type"]] for part in parts)
+    return {"role": message.role, "content": message.between.join(lines)}
 
 
-def _typed(part: Part, family: Family, guard: _Guard) -> list[dict[str, str]]:
+def _typed(part: Part, family: Family, guard: _Guard) -> Iterator[dict[str, str]]:
     if isinstance(part, TextPart):
-        return [{"type": "text", "text": guard(part.text)}]
-    if isinstance(part, FeaturesPart) or (isinstance(part, VideoPart) and family.takes_video):
-        return [{"type": "video"}]
-    if isinstance(part, VideoPart) and isinstance(part.source, Frames):
-        return [piece for seconds in part.source.seconds for piece in _timed_image(seconds)]
-    return [{"type": "image"}]
-
-
-def _timed_image(seconds: float) -> tuple[dict[str, str], dict[str, str]]:
-    return {"type": "text", "text": frame_label(seconds)}, {"type": "image"}
+        yield {"type": "text", "text": guard(part.text)}
+    elif isinstance(part, FeaturesPart) or (isinstance(part, VideoPart) and family.takes_video):
+        yield {"type": "video"}
+    elif isinstance(part, VideoPart) and isinstance(part.source, Frames):
+        for seconds in part.source.seconds:
+            yield {"type": "text", "text": frame_label(seconds)}
+            yield {"type": "image"}
+    else:
+        yield {"type": "image"}
 
 
 def frame_label(seconds: float) -> str:
     """What stands before a frame that goes as an image: its time."""
     return f"Frame at {seconds:.1f} s:"
-
-
-def _as_text(parts: list[dict[str, str]], family: Family, between: str) -> str:
-    placeholder = {"video": family.video_placeholder, "image": family.image_placeholder}
-    lines = (part["text"] if "text" in part else placeholder[part["type"]] for part in parts)
-    return between.join(lines)
 
 
 def with_frames(conversation: Conversation, most: int) -> Conversation:
@@ -314,8 +299,7 @@ def with_frames(conversation: Conversation, most: int) -> Conversation:
         middles = (np.arange(most) * 2 + 1) * len(frames) // (2 * most)
         return replace(part, source=frames[middles])
 
-    messages = (replace(m, parts=tuple(map(thin, m.parts))) for m in conversation.messages)
-    return Conversation(tuple(messages))
+    return conversation.mapped(thin)
 
 
 def fit(
@@ -348,24 +332,13 @@ def fit(
     def smaller(most: int) -> Request:
         return reprepare(with_frames(request.conversation, most))
 
-    largest = _largest(
-        _most_frames(request.conversation),
-        lambda most: count(smaller(most)) + answer <= context_length,
+    videos = (p.source for p in request.conversation.media if isinstance(p, VideoPart))
+    counts = range(1, max((len(v) for v in videos if isinstance(v, Frames)), default=0))
+    largest = bisect_left(
+        counts, True, key=lambda most: count(smaller(most)) + answer > context_length
     )
-    if not reduce or largest is None:
-        raise ContextTooLong(needed=needed, available=context_length, largest_num_frames=largest)
+    if not reduce or not largest:
+        raise ContextTooLong(
+            needed=needed, available=context_length, largest_num_frames=largest or None
+        )
     return smaller(largest), f"reduced to {largest} frames to fit {context_length} tokens"
-
-
-def _most_frames(conversation: Conversation) -> int:
-    videos = [p.source for p in conversation.media if isinstance(p, VideoPart)]
-    return max((len(v) for v in videos if isinstance(v, Frames)), default=0)
-
-
-def _largest(upper: int, fits: Callable[[int], bool]) -> int | None:
-    """The largest n in 1..upper-1 that fits, by bisection; None when not even 1 does."""
-    low, high = 0, upper
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low or None

@@ -8,18 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from kinema.errors import SchemaMisfit, UsageError
-from kinema.lazy import Row, Table
+from kinema.lazy import require_packages
 
-_PARTS = Table(
-    "part",
-    {
-        "JSON Schema": Row(
-            "jsonschema:Draft202012Validator",
-            needs=("jsonschema",),
-            install="pip install 'kinema[schema]'",
-        )
-    },
-)
 _SHOWN = 200
 
 
@@ -36,7 +26,7 @@ def read_schema(text: str) -> str:
         raise UsageError(f"The schema is no JSON: {problem}.", hint=_HINT) from problem
     if not isinstance(schema, dict):
         raise UsageError(f"The schema is {_shown(text)}, and must be an object.", hint=_HINT)
-    validator = _PARTS.load("JSON Schema")
+    validator = _validator_class()
     for flaw in validator(validator.META_SCHEMA).iter_errors(schema):
         raise UsageError(f"The schema is none: {flaw.message}.", hint=_HINT)
     for address in _references(schema):
@@ -66,7 +56,14 @@ def follow_schema(text: str, schema: str) -> Any:
 
 @lru_cache(64)
 def _validator(schema: str) -> Any:
-    return _PARTS.load("JSON Schema")(json.loads(schema))
+    return _validator_class()(json.loads(schema))
+
+
+def _validator_class() -> Any:
+    require_packages("A JSON Schema", ["jsonschema"], install="pip install 'kinema[schema]'")
+    from jsonschema import Draft202012Validator  # noqa: PLC0415  an extra
+
+    return Draft202012Validator
 
 
 def _references(schema: Any) -> Iterator[str]:

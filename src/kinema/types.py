@@ -15,7 +15,8 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kinema.errors import UsageError
+from kinema.errors import UsageError, require_value
+from kinema.plain import Plain
 
 Formula = Literal["slices", "linspace", "arange", "interior", "segments"]
 Single = Literal["first", "middle", "last"]
@@ -140,9 +141,7 @@ def _check_choice(spec: FrameSampling) -> None:
 def _check_counts(spec: FrameSampling) -> None:
     for name in ("num_frames", "max_frames", "min_frames"):
         count = getattr(spec, name)
-        if count is not None and count < 1:
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag} is {count}; it must be at least 1.", hint="Try 8.")
+        require_value(count is None or count >= 1, name, count, "at least 1")
     if spec.fps is not None and not (math.isfinite(spec.fps) and spec.fps > 0):
         raise UsageError(f"--fps is {spec.fps:g}; it must be above 0.", hint="Try --fps 1.")
     if spec.max_frames and spec.min_frames and spec.min_frames > spec.max_frames:
@@ -299,7 +298,7 @@ DAMAGE = ("damaged_packets", "damaged_frames")
 
 
 @dataclass(frozen=True)
-class Shown:
+class Shown(Plain):
     """What a model was shown of one medium: a record of its frames or features, without pixels."""
 
     about: Mapping[str, Any]
@@ -344,6 +343,11 @@ class Shown:
     def to_dict(self) -> dict[str, Any]:
         """The record, ready for JSON."""
         return dict(self.about)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Shown:
+        """The value that :meth:`to_dict` wrote."""
+        return cls(values)
 
 
 def _check_clock(name: str, values: NDArray[Any], dtype: np.dtype[Any], count: int) -> None:

@@ -209,7 +209,7 @@ def _file(folder: Path, name: str, content: bytes) -> str:
         (["CLIP", "hi", "--model", "./nowhere"], 1, "is no model folder"),
         (["CLIP", "hi", "--model", "owner/name"], 1, "hub cannot be reached"),
         (["CLIP", "hi", "--model", "echo", "--engine", "warp"], 2, "no engine 'warp'"),
-        (["CLIP", "hi", "--model", "echo", "--engine", "hf"], 1, "does not run on"),
+        (["CLIP", "hi", "--model", "echo", "--engine", "hf"], 2, "does not run on"),
         (["CLIP", "hi", "--config", "nowhere.yaml"], 2, "--config"),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kinema.engines import EngineSettings
-from kinema.engines.hf import HFEngine
+from kinema.engines.hf.engine import HFEngine
 from kinema.errors import (
     ContextTooLong,
     MissingPackage,

@@ -5,15 +5,13 @@ from __future__ import annotations
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from kill_captions import answered, command, make_videos
+from support.stopped import answered, command, make_videos
 
 
 def states(output: Path) -> dict[str, int]:

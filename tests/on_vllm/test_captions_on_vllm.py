@@ -15,8 +15,8 @@ from kinema.jobs.inputs import find_inputs
 from kinema.messages import SamplingParams
 from kinema.structured import follow_schema, read_schema
 from kinema.tasks.caption.job import CaptionJob
+from kinema.tasks.caption.settings import CaptionSettings
 from kinema.tasks.models import find_model
-from kinema.types import FrameSampling
 from support.clips import make_clip
 from support.elsewhere import make_elsewhere
 from support.schemas import SCHEMA
@@ -46,11 +46,12 @@ def records(model, videos, state, **params):
     job = CaptionJob(
         inputs=find_inputs([videos]),
         state=state,
-        model=found,
+        say=CaptionSettings(
+            model=found,
+            params=SamplingParams(**params),
+            segments=SegmentOptions(batch_size=2),
+        ),
         scheduler=scheduler,
-        params=SamplingParams(**params),
-        segments=SegmentOptions(batch_size=2),
-        sampling=FrameSampling(fps=1.0),
     )
     job.run()
     return [described.record for described in job.results()]

@@ -14,8 +14,8 @@ from kinema.engines import EngineSettings
 from kinema.jobs.inputs import find_inputs
 from kinema.messages import SamplingParams
 from kinema.tasks.caption.job import CaptionJob
+from kinema.tasks.caption.settings import CaptionSettings
 from kinema.tasks.models import find_model
-from kinema.types import FrameSampling
 from support.clips import make_clip
 from support.elsewhere import make_elsewhere
 
@@ -48,11 +48,12 @@ def records(model, videos, state, **runner):
     job = CaptionJob(
         inputs=find_inputs([videos]),
         state=state,
-        model=model,
-        params=SamplingParams(max_new_tokens=12, min_new_tokens=12),
-        engine=EngineSettings(device="cpu", dtype="float32", max_context=2048),
-        segments=SegmentOptions(batch_size=2),
-        sampling=FrameSampling(fps=1.0),
+        say=CaptionSettings(
+            model=model,
+            params=SamplingParams(max_new_tokens=12, min_new_tokens=12),
+            engine=EngineSettings(device="cpu", dtype="float32", max_context=2048),
+            segments=SegmentOptions(batch_size=2),
+        ),
         **runner,
     )
     job.run()

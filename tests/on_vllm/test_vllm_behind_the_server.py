@@ -49,7 +49,7 @@ def test_callers_run_together_and_hear_what_they_hear_alone(server):
     with ThreadPoolExecutor(8) as callers:
         waiting = [callers.submit(create, **body) for body in _bodies()]
         while not all(one.done() for one in waiting):
-            most = max(most, next(iter(server.service.backends.values())).num_running)
+            most = max(most, next(iter(server.service.backends.values())).scheduler.num_running)
         together = [_texts(one.result()) for one in waiting]
     assert together == alone
     assert most > 1
@@ -75,7 +75,7 @@ def test_a_caller_who_hangs_up_frees_the_engine(server):
     with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body, timeout=60) as answer:
         next(answer.iter_lines())
     (backend,) = server.service.backends.values()
-    while backend.num_running:
+    while backend.scheduler.num_running:
         pass
     said = server.client.chat.completions.create(**asked(max_tokens=3))
     assert said.usage.completion_tokens <= 3

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Literal
 
 from kinema.captioning.records import Caption, VideoRecord
 from kinema.captioning.text import jaccard, split_sentences, words
 from kinema.errors import UsageError
-from kinema.lazy import Row, Table
 
-Flag = Literal[
-    "empty",
-    "truncated",
-    "repeated",
-    "near_duplicate",
-    "boilerplate",
-    "wrong_language",
-    "refusal",
-    "time_out_of_bounds",
-]
 LANGUAGES: dict[str, str] = {
     "arabic": "ar",
     "chinese": "zh",
@@ -55,16 +44,6 @@ LANGUAGES: dict[str, str] = {
     "vietnamese": "vi",
 }
 """English names to ISO 639-1 codes."""
-DETECTORS = Table(
-    "language detector",
-    {
-        "py3langid": Row(
-            "kinema.captioning.language:language_of",
-            needs=("py3langid",),
-            install="pip install 'kinema[captions]'",
-        )
-    },
-)
 Language = Callable[[str], str]
 """Text to the ISO 639-1 code of its language."""
 
@@ -78,7 +57,7 @@ SEVERITY: dict[str, int] = {
     "boilerplate": 1,
     "near_duplicate": 1,
 }
-"""How much worse a flag makes a caption."""
+"""Every flag, and how much worse it makes a caption."""
 
 _NEAR_DUPLICATE = 0.9
 _LOOP_WORDS = 4
@@ -100,7 +79,7 @@ _SECONDS = re.compile(r"(?<![\d.:])(\d+(?:\.\d+)?) ?(?:s|sec|seconds?)\b")
 
 def own_flags(
     caption: Caption, *, wanted: str | None = None, language: Language | None = None
-) -> list[Flag]:
+) -> list[str]:
     """Flags that one caption earns by itself.
 
     Args:
@@ -109,13 +88,16 @@ def own_flags(
     """
     if caption.error is not None:
         return []
-    rules: dict[Flag, bool] = {
+    rules: dict[str, bool] = {
         "empty": not words(caption.text),
         "truncated": caption.finish_reason == "length",
         "repeated": is_loop(caption.text),
         "refusal": bool(_REFUSAL.search(caption.text)),
         "time_out_of_bounds": _names_other_time(caption),
-        "wrong_language": _is_foreign(caption.text, wanted, language),
+        "wrong_language": wanted is not None
+        and language is not None
+        and len(words(caption.text)) >= _LANGUAGE_WORDS
+        and language(caption.text) != wanted,
     }
     return [flag for flag, holds in rules.items() if holds]
 
@@ -127,10 +109,11 @@ def language_check(name: str | None) -> tuple[str | None, Language | None]:
         name: as the user wrote it: an English name or a code.
     """
     code = LANGUAGES.get((name or "").lower(), (name or "").lower())
-    if code not in LANGUAGES.values() or DETECTORS["py3langid"].missing:
+    if code not in LANGUAGES.values() or importlib.util.find_spec("py3langid") is None:
         return None, None
-    detector: Language = DETECTORS.load("py3langid")
-    return code, detector
+    import py3langid  # noqa: PLC0415  an extra
+
+    return code, lambda text: str(py3langid.classify(text)[0])
 
 
 def is_loop(text: str) -> bool:
@@ -157,12 +140,6 @@ def _names_other_time(caption: Caption) -> bool:
     return any(seconds > latest for seconds in mentioned_seconds(caption.text))
 
 
-def _is_foreign(text: str, wanted: str | None, language: Language | None) -> bool:
-    if wanted is None or language is None or len(words(text)) < _LANGUAGE_WORDS:
-        return False
-    return language(text) != wanted
-
-
 def flagged(
     record: VideoRecord,
     *,
@@ -175,24 +152,17 @@ def flagged(
     Args:
         common: sentences that stand in many videos of the run; see :func:`common_sentences`.
     """
-    captions = record.captions
-    near = _near_duplicates(captions)
     marked = []
-    for place, caption in enumerate(captions):
+    before = ""
+    for caption in record.captions:
         flags = own_flags(caption, wanted=wanted, language=language)
-        flags += ["near_duplicate"] if place in near else []
-        boiled = any(sentence in common for sentence in split_sentences(caption.text))
-        flags += ["boilerplate"] if boiled else []
+        if caption.text and jaccard(before, caption.text) >= _NEAR_DUPLICATE:
+            flags.append("near_duplicate")
+        if any(sentence in common for sentence in split_sentences(caption.text)):
+            flags.append("boilerplate")
         marked.append(replace(caption, flags=tuple(flags)))
+        before = caption.text
     return replace(record, captions=tuple(marked))
-
-
-def _near_duplicates(captions: Sequence[Caption]) -> set[int]:
-    return {
-        i
-        for i in range(1, len(captions))
-        if captions[i].text and jaccard(captions[i - 1].text, captions[i].text) >= _NEAR_DUPLICATE
-    }
 
 
 def common_sentences(records: Iterable[VideoRecord]) -> frozenset[str]:

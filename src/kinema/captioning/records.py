@@ -6,14 +6,16 @@ All times are presentation seconds from the start of the video; ranges are half-
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kinema.plain import Plain
 
 Status = Literal["ok", "partial", "failed", "skipped", "quarantined"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segment:
+class Segment(Plain):
     """A stretch of a video that gets one caption, and the frames that are shown to the model."""
 
     index: int
@@ -24,31 +26,18 @@ class Segment:
     opens_with: str = "window"
     """What begins it: window, start, cut, fade, split or list."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return _plain(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The value that :meth:`to_dict` wrote."""
-        return cls(**{name: _tupled(value) for name, value in values.items()})
-
 
 @dataclass(frozen=True, kw_only=True)
-class Word:
+class Word(Plain):
     """One spoken word."""
 
     text: str
     start_seconds: float
     end_seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return _plain(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class Caption:
+class Caption(Plain):
     """What the model said about one segment, and which frames it saw."""
 
     index: int
@@ -77,19 +66,9 @@ class Caption:
     flags: tuple[str, ...] = ()
     """What looks wrong; see :mod:`kinema.captioning.quality`."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return _plain(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The value that :meth:`to_dict` wrote."""
-        kept = {"fields"}
-        return cls(**{k: v if k in kept else _tupled(v) for k, v in values.items()})
-
 
 @dataclass(frozen=True, kw_only=True)
-class Sentence:
+class Sentence(Plain):
     """One sentence of a summary and the captions that it stands on."""
 
     text: str
@@ -98,13 +77,9 @@ class Sentence:
     support: float
     """Share of the sentence's telling words that its sources say too, 0 to 1."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return _plain(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class Chapter:
+class Chapter(Plain):
     """Neighbouring segments that belong together."""
 
     index: int
@@ -115,19 +90,9 @@ class Chapter:
     captions: tuple[int, ...]
     """Indices of its captions."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return _plain(self) | {"summary": [sentence.to_dict() for sentence in self.summary]}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The value that :meth:`to_dict` wrote."""
-        plain = {name: _tupled(value) for name, value in values.items()}
-        return cls(**plain | {"summary": sentences(values["summary"])})
-
 
 @dataclass(frozen=True, kw_only=True)
-class VideoRecord:
+class VideoRecord(Plain):
     """Everything that was found out about one video."""
 
     source: str
@@ -166,41 +131,3 @@ class VideoRecord:
     def summary_text(self) -> str:
         """The summary as one paragraph."""
         return " ".join(sentence.text for sentence in self.summary)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return _plain(self) | {
-            "summary": [sentence.to_dict() for sentence in self.summary],
-            "chapters": [chapter.to_dict() for chapter in self.chapters],
-            "captions": [caption.to_dict() for caption in self.captions],
-            "words": None if self.words is None else [word.to_dict() for word in self.words],
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The value that :meth:`to_dict` wrote."""
-        words = values["words"]
-        return cls(
-            **dict(values)
-            | {
-                "summary": sentences(values["summary"]),
-                "chapters": tuple(map(Chapter.from_dict, values["chapters"])),
-                "captions": tuple(map(Caption.from_dict, values["captions"])),
-                "words": None if words is None else tuple(Word(**word) for word in words),
-                "warnings": tuple(values["warnings"]),
-            }
-        )
-
-
-def sentences(values: list[dict[str, Any]]) -> tuple[Sentence, ...]:
-    """Sentences that were written as JSON."""
-    return tuple(Sentence(**value | {"sources": tuple(value["sources"])}) for value in values)
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    given = {f.name: getattr(value, f.name) for f in fields(value)}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from kinema.captioning.chapters import group
 from kinema.captioning.prompts import Prompts
@@ -18,6 +18,7 @@ from kinema.captioning.records import Caption, Chapter, Sentence
 from kinema.captioning.text import Overlap, cited_sentences, short_clock, split_sentences, words
 from kinema.captioning.titles import title_of
 from kinema.errors import KinemaError, RequestFailed, UsageError
+from kinema.messages import Completion
 
 SummaryBy = Literal["auto", "model", "extract"]
 Kind = Literal["summarise", "entitle"]
@@ -29,22 +30,6 @@ _LINE_TOKENS = 24
 """Number, times and line end of one note, at most."""
 
 
-class Said(Protocol):
-    """What a model said to a question."""
-
-    @property
-    def text(self) -> str:
-        """Its words."""
-        ...
-
-    @property
-    def finish_reason(self) -> str:
-        """``length`` where it was cut."""
-        ...
-
-
-AskModel = Callable[[Kind, str], Awaitable[Said]]
-"""Asks the model a question of words alone."""
 Count = Callable[[str], Awaitable[int]]
 """Tokens of a text."""
 
@@ -127,14 +112,14 @@ class Summariser:
     """Makes outlines of captions.
 
     Args:
-        ask: puts a question to the model.
+        ask: puts a question of words alone to the model.
         budget: room for notes; None where the model is not asked, and the most telling sentences
             of the captions are taken.
         chapter_seconds: about how long a chapter is.
     """
 
     prompts: Prompts
-    ask: AskModel
+    ask: Callable[[Kind, str], Awaitable[Completion]]
     budget: Budget | None = None
     chapter_seconds: float = 120.0
 
@@ -148,28 +133,22 @@ class Summariser:
         if not spoken:
             return Outline("", (), ())
         groups = group(spoken, chapter_seconds=self.chapter_seconds)
-        overlap = Overlap(caption.text for caption in spoken)
-        texts = {caption.index: caption.text for caption in spoken}
+        overlap = Overlap({caption.index: caption.text for caption in spoken})
         what = "the whole" if len(groups) == 1 else "one chapter"
         chapters = await asyncio.gather(
-            *(self._chapter(i, part, what, overlap, texts) for i, part in enumerate(groups))
+            *(self._chapter(i, part, what, overlap) for i, part in enumerate(groups))
         )
         if len(groups) == 1:
             return Outline(chapters[0].title, chapters[0].summary, tuple(chapters))
-        notes = [_note_of(chapter) for chapter in chapters]
-        summary = await self._fold(notes, "the whole", overlap, texts)
+        notes = [_note([c], c.summary) for c in chapters]
+        summary = await self._fold(notes, "the whole", overlap)
         return Outline(await self._title(summary, "the whole"), summary, tuple(chapters))
 
     async def _chapter(
-        self,
-        index: int,
-        captions: Sequence[Caption],
-        what: str,
-        overlap: Overlap,
-        texts: dict[int, str],
+        self, index: int, captions: Sequence[Caption], what: str, overlap: Overlap
     ) -> Chapter:
         notes = [Note(c.text, c.start_seconds, c.end_seconds, (c.index,)) for c in captions]
-        summary = await self._fold(notes, what, overlap, texts)
+        summary = await self._fold(notes, what, overlap)
         return Chapter(
             index=index,
             start_seconds=notes[0].start_seconds,
@@ -180,19 +159,18 @@ class Summariser:
         )
 
     async def _fold(
-        self, notes: Sequence[Note], what: str, overlap: Overlap, texts: dict[int, str]
+        self, notes: Sequence[Note], what: str, overlap: Overlap
     ) -> tuple[Sentence, ...]:
         """Summaries of summaries, until one call holds all that is left."""
         if self.budget is None:
-            return extract(notes, overlap, texts)
+            return extract(notes, overlap)
         while True:
             groups = await self.budget.pack(notes)
             said = await asyncio.gather(
                 *(self._said("summarise", self._question(part, what)) for part in groups)
             )
             found = [
-                attributed(one.text, part, overlap, texts)
-                for one, part in zip(said, groups, strict=True)
+                attributed(one.text, part, overlap) for one, part in zip(said, groups, strict=True)
             ]
             if len(found) == 1:
                 return found[0]
@@ -208,7 +186,7 @@ class Summariser:
         title = first.strip().strip('"“”*# ')
         return title_of(sentences) if was_cut or not title else title
 
-    async def _said(self, kind: Kind, text: str) -> Said:
+    async def _said(self, kind: Kind, text: str) -> Completion:
         try:
             return await self.ask(kind, text)
         except KinemaError as problem:
@@ -224,9 +202,7 @@ class Summariser:
         return self.prompts.summarise("\n".join(lines), what=what)
 
 
-def attributed(
-    text: str, notes: Sequence[Note], overlap: Overlap, texts: dict[int, str]
-) -> tuple[Sentence, ...]:
+def attributed(text: str, notes: Sequence[Note], overlap: Overlap) -> tuple[Sentence, ...]:
     """Sentences of a summary with the captions they stand on.
 
     Cited notes are believed, and where a note stands for several captions, or none is cited, those
@@ -237,17 +213,15 @@ def attributed(
         cited = [notes[n - 1] for n in numbers if 1 <= n <= len(notes)]
         candidates = sorted({i for note in cited or notes for i in note.captions})
         exact = bool(cited) and all(len(note.captions) == 1 for note in cited)
-        sources = candidates if exact else _nearest(sentence, candidates, overlap, texts)
-        support = overlap.share(sentence, [texts[i] for i in sources])
+        sources = candidates if exact else _nearest(sentence, candidates, overlap)
+        support = overlap.share(sentence, [overlap.texts[i] for i in sources])
         found.append(Sentence(text=sentence, sources=tuple(sources), support=round(support, 4)))
     return tuple(found)
 
 
-def _nearest(
-    sentence: str, candidates: Sequence[int], overlap: Overlap, texts: dict[int, str]
-) -> list[int]:
+def _nearest(sentence: str, candidates: Sequence[int], overlap: Overlap) -> list[int]:
     """Captions that share about as much as the best one; all where none shares anything."""
-    shares = {i: overlap.share(sentence, [texts[i]]) for i in candidates}
+    shares = {i: overlap.share(sentence, [overlap.texts[i]]) for i in candidates}
     best = max(shares.values(), default=0.0)
     if best == 0:
         return list(candidates)
@@ -255,13 +229,13 @@ def _nearest(
     return sorted(sorted(near, key=lambda i: -shares[i])[:_MOST_SOURCES])
 
 
-def extract(notes: Sequence[Note], overlap: Overlap, texts: dict[int, str]) -> tuple[Sentence, ...]:
+def extract(notes: Sequence[Note], overlap: Overlap) -> tuple[Sentence, ...]:
     """Sentences of captions that say the most, in their order, with all captions that hold them."""
     sources: dict[str, list[int]] = {}
     for note in notes:
         for sentence in split_sentences(note.text):
             if words(sentence):
-                held = [i for i in note.captions if sentence in texts[i]]
+                held = [i for i in note.captions if sentence in overlap.texts[i]]
                 sources.setdefault(sentence, []).extend(held)
     said = list(sources)
     weights = {s: overlap.share(" ".join(said), [s]) for s in said}
@@ -273,12 +247,8 @@ def extract(notes: Sequence[Note], overlap: Overlap, texts: dict[int, str]) -> t
     )
 
 
-def _note_of(chapter: Chapter) -> Note:
-    text = " ".join(sentence.text for sentence in chapter.summary)
-    return Note(text, chapter.start_seconds, chapter.end_seconds, chapter.captions)
-
-
-def _note(notes: Sequence[Note], said: Sequence[Sentence]) -> Note:
-    captions = tuple(i for note in notes for i in note.captions)
-    text = " ".join(sentence.text for sentence in said)
-    return Note(text, notes[0].start_seconds, notes[-1].end_seconds, captions)
+def _note(parts: Sequence[Note | Chapter], summary: Sequence[Sentence]) -> Note:
+    """The summary of neighbours as one note."""
+    captions = tuple(i for part in parts for i in part.captions)
+    text = " ".join(sentence.text for sentence in summary)
+    return Note(text, parts[0].start_seconds, parts[-1].end_seconds, captions)

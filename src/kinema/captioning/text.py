@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 # Scripts without spaces between words count by character.
@@ -51,8 +51,9 @@ def jaccard(a: str, b: str) -> float:
 class Overlap:
     """How much texts say of the same, rare words counting more than common ones."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        sets = [set(words(text)) for text in texts]
+    def __init__(self, texts: Mapping[int, str]) -> None:
+        self.texts = texts
+        sets = [set(words(text)) for text in texts.values()]
         seen = Counter(word for one in sets for word in one)
         self._weights = {w: math.log1p(len(sets) / count) for w, count in seen.items()}
         self._unseen = math.log1p(len(sets) + 1)

@@ -27,7 +27,8 @@ def title_of(sentences: Sequence[str]) -> str:
     whole = [s for s in sentences if s.endswith(_SENTENCE_ENDS)] or list(sentences)
     plain = [_TIMES.sub("", sentence).rstrip(" .。") for sentence in whole]
     things = dict.fromkeys(thing for sentence in plain for thing in _things(sentence))
-    return _capital(_listed(_fitting(list(things))) or _short(plain))
+    title = _listed(_fitting(list(things))) or _short(plain)
+    return title[:1].upper() + title[1:]
 
 
 def _things(sentence: str) -> list[str]:
@@ -57,7 +58,3 @@ def _short(sentences: Sequence[str]) -> str:
     candidates = (*sentences, *(c for c in clauses if len(c.split()) >= _FEWEST_WORDS))
     short = (c for c in candidates if len(c.split()) <= _MOST_WORDS)
     return next(short, sentences[0] if sentences else "")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

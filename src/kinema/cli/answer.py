@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
-from kinema.cli.output import leave_stdout, put, put_record
+from kinema.cli.output import JobStatus, leave_stdout, put, put_record
 from kinema.cli.sources import is_override, reads_neva
 from kinema.engines import EngineSettings, rank
 from kinema.errors import PartialFailure, UsageError
+from kinema.jobs.progress import Progress
 from kinema.messages import SamplingParams
-from kinema.tasks.answer import AnswerJob, AnswerOptions, Progress, check_files
+from kinema.tasks.answer import AnswerJob, AnswerOptions, check_files
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL, Model, find_model
+from kinema.tasks.models import DEFAULT_MODEL, find_model
 from kinema.tasks.neva_yaml import read_neva
-from kinema.tasks.parallel import follow
+from kinema.tasks.prompts_file import medium_of, prompts_by_medium
 from kinema.types import FrameSampling
 
 _RULE = "-" * 45
@@ -67,32 +70,37 @@ def answer(
         words: The prompt file; with --config, overrides of its keys.
     """
     prompt_file, output = _files(words, files)
-    check_files(prompt_file, output, force=work.force)
+    records = check_files(prompt_file, output, force=work.force)[: work.limit]
     model = find_model(files.model, engine=files.engine, parts=parts)
     if rank() > 0:
-        return follow(model.open(settings))
+        return model.follow(settings)
+    if files.all_probs and params.logprobs is None:
+        config = model.checkpoint.config  # as many alternatives as the vocabulary has tokens
+        params = replace(params, logprobs=config.get("text_config", config)["vocab_size"])
     job = AnswerJob(
         prompt_file=prompt_file,
         output=output,
         model=model,
-        params=_with_all_probs(params, model) if files.all_probs else params,
+        params=params,
         settings=settings,
         options=options,
         sampling=sampling,
         limit=work.limit,
-        force=work.force,
-        retry_failed=work.retry_failed,
-        workers=work.workers,
-        runner=work.runner,
+        **work.settings,
     )
+    console = _Console(work, prompts_by_medium(records))
+    with JobStatus("records", quiet=work.quiet, complains=False) as status:
 
-    def show(progress: Progress) -> None:
-        try:
-            _show(progress, work)
-        except BrokenPipeError:
-            leave_stdout()  # the answers go to the file all the same
+        def show(progress: Progress) -> None:
+            status.clear()
+            if progress.result is not None:
+                try:
+                    console.show(progress.result)
+                except BrokenPipeError:
+                    leave_stdout()  # the answers go to the file all the same
+            status(progress)
 
-    failed = job.run(show)
+        failed = job.run(show)
     if failed:
         raise PartialFailure(
             f"{failed} records failed; the rest is in {job.output}.",
@@ -113,22 +121,25 @@ def _files(words: tuple[str, ...], files: FileOptions) -> tuple[Path, Path]:
     return prompt_file, files.output
 
 
-def _with_all_probs(params: SamplingParams, model: Model) -> SamplingParams:
-    """As many alternatives as the vocabulary has tokens, where no number was given."""
-    if params.logprobs is not None:
-        return params
-    config = model.checkpoint.config
-    return replace(params, logprobs=config.get("text_config", config)["vocab_size"])
+@dataclass(frozen=True)
+class _Console:
+    """Prints answers: the console form that NeVA's users parse, or records."""
 
+    work: JobRun
+    num_prompts: Counter[str]
+    """Of each medium."""
+    _seen: Counter[str] = field(default_factory=Counter)
 
-def _show(progress: Progress, work: JobRun) -> None:
-    """The console form that NeVA's users parse, or a record."""
-    record = progress.record
-    if work.json:
-        put_record(record)
-    if work.json or work.quiet:
-        return
-    put(f"------------- PROMPT {progress.number} of {progress.of} ------------ ")
-    put(f"{record['full_text']}\n")
-    put(f"CLEAN RESPONSE: {record['pred_answer']}")
-    put(f"{_RULE}\n")
+    def show(self, record: Mapping[str, Any]) -> None:
+        if self.work.json:
+            put_record(record)
+        if self.work.json or self.work.quiet:
+            return
+        medium = medium_of(record)
+        self._seen[medium] += 1
+        put(
+            f"------------- PROMPT {self._seen[medium]} of {self.num_prompts[medium]} ------------ "
+        )
+        put(f"{record['full_text']}\n")
+        put(f"CLEAN RESPONSE: {record['pred_answer']}")
+        put(f"{_RULE}\n")

@@ -15,7 +15,6 @@ from kinema.captioning.exports import check_folder, check_formats
 from kinema.captioning.quality import language_check, parse_worst
 from kinema.captioning.result import DEMO_BACKENDS, DEMO_MODELS
 from kinema.captioning.segments import SegmentOptions
-from kinema.captioning.text import short_clock
 from kinema.cli.flags import (
     CaptionEngineFlags,
     JobFlags,
@@ -24,7 +23,7 @@ from kinema.cli.flags import (
     SamplingFlags,
     WordFlags,
 )
-from kinema.cli.output import JOB_LOG_SECONDS, Status, complain, put, put_record, say
+from kinema.cli.output import JobStatus, put, put_record, say
 from kinema.engines import EngineSettings, rank
 from kinema.engines.settings import engines_with
 from kinema.errors import KinemaError, PartialFailure, UsageError
@@ -33,12 +32,11 @@ from kinema.jobs.inputs import VideoInput, find_inputs, parse_shard
 from kinema.jobs.progress import Progress
 from kinema.messages import SamplingParams
 from kinema.tasks.caption.job import CaptionJob
-from kinema.tasks.caption.options import CaptionOptions
 from kinema.tasks.caption.outputs import Outputs, files_of
+from kinema.tasks.caption.settings import CaptionOptions, CaptionSettings
 from kinema.tasks.caption.story import Described
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
-from kinema.tasks.parallel import follow
 from kinema.types import FrameSampling
 from kinema.video import Workers
 
@@ -104,24 +102,23 @@ def caption(
     )
     settings = _engine(settings, run, model.engine)
     if rank() > 0:
-        return follow(model.open(settings))
+        return model.follow(settings)
     job = CaptionJob(
         inputs=inputs,
         state=state,
-        model=model,
-        params=params,
-        engine=settings,
-        options=options,
-        segments=segments,
-        sampling=sampling,
+        say=CaptionSettings(
+            model=model,
+            engine=settings,
+            params=params,
+            options=options,
+            segments=segments,
+            sampling=sampling,
+        ),
         answers=run.answers,
         limit=work.limit,
         tag=f"-{run.shard.replace('/', '-of-')}" if run.shard else "",
-        workers=work.workers,
-        runner=work.runner,
-        force=work.force,
-        retry_failed=work.retry_failed,
         recaption=None if run.recaption is None else parse_worst(run.recaption),
+        **work.settings,
     )
     wanted, language = language_check(options.language)
     with Workers(1) as reader:
@@ -197,36 +194,16 @@ def _work(job: CaptionJob, outputs: Outputs, *, quiet: bool) -> None:
     Raises:
         Unfinished: videos are still to do; lists of all of them are not written yet.
     """
-    status = Status(log_seconds=JOB_LOG_SECONDS)
     inputs = {one.source: one for one in job.inputs}
+    with JobStatus("videos", quiet=quiet) as status:
 
-    def tell(progress: Progress) -> None:
-        status.clear()
-        if progress.unit is None:
-            if progress.ended and not quiet:
-                say(f"note: {progress.ended} of {progress.of} videos were done in earlier runs.")
-        elif progress.result is not None:
-            described = Described.from_dict(progress.result)
-            outputs.write_one(inputs[progress.unit.payload["source"]], described)
-        elif progress.problem is not None:
-            complain(progress.problem)
-        if not quiet:
-            status(_line(progress))
+        def tell(progress: Progress) -> None:
+            if progress.unit is not None and progress.result is not None:
+                described = Described.from_dict(progress.result)
+                outputs.write_one(inputs[progress.unit.payload["source"]], described)
+            status(progress)
 
-    try:
         job.run(tell)
-    finally:
-        status.clear()
-
-
-def _line(progress: Progress) -> str:
-    parts = [
-        f"{progress.ended} of {progress.of} videos",
-        f"{short_clock(progress.video_seconds)} of video",
-        f"{progress.failed} failed" if progress.failed else "",
-        f"{short_clock(eta)} left" if (eta := round(progress.eta_seconds or 0)) else "",
-    ]
-    return ", ".join(filter(None, parts))
 
 
 def _show(job: CaptionJob, outputs: Outputs, run: CaptionRun, work: JobRun) -> None:
@@ -246,9 +223,11 @@ def _show(job: CaptionJob, outputs: Outputs, run: CaptionRun, work: JobRun) -> N
 
 
 def _end(statuses: Counter[str], run: CaptionRun) -> int:
-    total, good = sum(statuses.values()), statuses["ok"]
+    total, good, skipped = sum(statuses.values()), statuses["ok"], statuses["skipped"]
     where = f" in {run.output}{os.sep}" if run.output else ""
-    if good == total:
+    if good and skipped:
+        say(f"note: {skipped} of {total} files have no video in them and were skipped.")
+    if good and good + skipped == total:
         return 0
     counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
     if good == 0 and statuses["partial"] == 0:

@@ -19,7 +19,6 @@ from kinema.messages import ImagePart, Part, SamplingParams, VideoPart
 from kinema.tasks.chat import Answer, Chat, as_part
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
-from kinema.tasks.parallel import follow
 from kinema.types import FrameSampling
 
 _STAGES = {
@@ -93,14 +92,19 @@ def chat(
     """
     if rank() > 0:
         model = find_model(options.model, engine=options.engine, parts=parts)
-        return follow(model.open(settings))
+        return model.follow(settings)
     if options.web:
-        return _talk_on_page(source, prompt, options, settings, parts)
+        if prompt is not None or source == STDIN:
+            raise UsageError("--web takes a video's path or address.", hint="Ask on the page.")
+        talk_on_page = _PAGE.load("web")
+        model = find_model(options.model, engine=options.engine, parts=parts)
+        status: int = talk_on_page(model, source, settings)
+        return status
     if source == STDIN and prompt in (None, STDIN):
         raise UsageError("stdin holds one thing: the video or what is said.", hint="Name a file.")
     media = _media(source, options, sampling)
     question = read_stdin() if prompt == STDIN else prompt
-    status = Status()
+    line = Status()
     with Chat(
         options.model,
         engine=options.engine,
@@ -110,33 +114,17 @@ def chat(
         parts=parts,
         fit=options.fit,
         strict=options.strict,
-        on_stage=lambda stage: status(_STAGES[stage].format(model=options.model)),
+        on_stage=lambda stage: line(_STAGES[stage].format(model=options.model)),
     ) as session:
-        talk = _Talk(session, options, sampling, status)
+        talk = _Talk(session, options, sampling, line)
         try:
             if question is not None:
                 talk.answer(question, media)
             else:
                 talk.converse(media)
         finally:
-            status.clear()
+            line.clear()
     return 0
-
-
-def _talk_on_page(
-    source: str | None,
-    prompt: str | None,
-    options: ChatOptions,
-    settings: EngineSettings,
-    parts: CheckpointParts,
-) -> int:
-    if prompt is not None or source == STDIN:
-        raise UsageError("--web takes a video's path or address.", hint="Ask on the page.")
-    talk = _PAGE.load("web")
-    status: int = talk(
-        find_model(options.model, engine=options.engine, parts=parts), source, settings
-    )
-    return status
 
 
 def _media(source: str | None, options: ChatOptions, sampling: FrameSampling) -> list[Part]:

@@ -12,7 +12,7 @@ from kinema.errors import PartialFailure
 from kinema.tasks.data.check import check_data
 from kinema.tasks.data.convert import ConvertOptions
 from kinema.tasks.data.convert import convert as convert_data
-from kinema.tasks.data.stats import Histogram, data_stats
+from kinema.tasks.data.stats import data_stats
 
 
 def convert(
@@ -128,16 +128,12 @@ def stats(
         return 0
     put(f"{found.samples} samples, {found.media} videos ({found.unreadable} unreadable)")
     for histogram in found.histograms:
-        _show(histogram)
+        put(f"\n{histogram.title}: median {histogram.median:g}")
+        most = max(histogram.counts)
+        steps = zip(histogram.edges, histogram.edges[1:], histogram.counts, strict=False)
+        put_table([[f"{a:.3g}-{b:.3g}", str(n), bar(n, most)] for a, b, n in steps if n])
     if found.labels:
         put("\nsegments by label")
         most = max(found.labels.values())
         put_table([[label, str(n), bar(n, most)] for label, n in found.labels.items()])
     return 0
-
-
-def _show(histogram: Histogram) -> None:
-    put(f"\n{histogram.title}: median {histogram.median:g}")
-    most = max(histogram.counts)
-    edges = zip(histogram.edges, histogram.edges[1:], histogram.counts, strict=False)
-    put_table([[f"{a:.3g}-{b:.3g}", str(n), bar(n, most)] for a, b, n in edges if n])

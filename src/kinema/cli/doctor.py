@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from kinema.cli.output import put_record, put_table
-from kinema.tasks.doctor import Finding, examine
+from kinema.tasks.doctor import examine
 
 
 def doctor(*, json: bool = False) -> None:
@@ -19,9 +19,9 @@ def doctor(*, json: bool = False) -> None:
         for finding in findings:
             put_record(asdict(finding))
     else:
-        put_table([line for finding in findings for line in _lines(finding)])
-
-
-def _lines(finding: Finding) -> list[list[str]]:
-    line = ["ok" if finding.fine else "--", finding.subject, finding.found]
-    return [line, ["", "", finding.remedy]] if finding.remedy else [line]
+        lines = []
+        for finding in findings:
+            lines.append(["ok" if finding.fine else "--", finding.subject, finding.found])
+            if finding.remedy:
+                lines.append(["", "", finding.remedy])
+        put_table(lines)

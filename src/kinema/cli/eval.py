@@ -13,16 +13,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kinema.captioning.text import short_clock
 from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
-from kinema.cli.output import JOB_LOG_SECONDS, Status, put, put_record, put_table, say
+from kinema.cli.output import JOB_LOG_SECONDS, JobStatus, Status, put, put_record, put_table, say
 from kinema.engines import EngineSettings, rank
 from kinema.errors import KinemaError, PartialFailure, Unfinished, UsageError
 from kinema.evaluation.answers import read_answer
 from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.presets import PresetName
 from kinema.files import refuse_foreign, write_atomically
-from kinema.jobs.progress import Progress
 from kinema.messages import SamplingParams
 from kinema.tasks.evaluate.checking import Check, check_benchmark
 from kinema.tasks.evaluate.judging import JudgeSettings, judge_run, read_judgement
@@ -38,7 +36,6 @@ from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark, run_name
 from kinema.tasks.evaluate.stored import Run, find_runs, score_run
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
-from kinema.tasks.parallel import follow
 from kinema.types import FrameSampling
 
 
@@ -101,32 +98,24 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
     )
     if not find_runs(options.output):
         refuse_foreign((options.output / name for name in (MARKDOWN, HTML)), force=work.force)
-    status = Status(log_seconds=JOB_LOG_SECONDS)
     runs: list[Run] = []
     failed: dict[str, KinemaError] = {}
     for model, blind in product(options.model, (False, True) if options.blind else (False,)):
         if rank() > 0:
-            follow(find_model(model, engine=options.engine, parts=parts).open(settings))
+            find_model(model, engine=options.engine, parts=parts).follow(settings)
             continue
-
-        def show(progress: Progress, name: str = model) -> None:
-            if not work.quiet:
-                status(f"{name}: {_progress_line(progress)}")
-
         try:
-            run = run_benchmark(
-                replace(measured, blind=blind),
-                model,
-                output=options.output,
-                engine=options.engine,
-                loading=settings,
-                parts=parts,
-                restart=work.force,
-                retry_failed=work.retry_failed,
-                runner=work.runner,
-                workers=work.workers,
-                on_progress=show,
-            )
+            with JobStatus(f"items by {model}", quiet=work.quiet, complains=False) as status:
+                run = run_benchmark(
+                    replace(measured, blind=blind),
+                    model,
+                    output=options.output,
+                    engine=options.engine,
+                    loading=settings,
+                    parts=parts,
+                    job=work,
+                    on_progress=status,
+                )
         except KinemaError as problem:
             if isinstance(problem, UsageError) and not (runs or failed):
                 raise  # what is wrong with the call is wrong for all models
@@ -135,8 +124,6 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
             say(f"{name} was not measured: {problem.sentence}")
         else:
             runs.append(run)
-        finally:
-            status.clear()
     if rank() > 0:
         return 0
     if not runs:
@@ -255,16 +242,6 @@ def _read_runs(output: Path) -> list[Run]:
     return [score_run(folder) for folder in folders]
 
 
-def _progress_line(progress: Progress) -> str:
-    eta = round(progress.eta_seconds or 0)
-    said = [
-        f"{progress.ended} of {progress.of}",
-        f"{progress.failed} failed" if progress.failed else "",
-        f"{short_clock(eta)} left" if eta else "",
-    ]
-    return ", ".join(filter(None, said))
-
-
 def _judge_and_finish(
     runs: Sequence[Run],
     judge: JudgeSettings,
@@ -327,21 +304,16 @@ def _print_table(runs: Sequence[Run]) -> None:
     for why in dict.fromkeys(why for run in runs for why in run.scores.unavailable.values()):
         say(f"note: {why}")
     names = list(dict.fromkeys(name for run in runs for name in run.scores.metrics))
-    rows = [[name, *(_score(run, name) for run in runs)] for name in names] + _judged_rows(runs)
+    rows = [[name, *(_score(run, name) for run in runs)] for name in names]
+    # The judge's means stand under the numbers that need no judge.
+    found = [read_judgement(run) or {} for run in runs]
+    for name in dict.fromkeys(k for vs in found for k, v in vs.items() if isinstance(v, dict)):
+        means = (f"{vs[name]['value']:.2f}" if name in vs else "–" for vs in found)
+        rows.append([f"judged {name}", *means])
     if rows:
         put_table([["METRIC", *(run.name for run in runs)], *rows])
     else:
         put("no answer of this split is public: see the submission file")
-
-
-def _judged_rows(runs: Sequence[Run]) -> list[list[str]]:
-    """The judge's means, under the numbers that need no judge."""
-    found = [read_judgement(run) or {} for run in runs]
-    names = dict.fromkeys(k for values in found for k, v in values.items() if isinstance(v, dict))
-    return [
-        [f"judged {name}", *(f"{v[name]['value']:.2f}" if name in v else "–" for v in found)]
-        for name in names
-    ]
 
 
 def _score(run: Run, name: str) -> str:

@@ -8,11 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kinema.captioning.text import short_clock
 from kinema.cli.flags import JobFlags, JobRun, SamplingFlags
-from kinema.cli.output import JOB_LOG_SECONDS, Status, bar, complain, put_record, say
+from kinema.cli.output import JobStatus, put_record, say
 from kinema.errors import KinemaError, PartialFailure, require_value
-from kinema.jobs.progress import Progress
 from kinema.tasks.features.inputs import find_media, without_copies
 from kinema.tasks.features.job import INDEX, FeaturesJob
 from kinema.tasks.features.options import FeatureOptions
@@ -53,6 +51,7 @@ def features(
         videos: Files, folders, globs, or lists: .txt, .csv, .jsonl.
     """
     require_value(run.batch_size >= 1, "batch_size", run.batch_size, "1 or more")
+    devices = (name.strip() for text in run.devices for name in text.split(","))
     media = find_media(videos, pattern=run.pattern)
     if options.variants:
         media, copies = without_copies(media)
@@ -64,14 +63,13 @@ def features(
         output=run.output,
         options=options,
         sampling=sampling,
-        devices=_devices(run),
+        devices=tuple(filter(None, devices)) or ("auto",),
         batch_size=run.batch_size,
-        workers=work.workers,
-        runner=work.runner,
-        force=work.force,
-        retry_failed=work.retry_failed,
+        **work.settings,
     )
-    return _end(_work(job, quiet=work.quiet), job, run, work)
+    with JobStatus("videos", quiet=work.quiet, show_bar=True) as status:
+        failed = job.run(status)
+    return _end(failed, job, run, work)
 
 
 def convert(
@@ -104,37 +102,6 @@ def convert(
     written = convert_folder(source, target, kind=kind, tower=tower, name=name)
     say(f"{written} files written to {target}.")
     return 0
-
-
-def _devices(run: FeaturesRun) -> tuple[str, ...]:
-    names = (name.strip() for text in run.devices for name in text.split(","))
-    return tuple(filter(None, names)) or ("auto",)
-
-
-def _work(job: FeaturesJob, *, quiet: bool) -> int:
-    status = Status(log_seconds=JOB_LOG_SECONDS)
-
-    def tell(progress: Progress) -> None:
-        status.clear()
-        if progress.problem is not None:
-            complain(progress.problem)
-        if not quiet:
-            status(_line(progress))
-
-    try:
-        return job.run(tell)
-    finally:
-        status.clear()
-
-
-def _line(progress: Progress) -> str:
-    eta = progress.eta_seconds
-    parts = [
-        f"{bar(progress.ended, progress.of)} {progress.ended} of {progress.of} videos",
-        f"{progress.failed} failed" if progress.failed else "",
-        f"{short_clock(eta)} left" if eta is not None and progress.ended < progress.of else "",
-    ]
-    return ", ".join(filter(None, parts))
 
 
 def _end(failed: int, job: FeaturesJob, run: FeaturesRun, work: JobRun) -> int:

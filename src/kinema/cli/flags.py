@@ -15,7 +15,7 @@ from kinema.errors import UsageError, require_value
 from kinema.messages import SamplingParams
 from kinema.structured import read_schema
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.site import Runner
+from kinema.tasks.site import JobSettings, Runner  # noqa: F401  the parser looks for it here
 from kinema.types import FrameSampling
 
 _FRAMES = Group("Which frames", sort_key=1)
@@ -115,27 +115,24 @@ def _engines_help(name: str, text: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobRun:
-    """How much is done at a time, where, and what happens to what earlier runs left."""
+class JobRun(JobSettings):
+    """How much is done at a time, where, and what is said about it."""
 
-    workers: int = 2
-    """Processes that decode; with --runner ray, workers that have an engine each."""
-    runner: Runner = "local"
-    """Where the work is done: this process, or a Ray cluster (RAY_ADDRESS, or a local one)."""
     limit: int | None = None
     """Take the first so many."""
-    retry_failed: bool = False
-    """Try again what failed in an earlier run."""
-    force: bool = False
-    """Start over where a run with other settings left results; write over files of others."""
     json: bool = False
     """Print one JSON record each."""
     quiet: Annotated[bool, Parameter(alias="-q")] = False
     """Print no progress and no results, only write files."""
 
     def __post_init__(self) -> None:
-        require_value(self.workers >= 1, "workers", self.workers, "1 or more")
+        super().__post_init__()
         require_value(self.limit is None or self.limit >= 1, "limit", self.limit, "1 or more")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the job itself is told of it, by the names of its fields."""
+        return {f.name: getattr(self, f.name) for f in fields(JobSettings)}
 
 
 SamplingFlags = Annotated[FrameSampling, Parameter(name="*", group=_FRAMES)]

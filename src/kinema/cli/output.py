@@ -8,9 +8,11 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
+from kinema.captioning.text import short_clock
 from kinema.errors import KinemaError, UsageError
+from kinema.jobs.progress import Progress
 
 STDIN = "\0stdin"
 """Stands for a lone ``-`` among the words; no shell can pass a NUL."""
@@ -94,6 +96,60 @@ class Status:
             sys.stderr.write("\r" + " " * len(self._shown) + "\r")
             sys.stderr.flush()
             self._shown = ""
+
+
+class JobStatus:
+    """What a job says on stderr: what it found, what failed, and how far it is.
+
+    Args:
+        noun: what its units are called.
+        quiet: say what failed, and no more.
+        complains: say what failed; else the records do.
+        show_bar: draw how much is done.
+    """
+
+    def __init__(
+        self, noun: str, *, quiet: bool = False, complains: bool = True, show_bar: bool = False
+    ) -> None:
+        self._noun = noun
+        self._complains = complains
+        self._quiet = quiet
+        self._show_bar = show_bar
+        self._status = Status(log_seconds=JOB_LOG_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def __call__(self, progress: Progress) -> None:
+        """Tell one step of the job."""
+        self._status.clear()
+        if progress.problem is not None and self._complains:
+            complain(progress.problem)
+        if not self._quiet:
+            if progress.found:
+                say(f"note: {progress.found}")
+            self._status(self._line(progress))
+
+    def clear(self) -> None:
+        """Take the line away before something else is written."""
+        self._status.clear()
+
+    def _line(self, progress: Progress) -> str:
+        done = f"{progress.ended} of {progress.of} {self._noun}"
+        video = progress.video_seconds
+        left = progress.eta_seconds if progress.ended < progress.of else None
+        parts = [
+            f"{bar(progress.ended, progress.of)} {done}" if self._show_bar else done,
+            f"{short_clock(video)} of video" if video else "",
+            f"{progress.failed} failed" if progress.failed else "",
+            f"{short_clock(left)} left"
+            if left is not None and progress.ended < progress.of
+            else "",
+        ]
+        return ", ".join(filter(None, parts))
 
 
 def bar(done: int, total: int, *, width: int = 24) -> str:

@@ -7,7 +7,6 @@ is encoded twice and a copy is never augmented again.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -38,7 +37,7 @@ def augmentation(variant: str) -> Transform:
     """
     if variant not in VARIANTS:
         raise UnknownName("variant", variant, VARIANTS)
-    return Compose([_STEPS[step]() for step in variant.split("_")])
+    return Compose([_STEPS[step] for step in variant.split("_")])
 
 
 def brighten(pixels: Tensor) -> Tensor:
@@ -58,7 +57,13 @@ def cut_top(pixels: Tensor) -> Tensor:
 
 def compress(pixels: Tensor) -> Tensor:
     """What WebP of quality 5 leaves of each picture."""
-    return torch.stack([_through_webp(picture) for picture in pixels])
+    pictures = []
+    for picture in pixels.permute(0, 2, 3, 1).numpy():
+        packed = io.BytesIO()
+        Image.fromarray(picture).save(packed, "WEBP", quality=_WEBP_QUALITY)
+        with Image.open(packed) as unpacked:
+            pictures.append(torch.from_numpy(np.array(unpacked.convert("RGB"))))
+    return torch.stack(pictures).permute(0, 3, 1, 2)
 
 
 def sharpen(pixels: Tensor) -> Tensor:
@@ -72,22 +77,15 @@ def sharpen(pixels: Tensor) -> Tensor:
     return _as_bytes(mixed).reshape(pixels.shape)
 
 
-def _through_webp(picture: Tensor) -> Tensor:
-    packed = io.BytesIO()
-    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(packed, "WEBP", quality=_WEBP_QUALITY)
-    with Image.open(packed) as unpacked:
-        return torch.from_numpy(np.array(unpacked.convert("RGB"))).permute(2, 0, 1)
-
-
 def _as_bytes(values: Tensor) -> Tensor:
     return values.round().clamp(0, 255).to(torch.uint8)
 
 
-_STEPS: dict[str, Callable[[], Transform]] = {
-    "flip": lambda: RandomHorizontalFlip(p=1),
-    "bright": lambda: Lambda(brighten),
-    "contrast": lambda: Lambda(flatten_contrast),
-    "crop": lambda: Lambda(cut_top),
-    "compress": lambda: Lambda(compress),
-    "sharp": lambda: Lambda(sharpen),
+_STEPS: dict[str, Transform] = {
+    "flip": RandomHorizontalFlip(p=1),
+    "bright": Lambda(brighten),
+    "contrast": Lambda(flatten_contrast),
+    "crop": Lambda(cut_top),
+    "compress": Lambda(compress),
+    "sharp": Lambda(sharpen),
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 from kinema.chat_json import KINDS, image_part, read_messages, video_part, write_message
 from kinema.errors import UsageError
-from kinema.messages import Conversation, FeaturesPart, ImagePart, Message, TextPart, VideoPart
+from kinema.messages import Conversation, FeaturesPart, ImagePart, TextPart, VideoPart
 
 Supply = Iterator[Any]
 """Sources that stand beside the messages, for parts that name none themselves."""
@@ -68,10 +68,13 @@ def conversation_to_json(conversation: Conversation, folder: Path) -> list[dict[
         else:
             yield video_part(name, part.sampling)
 
-    return [
-        write_message(message, medium, as_text=_is_plain(message))
-        for message in conversation.messages
-    ]
+    messages = []
+    for message in conversation.messages:
+        # One text without tags: words in a list are never searched for ``<video>``.
+        first = message.parts[0]
+        plain = len(message.parts) == 1 and isinstance(first, TextPart) and "<" not in first.text
+        messages.append(write_message(message, medium, as_text=plain))
+    return messages
 
 
 def media_source(value: Any, folder: Path) -> Any:
@@ -93,12 +96,6 @@ def media_source(value: Any, folder: Path) -> Any:
     if "://" in value or value.startswith("data:"):
         return value
     return folder / value
-
-
-def _is_plain(message: Message) -> bool:
-    """One text without tags: words in a list are never searched for ``<video>``."""
-    first = message.parts[0]
-    return len(message.parts) == 1 and isinstance(first, TextPart) and "<" not in first.text
 
 
 def _written(source: Any, folder: Path) -> Any:

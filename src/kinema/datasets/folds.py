@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import filterfalse
 from pathlib import Path
 
 from kinema.datasets.recordings import Recording
@@ -41,7 +42,7 @@ def breakfast_fold(recordings: Sequence[Recording], fold: int) -> Split:
     _check(fold, _BREAKFAST_FOLDS)
     first = _BREAKFAST_FIRST + _BREAKFAST_PERSONS * (fold - 1)
     persons = {f"P{number:02d}" for number in range(first, first + _BREAKFAST_PERSONS)}
-    return _by_person(recordings, persons)
+    return _parted(recordings, lambda recording: recording.person in persons)
 
 
 def salads_fold(recordings: Sequence[Recording], fold: int) -> Split:
@@ -55,7 +56,7 @@ def salads_fold(recordings: Sequence[Recording], fold: int) -> Split:
     _check(fold, _SALADS_FOLDS)
     persons = sorted({recording.person for recording in recordings})
     first, end = (len(persons) * border // _SALADS_FOLDS for border in (fold - 1, fold))
-    return _by_person(recordings, set(persons[first:end]))
+    return _parted(recordings, lambda recording: recording.person in persons[first:end])
 
 
 def listed(recordings: Sequence[Recording], path: Path) -> Split:
@@ -68,7 +69,7 @@ def listed(recordings: Sequence[Recording], path: Path) -> Split:
         raise UsageError(f"There is no list {path}.", hint="One video a line, relative.")
     lines = [line.strip().lstrip("/") for line in path.read_text(encoding="utf-8").splitlines()]
     held = {_found(recordings, line, path).video for line in lines if line}
-    return _parted(recordings, held)
+    return _parted(recordings, lambda recording: recording.video in held)
 
 
 def _found(recordings: Sequence[Recording], line: str, path: Path) -> Recording:
@@ -93,16 +94,8 @@ def check_leak(split: Split) -> None:
         )
 
 
-def _by_person(recordings: Sequence[Recording], persons: set[str]) -> Split:
-    return _parted(recordings, {r.video for r in recordings if r.person in persons})
-
-
-def _parted(recordings: Iterable[Recording], held: set[Path]) -> Split:
-    recordings = tuple(recordings)
-    return Split(
-        tuple(r for r in recordings if r.video not in held),
-        tuple(r for r in recordings if r.video in held),
-    )
+def _parted(recordings: Sequence[Recording], is_held: Callable[[Recording], bool]) -> Split:
+    return Split(tuple(filterfalse(is_held, recordings)), tuple(filter(is_held, recordings)))
 
 
 def _check(fold: int, most: int) -> None:

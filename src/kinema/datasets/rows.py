@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from typing import Any
 
 from kinema.errors import UnknownName, UsageError
 from kinema.lazy import require_packages
+
+_ROWS_AT_ONCE = 64
+"""Rows of a Parquet file."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,10 @@ def read_jsonl(path: Path) -> Iterator[DataRow]:
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                yield _parsed(line, number)
-
-
-def _parsed(line: str, number: int) -> DataRow:
-    try:
-        return DataRow(number, json.loads(line))
-    except ValueError as problem:
-        return DataRow(number, None, f"This is no JSON: {problem}.")
+                try:
+                    yield DataRow(number, json.loads(line))
+                except ValueError as problem:
+                    yield DataRow(number, None, f"This is no JSON: {problem}.")
 
 
 def read_json(path: Path) -> Iterator[DataRow]:
@@ -72,43 +72,39 @@ def read_json(path: Path) -> Iterator[DataRow]:
     """
     text = path.read_text(encoding="utf-8", errors="replace")
     decoder = json.JSONDecoder()
-    at = line = 0
-    for place in _items(path, text):
-        line += text.count("\n", at, place)
-        at = place
-        yield DataRow(line + 1, decoder.raw_decode(text, place)[0])
-
-
-def _items(path: Path, text: str) -> Iterator[int]:
-    """Where each item of a JSON list begins."""
-    decoder = json.JSONDecoder()
     place = _skip(text, 0)
-    if text[place : place + 1] != "[":
+    if not text.startswith("[", place):
         raise UsageError(f"{path.name} is no JSON list.", hint="Put the rows into [ ].")
-    place = _skip(text, place + 1)
-    while text[place : place + 1] != "]":
+    place, counted, line = _skip(text, place + 1), 0, 1
+    while not text.startswith("]", place):
+        line, counted = line + text.count("\n", counted, place), place
         try:
-            _, end = decoder.raw_decode(text, place)
+            value, end = decoder.raw_decode(text, place)
         except ValueError as problem:
             raise UsageError(f"{path.name} is not JSON: {problem}.", hint="Repair it.") from None
-        yield place
+        yield DataRow(line, value)
         place = _skip(text, end)
-        if text[place : place + 1] == ",":
+        if text.startswith(",", place):
             place = _skip(text, place + 1)
 
 
 def read_parquet(path: Path) -> Iterator[DataRow]:
-    """The rows of Hugging Face's file of a data set, by their number.
+    """The rows of Hugging Face's file of a data set by their number, a few in memory at a time.
 
     Raises:
         UsageError: it is no Parquet file.
         MissingPackage: pyarrow is not installed.
     """
     require_packages("The data file format '.parquet'", ["pyarrow"])
-    from kinema.datasets.parquet import parquet_rows  # noqa: PLC0415  imports pyarrow
+    from pyarrow import ArrowInvalid, parquet  # noqa: PLC0415  an extra
 
-    for number, value in enumerate(parquet_rows(path), start=1):
-        yield DataRow(number, value)
+    try:
+        file = parquet.ParquetFile(path)
+    except ArrowInvalid as problem:
+        raise UsageError(f"{path.name} is no Parquet file.", hint="Check the file.") from problem
+    with file:
+        batches = (batch.to_pylist() for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE))
+        yield from map(DataRow, itertools.count(1), itertools.chain.from_iterable(batches))
 
 
 def _skip(text: str, place: int) -> int:

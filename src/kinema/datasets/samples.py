@@ -17,7 +17,7 @@ from kinema.datasets.rows import DataRow, read_rows
 from kinema.datasets.shapes import Shape, conversation_of, shape_of
 from kinema.errors import MediaNotFound, UsageError
 from kinema.files import FEATURES_SUFFIX, write_lines
-from kinema.messages import Conversation
+from kinema.messages import Conversation, Message, Part, TextPart
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,16 @@ class Sample:
         return {"id": self.id, "messages": messages, "meta": dict(self.meta)}
 
 
+def as_conversation(question: str, medium: Part, answer: str, number: int) -> Conversation:
+    """A question about a medium, and its answer.
+
+    Both places of the medium are learned: an even question stands before it, an odd one behind it.
+    """
+    parts: tuple[Part, ...] = (TextPart(question), medium)
+    asked = Message("user", parts if number % 2 == 0 else parts[::-1])
+    return Conversation((asked, Message("assistant", (TextPart(answer),))))
+
+
 def read_samples(path: Path, *, media: Path | None = None) -> Iterator[Sample]:
     """The samples of a data file of any known shape, in order.
 
@@ -46,9 +56,10 @@ def read_samples(path: Path, *, media: Path | None = None) -> Iterator[Sample]:
     Raises:
         UsageError: at the first row that is no sample; names its line.
     """
+    folder = media or (path if path.is_dir() else path.parent)
     for row in read_rows(path):
         try:
-            yield sample_of(row, media or _folder_of(path))
+            yield sample_of(row, folder)
         except UsageError as problem:
             where = f"{path.name}, line {row.line}"
             raise UsageError(f"{where}: {problem}", hint=problem.hint) from problem
@@ -79,10 +90,18 @@ def detect_shape(path: Path) -> Shape:
     raise UsageError(f"{path.name} is empty.", hint="Give a file with samples.")
 
 
-def write_samples(path: Path, samples: Iterable[Sample]) -> None:
-    """Write a data file, whole or not at all."""
-    dumped = (json.dumps(s.to_dict(path.parent), ensure_ascii=False) for s in samples)
-    write_lines(path, dumped)
+def write_samples(path: Path, samples: Iterable[Sample]) -> int:
+    """Write a data file, whole or not at all; returns how many samples it holds."""
+    number = 0
+
+    def dumped() -> Iterator[str]:
+        nonlocal number
+        for sample in samples:
+            number += 1
+            yield json.dumps(sample.to_dict(path.parent), ensure_ascii=False)
+
+    write_lines(path, dumped())
+    return number
 
 
 def features_name(medium: Path, variant: str = "") -> Path:
@@ -114,7 +133,3 @@ def find_features(medium: Path, folder: Path, *, variant: str = "") -> Path:
             hint="Extract them with: kinema features",
         )
     return found
-
-
-def _folder_of(path: Path) -> Path:
-    return path if path.is_dir() else path.parent

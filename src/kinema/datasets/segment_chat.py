@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from kinema.datasets.questions import Exchange, Move, read_exchanges, segments_exchange
 from kinema.datasets.recordings import Recording, renamed, rescaled
-from kinema.datasets.samples import Sample, find_features
+from kinema.datasets.samples import Sample, as_conversation, find_features
 from kinema.datasets.variants import VARIANTS
 from kinema.errors import UsageError
-from kinema.messages import Conversation, FeaturesPart, Message, Part, TextPart, VideoPart
+from kinema.messages import FeaturesPart, Part, VideoPart
 
 Mode = Literal["replicate", "augment"]
 
@@ -86,7 +87,8 @@ class SegmentChat:
         if self.grid is not None:
             num_frames = count(recording)
             segments = rescaled(segments, num_frames=num_frames, grid=self.grid)
-            move = _mover(num_frames, self.grid)
+            # Frame numbers, counted from one; those of the end stay inside.
+            move = partial(_moved, num_frames=num_frames, grid=self.grid)
         yield segments_exchange(recording, segments, hide_activity=self.hide_activity)
         if self.questions is not None:
             path = self.questions / f"{recording.video.relative_to(root)}.labels"
@@ -96,23 +98,9 @@ class SegmentChat:
         self, recording: Recording, root: Path, exchange: Exchange, number: int, repeat: int
     ) -> Sample:
         variant = ("", *VARIANTS)[repeat % (1 + len(VARIANTS))] if self.mode == "augment" else ""
-        # Both places of the video are learned: an even question before it, an odd one behind it.
-        parts: tuple[Part, ...] = (TextPart(exchange.question), self._medium(recording, variant))
-        asked = Message("user", parts if number % 2 == 0 else parts[::-1])
-        answered = Message("assistant", (TextPart(exchange.answer),))
-        name = recording.video.relative_to(root).with_suffix("").as_posix()
-        return Sample(
-            f"{name}#{number}.{repeat}",
-            Conversation((asked, answered)),
-            self._meta(recording, exchange, variant),
-        )
-
-    def _medium(self, recording: Recording, variant: str) -> Part:
-        if self.features is None:
-            return VideoPart(recording.video)
-        return FeaturesPart(find_features(recording.video, self.features, variant=variant))
-
-    def _meta(self, recording: Recording, exchange: Exchange, variant: str) -> dict[str, Any]:
+        medium: Part = VideoPart(recording.video)
+        if self.features is not None:
+            medium = FeaturesPart(find_features(recording.video, self.features, variant=variant))
         about = {
             "person": recording.person,
             "camera": recording.camera,
@@ -120,15 +108,14 @@ class SegmentChat:
             "event": recording.event,
             "task": "segments" if exchange.asks_segments else "question",
         }
-        if self.grid is not None:
-            about["grid"] = str(self.grid)
-        return {**about, "variant": variant} if variant else dict(about)
+        about |= {"grid": str(self.grid)} if self.grid is not None else {}
+        about |= {"variant": variant} if variant else {}
+        return Sample(
+            f"{recording.video.relative_to(root).with_suffix('').as_posix()}#{number}.{repeat}",
+            as_conversation(exchange.question, medium, exchange.answer, number),
+            about,
+        )
 
 
-def _mover(num_frames: int, grid: int) -> Move:
-    """Frame numbers, counted from one, on the grid; those of the end stay inside it."""
-
-    def move(frame: int) -> int:
-        return min(grid, round((frame - 1) * grid / num_frames) + 1)
-
-    return move
+def _moved(frame: int, *, num_frames: int, grid: int) -> int:
+    return min(grid, round((frame - 1) * grid / num_frames) + 1)

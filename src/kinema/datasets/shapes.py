@@ -158,15 +158,15 @@ def _from_messages(row: Mapping[str, Any], folder: Path, media: _Media) -> Conve
     read = conversation_from_json(
         row["messages"], folder, videos=media.supply("video"), images=media.supply("image")
     )
-    pairs = zip(read.messages, row["messages"], strict=True)
-    return Conversation(tuple(_with_tags(message, raw, media) for message, raw in pairs))
-
-
-def _with_tags(message: Message, raw: Mapping[str, Any], media: _Media) -> Message:
-    """The message with tags turned into parts, where its content is words."""
-    if not isinstance(raw["content"], str):
-        return message
-    return Message(message.role, _parts(raw["content"], message.role, media.take))
+    # Tags become parts where a content is words.
+    return Conversation(
+        tuple(
+            Message(message.role, _parts(raw["content"], message.role, media.take))
+            if isinstance(raw["content"], str)
+            else message
+            for message, raw in zip(read.messages, row["messages"], strict=True)
+        )
+    )
 
 
 def _parts(text: str, role: Role, take: Callable[[str], Any]) -> tuple[Part, ...]:

@@ -5,33 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from kinema.datasets.rows import DataRow, read_rows
-from kinema.datasets.samples import Sample
+from kinema.datasets.rows import read_rows
+from kinema.datasets.samples import Sample, as_conversation
 from kinema.errors import UsageError
-from kinema.messages import Conversation, Message, Part, TextPart
-
-FindMedium = Callable[[str], Part]
-"""The video, or its features, that a ``video_id`` means."""
+from kinema.messages import Part
 
 
-def video_instruct(path: Path, find: FindMedium) -> Iterator[Sample]:
-    """Items ``{"video_id", "q", "a"}``; even ones ask before the video, odd ones behind it.
+def video_instruct(path: Path, find: Callable[[str], Part]) -> Iterator[Sample]:
+    """Items ``{"video_id", "q", "a"}``; ``find`` gives the video, or its features, of a video_id.
 
     Raises:
         UsageError: a row is none; names its line.
     """
     for number, row in enumerate(read_rows(path)):
-        question, answer, video = _fields(row, path)
-        parts: tuple[Part, ...] = (TextPart(question), find(video))
-        asked = Message("user", parts if number % 2 == 0 else parts[::-1])
-        answered = Message("assistant", (TextPart(answer),))
-        yield Sample(f"{video}#{number}", Conversation((asked, answered)), {}, row.line)
-
-
-def _fields(row: DataRow, path: Path) -> tuple[str, str, str]:
-    if not isinstance(row.value, Mapping) or not {"video_id", "q", "a"} <= set(row.value):
-        raise UsageError(
-            f"{path.name}, line {row.line}: {row.error or 'The row has no video_id, q and a.'}",
-            hint="This is the format of VideoInstruct100K.",
-        )
-    return str(row.value["q"]), str(row.value["a"]), str(row.value["video_id"])
+        if not isinstance(row.value, Mapping) or not {"video_id", "q", "a"} <= set(row.value):
+            what = row.error or "The row has no video_id, q and a."
+            raise UsageError(
+                f"{path.name}, line {row.line}: {what}",
+                hint="This is the format of VideoInstruct100K.",
+            )
+        question, answer, video = (str(row.value[name]) for name in ("q", "a", "video_id"))
+        conversation = as_conversation(question, find(video), answer, number)
+        yield Sample(f"{video}#{number}", conversation, {}, row.line)

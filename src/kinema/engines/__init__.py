@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
 
-from kinema.engines.base import Engine, Follows, Inbox, rank, world_size
+from kinema.engines.base import Engine, Inbox, rank, world_size
 from kinema.engines.settings import EngineSettings, narrow
-from kinema.errors import MissingCapability
 from kinema.families import Family
 from kinema.lazy import Row, Table
 
@@ -15,11 +13,9 @@ __all__ = [
     "ENGINES",
     "Engine",
     "EngineSettings",
-    "Follows",
     "Inbox",
     "open_engine",
     "rank",
-    "require",
     "world_size",
 ]
 
@@ -27,19 +23,19 @@ ENGINES = Table(
     "engine",
     {
         "hf": Row(
-            "kinema.engines.hf:HFEngine",
+            "kinema.engines.hf.engine:HFEngine",
             needs=("torch", "transformers"),
             install="pip install kinema",
             summary="transformers, on a CPU or GPU of this machine",
         ),
         "vllm": Row(
-            "kinema.engines.vllm:VLLMEngine",
+            "kinema.engines.vllm.engine:VLLMEngine",
             needs=("vllm",),
             install="pip install vllm",
             summary="vLLM, for bulk work on GPUs",
         ),
         "openai": Row(
-            "kinema.engines.openai:OpenAIEngine",
+            "kinema.engines.openai.engine:OpenAIEngine",
             needs=("httpx",),
             install="pip install httpx",
             summary="any server with the OpenAI chat API: vLLM, SGLang, llama.cpp, Ollama",
@@ -57,8 +53,6 @@ ENGINES = Table(
     },
 )
 
-P = TypeVar("P")
-
 
 def open_engine(
     name: str, folder: Path | None, *, family: Family, settings: EngineSettings
@@ -73,25 +67,3 @@ def open_engine(
     engine_class = ENGINES.load(name)
     engine: Engine = engine_class(folder, family=family, settings=narrow(settings, name))
     return engine
-
-
-def require(engine: Engine, protocol: type[P]) -> P:
-    """The engine, seen as ``protocol``.
-
-    Raises:
-        MissingCapability: it cannot do that; the hint names the engines that can.
-    """
-    if isinstance(engine, protocol):
-        return engine
-    able = ", ".join(name for name in ENGINES if _can(name, protocol))
-    raise MissingCapability(
-        f"The engine {engine.name!r} does not do this ({protocol.__name__}).",
-        hint=f"Engines that do: {able or 'none that is installed'}.",
-    )
-
-
-def _can(name: str, protocol: type[Any]) -> bool:
-    if ENGINES[name].missing:
-        return False
-    members = [m for m in vars(protocol) if not m.startswith("_")]
-    return all(hasattr(ENGINES.load(name), member) for member in members)

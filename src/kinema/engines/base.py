@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from kinema.errors import KinemaError
 from kinema.messages import Completion, Request
@@ -101,13 +101,4 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give memory, threads and processes back."""
-        ...
-
-
-@runtime_checkable
-class Follows(Engine, Protocol):
-    """Holds a slice of a model whose first process is elsewhere."""
-
-    def follow(self) -> None:
-        """Run what the first process runs, until it closes its engine."""
         ...

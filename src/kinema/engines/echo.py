@@ -57,7 +57,11 @@ class EchoEngine:
             )
             inbox.fail(request.id, problem)
             return
-        words = _words(request)
+        turns = request.conversation.messages
+        seen = [f"[{m.kind} {len(m.frames)} frames {m.frames.span}]" for m in request.media]
+        question = turns[-1].text if turns else ""
+        question = question or request.prompt.text.replace(Prompt.GUARD, "")
+        words = " ".join([*seen, question]).split()
         kept = words[: request.params.max_new_tokens]
         for i, word in enumerate(kept if inbox.is_streamed(request.id) else ()):
             inbox.write(request.id, word if i == 0 else " " + word)
@@ -69,12 +73,6 @@ class EchoEngine:
                 Usage(self.count_tokens(request), len(kept), _visual_tokens(request)),
             )
         )
-
-
-def _words(request: Request) -> list[str]:
-    question = request.conversation.messages[-1].text if request.conversation.messages else ""
-    seen = [f"[{m.kind} {len(m.frames)} frames {m.frames.span}]" for m in request.media]
-    return " ".join([*seen, question or request.prompt.text.replace(Prompt.GUARD, "")]).split()
 
 
 def _visual_tokens(request: Request) -> int:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from kinema.errors import KinemaError, ModelError
-
-
-def may_run_again(problem: BaseException) -> bool:
-    """Whether it may be one request's fault, or pass; what is wrong with the run stays wrong."""
-    return isinstance(problem, KinemaError) and problem.blame in ("request", "engine")
+from kinema.errors import EngineDied, KinemaError, ModelError, OutOfMemory
 
 
 def named(problem: BaseException, sentence: str) -> BaseException:
@@ -17,6 +12,23 @@ def named(problem: BaseException, sentence: str) -> BaseException:
     named = ModelError(f"{sentence} {type(problem).__name__}: {first_line(problem)}")
     named.__cause__ = problem
     return named
+
+
+def unopened(problem: Exception, what: str) -> KinemaError:
+    """Why the engine or a tower cannot be opened: never the fault of one input or request."""
+    if isinstance(problem, KinemaError) and problem.blame in ("engine", "run"):
+        return problem
+    kind = "" if isinstance(problem, KinemaError) else f"{type(problem).__name__}: "
+    opened = ModelError(
+        f"{what} cannot be opened. {kind}{first_line(problem)}", hint=getattr(problem, "hint", "")
+    )
+    opened.__cause__ = problem
+    return opened
+
+
+def may_be_one_requests(problem: KinemaError) -> bool:
+    """Whether a breakdown may be the fault of what ran, as it is when others are answered since."""
+    return isinstance(problem, OutOfMemory | EngineDied)
 
 
 def first_line(problem: BaseException) -> str:

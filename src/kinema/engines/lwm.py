@@ -7,14 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from kinema.engines.base import Inbox
-from kinema.engines.settings import Device, DType, LWMSettings
+from kinema.engines.settings import Device, LWMSettings
 from kinema.errors import ContextTooLong, KinemaError, MissingCapability, ModelError, OutOfMemory
 from kinema.families import Family
 from kinema.messages import Completion, Request, SamplingParams, Usage
@@ -58,24 +56,22 @@ class LWMEngine:
         settings = settings or LWMSettings()
         files = source if isinstance(source, Files) else find_files(source)
         with _translated():
-            self._model: LWM = load_lwm(
+            devices, dtype = _devices(settings.device), settings.dtype
+            if dtype == "auto":  # a CPU is slow in bfloat16, everything else is made for it
+                dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+            self.model: LWM = load_lwm(
                 files,
                 config=config,
                 mesh=settings.mesh,
-                devices=_devices(settings.device),
-                dtype=_dtype(settings.dtype),
+                devices=devices,
+                dtype=jnp.dtype(dtype),
                 style=Style(layout=settings.layout, frame_ends=settings.frame_ends),
             )
-        self.context_length: int | None = self._model.decoder.config.max_sequence_length
-
-    @property
-    def model(self) -> LWM:
-        """The loaded model."""
-        return self._model
+        self.context_length: int | None = self.model.decoder.config.max_sequence_length
 
     def count_tokens(self, request: Request) -> int:
         """Words of the prompt and, for each frame, its codes and the id that closes it."""
-        return self._model.num_tokens(request.prompt, [len(m.frames) for m in request.media])
+        return self.model.num_tokens(request.prompt, [len(m.frames) for m in request.media])
 
     def pick(self, waiting: Sequence[Request], running: Sequence[Request]) -> list[Request]:
         """Up to eight, in order of arrival; their sampling parameters may differ."""
@@ -97,33 +93,30 @@ class LWMEngine:
 
     def close(self) -> None:
         """Drop the weights."""
-        del self._model
+        del self.model
 
     def _accepts(self, request: Request, inbox: Inbox) -> bool:
         """Whether a request can run; one that cannot has failed."""
         try:
             _check_params(request.params)
             needed = self.count_tokens(request) + request.params.max_new_tokens
-            self._check_length(request, needed)
+            if self.context_length is not None and needed > self.context_length:
+                shown = sum(len(m.frames) for m in request.media)
+                largest = self.model.frames_that_fit(needed - self.context_length, shown)
+                raise ContextTooLong(
+                    needed=needed, available=self.context_length, largest_num_frames=largest
+                )
         except KinemaError as problem:
             inbox.fail(request.id, problem)
             return False
         return True
-
-    def _check_length(self, request: Request, needed: int) -> None:
-        available = self._model.decoder.config.max_sequence_length
-        if needed > available:
-            largest = self._model.frames_that_fit(
-                needed - available, sum(len(m.frames) for m in request.media)
-            )
-            raise ContextTooLong(needed=needed, available=available, largest_num_frames=largest)
 
     def _batches(self, requests: Sequence[Request]) -> list[list[Request]]:
         """Requests that fit the context side by side.
 
         All rows of a batch are as long as the longest prompt and have room for the longest answer.
         """
-        available = self._model.decoder.config.max_sequence_length
+        available = self.model.decoder.config.max_sequence_length
         batches: list[list[Request]] = []
         for request in requests:
             for batch in batches:
@@ -143,10 +136,10 @@ class LWMEngine:
         is_watched = any(p.stop for p in params) or any(inbox.is_streamed(r.id) for r in requests)
         with _translated():
             clips = [[m.frames.pixels for m in request.media] for request in requests]
-            laid = self._model.lay_out([request.prompt for request in requests], clips)
+            laid = self.model.lay_out([request.prompt for request in requests], clips)
             rows = [_Row(*row) for row in zip(requests, laid, strict=True)]
             every = TOKENS_PER_PIECE if is_watched else None
-            for answers in self._model.answer(laid, params, every=every):
+            for answers in self.model.answer(laid, params, every=every):
                 for row, ids in zip(rows, answers, strict=True):
                     if not row.is_over:
                         self._extend(row, ids, inbox, began)
@@ -159,12 +152,14 @@ class LWMEngine:
         if inbox.is_cancelled(request.id):
             row.is_over = True
             return
-        text, is_stopped = self._text(ids, request.params)
-        has_ended = is_stopped or (bool(ids) and ids[-1] == self._model.tokenizer.eos_id)
+        text, is_stopped = request.params.cut_at_stop(self.model.tokenizer.decode(ids).lstrip())
+        has_ended = is_stopped or (bool(ids) and ids[-1] == self.model.tokenizer.eos_id)
         row.is_over = has_ended or len(ids) == request.params.max_new_tokens
         if inbox.is_streamed(request.id):
-            # A stop string may have begun, and a character may be half written.
-            ready = text.rstrip() if row.is_over else text[: _settled(text, request.params.stop)]
+            ready = text.rstrip()
+            if not row.is_over:  # a stop string may have begun, a character may be half written
+                whole = text.rstrip("\ufffd").rstrip()
+                ready = whole[: len(text) - request.params.num_held_back(text)]
             if ready.startswith(row.sent) and len(ready) > len(row.sent):
                 row.first = row.first or time.perf_counter() - began
                 inbox.write(request.id, ready[len(row.sent) :])
@@ -182,12 +177,6 @@ class LWMEngine:
                 )
             )
 
-    def _text(self, ids: Sequence[int], params: SamplingParams) -> tuple[str, bool]:
-        """The answer's words, and whether a stop string ended them."""
-        text = self._model.tokenizer.decode(ids).lstrip()
-        cuts = [at for stop in params.stop if (at := text.find(stop)) >= 0]
-        return (text[: min(cuts)], True) if cuts else (text, False)
-
 
 @dataclass
 class _Row:
@@ -198,15 +187,6 @@ class _Row:
     sent: str = ""
     first: float | None = None
     is_over: bool = False
-
-
-def _settled(text: str, stops: Sequence[str]) -> int:
-    """How much of a growing text cannot change or be cut any more."""
-    held = len(text) - len(text.rstrip("\ufffd").rstrip())
-    for stop in stops:
-        begun = (n for n in range(len(stop) - 1, 0, -1) if text.endswith(stop[:n]))
-        held = max(held, next(begun, 0))
-    return len(text) - held
 
 
 def _check_params(params: SamplingParams) -> None:
@@ -234,13 +214,6 @@ def _devices(device: Device) -> list[jax.Device]:
         ) from None
     jax.config.update("jax_default_device", devices[0])
     return devices
-
-
-def _dtype(dtype: DType) -> np.dtype[Any]:
-    """What "auto" means: a CPU is slow in bfloat16, everything else is made for it."""
-    if dtype == "auto":
-        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return jnp.dtype(dtype)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kinema.engines.failures import may_be_one_requests
 from kinema.engines.job import Job
 from kinema.errors import EngineDied, KinemaError, OutOfMemory, RequestFailed
 
@@ -49,6 +50,10 @@ class Recovery:
                 self._most = None
         return None if self._most is None else max(0, self._most - running)
 
+    def is_early(self, job: Job) -> bool:
+        """Whether it failed alone and nothing was answered since, so that others go first."""
+        return job.failed_at == self.num_answered
+
     def decide(self, jobs: Sequence[Job], problem: KinemaError) -> Decision:
         """What becomes of the jobs that ran when the engine raised ``problem``."""
         # Pieces of these answers were handed over, and cannot be taken back.
@@ -69,7 +74,7 @@ class Recovery:
         died = isinstance(problem, EngineDied)
         first_failed_at, job.failed_at = job.failed_at, self.num_answered
         job.tries += 1
-        if not isinstance(problem, OutOfMemory | EngineDied):
+        if not may_be_one_requests(problem):
             # Refused, or the network's fault, whatever else was answered meanwhile.
             return Decision(failed=((job, problem),))
         if first_failed_at is not None and self.num_answered > first_failed_at:

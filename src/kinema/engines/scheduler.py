@@ -18,10 +18,10 @@ from typing import TypeVar
 
 from kinema import prompt as prompts
 from kinema.engines.base import Engine
-from kinema.engines.failures import first_line, may_run_again, named, without_frames
+from kinema.engines.failures import named, unopened, without_frames
 from kinema.engines.job import Answered, Job
 from kinema.engines.recovery import Recovery
-from kinema.errors import Busy, KinemaError, ModelError
+from kinema.errors import Busy, KinemaError
 from kinema.families import Checkpoint, Family
 from kinema.messages import Ask, Completion, Conversation, Request
 
@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _LOOK_AHEAD = 256
 """Waiting requests that are rendered and offered to the engine's ``pick`` at a time."""
+_READING_SECONDS = 60.0
+"""How long a request that failed alone waits for others whose media are being read."""
 
 
 class Scheduler:
@@ -65,10 +67,12 @@ class Scheduler:
         self._waiting: dict[str, Job] = {}
         self._running: dict[str, Job] = {}
         self._tasks: deque[Callable[[], None]] = deque()
-        self._arriving = 0
+        self._arriving = self._coming = 0
+        self._waited_at: int | None = None
+        """How many requests had been answered when others were last waited for."""
         self._recovery = Recovery()
-        self._broken: KinemaError | None = None
-        """Why the engine cannot be opened; it is not tried again."""
+        self.problem: KinemaError | None = None
+        """Why the engine cannot be opened, now and later; None while that is not known."""
         self._is_opening = False
         self._closed = False
         self._changed = threading.Condition()
@@ -86,11 +90,6 @@ class Scheduler:
     def num_running(self) -> int:
         """Requests that the engine works on."""
         return len(self._running)
-
-    @property
-    def problem(self) -> KinemaError | None:
-        """Why the engine cannot be opened, now and later; None while that is not known."""
-        return self._broken
 
     def submit(self, ask: Ask, *, on_text: Callable[[str], None] | None = None) -> Future[Answered]:
         """Let a question wait for the engine. ``future.cancel()`` makes the engine drop it.
@@ -138,15 +137,21 @@ class Scheduler:
         return self.call(lambda engine: engine.count_tokens(self._render(job, ask.conversation)))
 
     @contextmanager
-    def arriving(self) -> Iterator[None]:
-        """Around the reading of a question's media: an idle engine waits a moment for it."""
+    def arriving(self, *, soon: bool = True) -> Iterator[None]:
+        """Around the reading of a question's media.
+
+        Args:
+            soon: an idle engine waits a moment for it, so that it shares a batch.
+        """
         with self._changed:
-            self._arriving += 1
+            self._arriving += soon
+            self._coming += 1
         try:
             yield
         finally:
             with self._changed:
-                self._arriving -= 1
+                self._arriving -= soon
+                self._coming -= 1
                 self._changed.notify_all()
 
     def close(self, *, finish: bool = False) -> None:
@@ -269,21 +274,16 @@ class Scheduler:
         return None
 
     def _open(self) -> Engine:
-        if self._broken is not None:
-            raise self._broken
+        if self.problem is not None:
+            raise self.problem
         if self._engine is None:
             self._on_open()
             self._is_opening = True
             try:
                 self._engine = self._open_engine()
-            except KinemaError as problem:
-                self._broken = problem
-                raise
             except Exception as problem:
-                self._broken = ModelError(
-                    f"The engine cannot be opened. {type(problem).__name__}: {first_line(problem)}"
-                )
-                raise self._broken from problem
+                self.problem = unopened(problem, "The engine")
+                raise self.problem from self.problem.__cause__
             finally:
                 self._is_opening = False
         return self._engine
@@ -294,6 +294,7 @@ class Scheduler:
 
     def _wait_for_others(self, engine: Engine) -> None:
         """A moment, while media are being read whose requests would fill the batch."""
+        self._wait_for_witnesses()
         size = engine.batch_size
         if size is None:
             return
@@ -303,11 +304,26 @@ class Scheduler:
                 timeout=self._patience_seconds,
             )
 
+    def _wait_for_witnesses(self) -> None:
+        """Let others come before one that failed alone: it is blamed when they were answered."""
+
+        def have_come() -> bool:
+            early = map(self._recovery.is_early, self._waiting.values())
+            return self._closed or bool(self._tasks) or not all(early)
+
+        with self._changed:
+            if not self._waiting or have_come() or self._waited_at == self._recovery.num_answered:
+                return
+            self._waited_at = self._recovery.num_answered
+            self._changed.wait_for(lambda: have_come() or not self._coming, _READING_SECONDS)
+            self._changed.wait_for(have_come, self._patience_seconds)
+
     def _rendered(self) -> dict[str, Job]:
         """What waits, in order, each with its request; one that cannot be rendered has failed."""
         self._drop_cancelled()
         with self._changed:
-            jobs = list(itertools.islice(self._waiting.values(), _LOOK_AHEAD))
+            ordered = sorted(self._waiting.values(), key=self._recovery.is_early)
+            jobs = ordered[:_LOOK_AHEAD]
         for job in jobs:
             if job.request is None:
                 self._attempt(job, partial(self._render, job, job.ask.conversation))
@@ -368,7 +384,7 @@ class Scheduler:
         self._running.clear()
         if not isinstance(problem, KinemaError):
             _log.error("the engine failed", exc_info=problem)
-        if self._broken is not None:
+        if self.problem is not None:
             with self._changed:
                 jobs += self._waiting.values()
                 self._waiting.clear()
@@ -378,7 +394,9 @@ class Scheduler:
             with self._changed:
                 jobs = list(self._waiting.values())[:1]
                 self._waiting = {i: job for i, job in self._waiting.items() if job not in jobs}
-        if self._broken is not None or not jobs or not may_run_again(problem):
+        # It may be one request's fault, or pass; what is wrong with the run stays wrong.
+        may_pass = isinstance(problem, KinemaError) and problem.blame in ("request", "engine")
+        if self.problem is not None or not jobs or not may_pass:
             for job in jobs:
                 job.fail(named(problem, "The engine failed."))
             return

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
 from kinema.config import choices_of
-from kinema.errors import MissingCapability, UnknownName, require_value
+from kinema.errors import MissingCapability, Ranges, UnknownName, require_ranges
 from kinema.models.lwm.prompt import FrameEnds, Layout
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -32,24 +32,28 @@ def undecisive(default: T, reason: str) -> T:
     return marked
 
 
+_COUNTS = ("tensor_parallel", "pipeline_parallel", "max_context", "batch_size", "concurrency")
+_RANGES: Ranges = {
+    **dict.fromkeys(_COUNTS, (lambda count: count >= 1, "1 or more")),
+    "keep_conversations": (lambda count: count >= 0, "0 or more"),
+    "gpu_memory": (lambda share: 0 < share <= 1, "above 0 and at most 1"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the settings of all engines have in common: they are checked when they are made."""
+    """What the settings of all engines have in common: they are checked when they are made.
+
+    Raises:
+        UsageError: a value is outside of its range.
+        UnknownName: a value is not among those that its field allows.
+    """
 
     def __post_init__(self) -> None:
-        self.check_fields()
-
-    def check_fields(self) -> None:
-        """Refuse values that no engine can take.
-
-        Raises:
-            UsageError: a value is outside of its range.
-            UnknownName: a value is not among those that its field allows.
-        """
-        for name, allowed in choices_of(type(self)).items():
-            value = getattr(self, name)
-            if value is not None and value not in allowed:
-                raise UnknownName(name, str(value), allowed)
+        for name, words in choices_of(type(self)).items():
+            if (value := getattr(self, name)) is not None and value not in words:
+                raise UnknownName(name, str(value), words)
+        require_ranges(self, _RANGES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +79,6 @@ class TorchWeights(Weights):
     tensor_parallel: int = undecisive(1, "how many devices share a layer")
     """Split each layer over this many GPUs; with hf, over the processes of torchrun."""
 
-    def check_fields(self) -> None:
-        """See :meth:`Settings.check_fields`."""
-        super().check_fields()
-        _at_least_one(self, "tensor_parallel")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Context(Settings):
@@ -87,11 +86,6 @@ class Context(Settings):
 
     max_context: int | None = None
     """Tokens for prompt and answer together, when less than the model's own."""
-
-    def check_fields(self) -> None:
-        """See :meth:`Settings.check_fields`."""
-        super().check_fields()
-        _at_least_one(self, "max_context")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,13 +107,6 @@ class HFSettings(TorchWeights):
     keep_conversations: int = undecisive(1, "keys and values that would be computed again")
     """Conversations whose KV cache stays in memory, so follow-ups are quick."""
 
-    def check_fields(self) -> None:
-        """See :meth:`Settings.check_fields`."""
-        super().check_fields()
-        _at_least_one(self, "batch_size")
-        kept = self.keep_conversations
-        require_value(kept >= 0, "keep_conversations", kept, "0 or more")
-
 
 @dataclass(frozen=True, kw_only=True)
 class VLLMSettings(Context, TorchWeights):
@@ -129,13 +116,6 @@ class VLLMSettings(Context, TorchWeights):
     """Split the layers into this many groups, each on its GPUs."""
     gpu_memory: float = undecisive(0.9, "how many requests fit beside each other")
     """Share of a GPU's memory that vLLM may take, above 0 and at most 1."""
-
-    def check_fields(self) -> None:
-        """See :meth:`Settings.check_fields`."""
-        super().check_fields()
-        _at_least_one(self, "pipeline_parallel")
-        share = self.gpu_memory
-        require_value(0 < share <= 1, "gpu_memory", share, "above 0 and at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,11 +130,6 @@ class OpenAISettings(Context):
     """Environment variable that holds the server's key."""
     concurrency: int = undecisive(8, "how many requests are on their way at once")
     """Requests on their way to a server at once."""
-
-    def check_fields(self) -> None:
-        """See :meth:`Settings.check_fields`."""
-        super().check_fields()
-        _at_least_one(self, "concurrency")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,8 +194,3 @@ def narrow(settings: Settings, engine: str) -> Any:
             )
     given = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name in own}
     return SETTINGS[engine](**given)
-
-
-def _at_least_one(settings: Settings, name: str) -> None:
-    value = getattr(settings, name)
-    require_value(value is None or value >= 1, name, value, "1 or more")

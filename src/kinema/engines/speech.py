@@ -16,9 +16,6 @@ from kinema.engines.hf.loading import quiet
 from kinema.errors import ModelError
 from kinema.families.weights import check_weights
 
-Spoken = tuple[str, float, float]
-"""A word, and the seconds at which it begins and ends."""
-
 _CHUNK_SECONDS = 30.0
 
 
@@ -49,8 +46,8 @@ class Transcriber:
                 hint="Give a Whisper checkpoint: --transcribe openai/whisper-small, or a folder.",
             ) from problem
 
-    def words(self, samples: NDArray[np.int16], *, rate: int) -> Iterator[Spoken]:
-        """The words in int16[S] samples, in order, timed from the first sample.
+    def words(self, samples: NDArray[np.int16], *, rate: int) -> Iterator[tuple[str, float, float]]:
+        """The words in int16[S] samples, each with the seconds at which it begins and ends.
 
         Raises:
             ModelError: the model cannot tell when words are said.
@@ -59,18 +56,16 @@ class Transcriber:
             return
         length = len(samples) / rate
         raw = samples.astype(np.float32) / 2**15
+        # Whisper goes on by itself after 30 s; others are given pieces that overlap.
+        options: dict[str, Any] = {"chunk_length_s": _CHUNK_SECONDS}
+        if self._pipeline.type == "seq2seq_whisper":
+            options = {"generate_kwargs": {"num_beams": 1}}
         with quiet(), translated():
             heard = self._pipeline(
-                {"raw": raw, "sampling_rate": rate}, return_timestamps="word", **self._options()
+                {"raw": raw, "sampling_rate": rate}, return_timestamps="word", **options
             )
         for chunk in heard["chunks"]:
             start, end = chunk["timestamp"]
             start = min(max(0.0, start or 0.0), length)
             if text := chunk["text"].strip():
                 yield text, start, min(max(start, length if end is None else end), length)
-
-    def _options(self) -> dict[str, Any]:
-        """Whisper goes on by itself after 30 s; others are given pieces that overlap."""
-        if self._pipeline.type == "seq2seq_whisper":
-            return {"generate_kwargs": {"num_beams": 1}}
-        return {"chunk_length_s": _CHUNK_SECONDS}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from kinema.datasets.segments import Parsed, parse_segments
 from kinema.errors import UsageError
 from kinema.evaluation.choice import LETTERS, parse_choice
 from kinema.evaluation.normalise import plain_words
-from kinema.evaluation.records import Item, Prediction, Record, Task
+from kinema.evaluation.records import Item, Record
 from kinema.types import parse_seconds
 
 
@@ -32,7 +31,16 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """What was read, ready for JSON."""
-        return {"parsed": _plain(self.value, self.item), "rule": self.rule}
+        parsed = self.value
+        if isinstance(parsed, Parsed):
+            parsed = {
+                "segments": [[s.start, s.end, s.label] for s in parsed.segments],
+                "unparsed_lines": list(parsed.unparsed_lines),
+                "unknown_labels": list(parsed.unknown_labels),
+            }
+        elif self.item.task == "choice" and parsed is not None:
+            parsed = LETTERS[parsed]
+        return {"parsed": parsed, "rule": self.rule}
 
 
 def read_answer(record: Record) -> Answer:
@@ -43,24 +51,29 @@ def read_answer(record: Record) -> Answer:
         return Answer(record, max(range(len(scores)), key=scores.__getitem__), "ranked")
     if prediction.reply is None:
         return Answer(record, None)
-    value, rule = _READERS[item.task](item, prediction)
-    return Answer(record, value, rule)
+    if item.task == "choice":
+        choice = parse_choice(prediction.reply, item.options, lettered=item.lettered)
+        return Answer(record, choice.index, choice.rule)
+    return Answer(record, _read(prediction.reply, item))
 
 
-def _read_choice(item: Item, prediction: Prediction) -> tuple[int | None, str]:
-    choice = parse_choice(str(prediction.reply), item.options, lettered=item.lettered)
-    return choice.index, choice.rule
+def _read(reply: str, item: Item) -> Any:
+    match item.task:
+        case "count":
+            return _count(reply)
+        case "span":
+            return _span(reply)
+        case "segments":
+            return _segments(reply, item)
+        case _:
+            return reply.strip() or None
 
 
-def _read_text(item: Item, prediction: Prediction) -> tuple[str | None, str]:
-    return (str(prediction.reply).strip() or None), ""
-
-
-def _read_count(item: Item, prediction: Prediction) -> tuple[float | None, str]:
+def _count(reply: str) -> float | None:
     """The only number of the reply; several different ones are no answer."""
-    words = plain_words(str(prediction.reply))
+    words = plain_words(reply)
     numbers = {float(word) for word in words if word.replace(".", "", 1).isdigit()}
-    return (numbers.pop() if len(numbers) == 1 else None), ""
+    return numbers.pop() if len(numbers) == 1 else None
 
 
 _SPAN = re.compile(
@@ -70,10 +83,10 @@ _SPAN = re.compile(
 )
 
 
-def _read_span(item: Item, prediction: Prediction) -> tuple[tuple[float, float] | None, str]:
+def _span(reply: str) -> tuple[float, float] | None:
     """The only range of times of the reply."""
-    found = {_times(*pair) for pair in _SPAN.findall(str(prediction.reply))} - {None}
-    return (found.pop() if len(found) == 1 else None), ""
+    found = {_times(*pair) for pair in _SPAN.findall(reply)} - {None}
+    return found.pop() if len(found) == 1 else None
 
 
 def _times(start: str, end: str) -> tuple[float, float] | None:
@@ -84,34 +97,12 @@ def _times(start: str, end: str) -> tuple[float, float] | None:
     return seconds if seconds[0] < seconds[1] else None
 
 
-def _read_segments(item: Item, prediction: Prediction) -> tuple[Parsed | None, str]:
+def _segments(reply: str, item: Item) -> Parsed | None:
     parsed = parse_segments(
-        str(prediction.reply),
+        reply,
         ends=item.facts.get("ends", "inclusive"),
         fps=item.facts.get("fps"),
         vocabulary=item.facts.get("vocabulary", ()),
         last_end=item.facts.get("num_frames"),
     )
-    return (parsed if parsed.segments else None), ""
-
-
-_READERS: Mapping[Task, Callable[[Item, Prediction], tuple[Any, str]]] = {
-    "choice": _read_choice,
-    "text": _read_text,
-    "caption": _read_text,
-    "count": _read_count,
-    "span": _read_span,
-    "segments": _read_segments,
-}
-
-
-def _plain(value: Any, item: Item) -> Any:
-    if isinstance(value, Parsed):
-        return {
-            "segments": [[s.start, s.end, s.label] for s in value.segments],
-            "unparsed_lines": list(value.unparsed_lines),
-            "unknown_labels": list(value.unknown_labels),
-        }
-    if item.task == "choice" and value is not None:
-        return LETTERS[value]
-    return value
+    return parsed if parsed.segments else None

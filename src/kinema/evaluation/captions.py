@@ -7,11 +7,12 @@ rules and agrees on the captions that people write (the same test, where there i
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import zip_longest
+from statistics import geometric_mean
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -51,20 +52,12 @@ def bleu(candidates: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -
 
     scorer = BLEU(tokenize="none", smooth_method="none", force=True)
     # Where an item has fewer references than others, sacrebleu wants None in its place.
-    streams: list[Any] = [list(stream) for stream in zip_longest(*map(_joined, references))]
+    joined = ([" ".join(tokens) for tokens in sentences] for sentences in references)
+    streams: list[Any] = [list(stream) for stream in zip_longest(*joined)]
     score = scorer.corpus_score([" ".join(tokens) for tokens in candidates], streams)
     precisions = [c / t if t else 0.0 for c, t in zip(score.counts, score.totals, strict=True)]
-    return [score.bp * _geometric_mean(precisions[: n + 1]) for n in range(_ORDERS)]
-
-
-def _joined(sentences: Sequence[Tokens]) -> list[str]:
-    return [" ".join(tokens) for tokens in sentences]
-
-
-def _geometric_mean(values: Sequence[float]) -> float:
-    if min(values) <= 0:
-        return 0.0
-    return math.exp(sum(map(math.log, values)) / len(values))
+    heads = [precisions[:order] for order in range(1, _ORDERS + 1)]
+    return [score.bp * geometric_mean(head) if min(head) > 0 else 0.0 for head in heads]
 
 
 def rouge_l(candidate: Tokens, references: Sequence[Tokens]) -> float:
@@ -199,27 +192,19 @@ def _sums(places: NDArray[Any], values: Floats, size: int) -> Floats:
     return np.asarray(np.bincount(places, values, minlength=size), dtype=np.float64)
 
 
-def meteor_nltk() -> Callable[[Tokens, Sequence[Tokens]], float]:
+def meteor_nltk(candidate: Tokens, references: Sequence[Tokens]) -> float:
     """METEOR as nltk computes it on words and Porter stems, without synonyms, 0 to 1.
 
     These are the weights of 2005; the COCO evaluation runs a Java METEOR 1.5, whose numbers differ.
     """
-    from nltk.stem.porter import PorterStemmer  # noqa: PLC0415  an extra
-    from nltk.translate.meteor_score import meteor_score  # noqa: PLC0415
+    from nltk.translate.meteor_score import meteor_score  # noqa: PLC0415  an extra
 
-    stemmer = _CachedStemmer(PorterStemmer().stem)
-
-    def score(candidate: Tokens, references: Sequence[Tokens]) -> float:
-        return float(meteor_score(references, candidate, stemmer=stemmer, wordnet=_NoSynonyms()))
-
-    return score
+    no_synonyms = SimpleNamespace(synsets=lambda word: [])
+    return float(meteor_score(references, candidate, stemmer=_stemmer(), wordnet=no_synonyms))
 
 
-class _CachedStemmer:
-    def __init__(self, stem: Callable[[str], str]) -> None:
-        self.stem = cache(stem)
+@cache
+def _stemmer() -> Any:
+    from nltk.stem.porter import PorterStemmer  # noqa: PLC0415
 
-
-class _NoSynonyms:
-    def synsets(self, word: str) -> list[Any]:
-        return []
+    return SimpleNamespace(stem=cache(PorterStemmer().stem))

@@ -105,12 +105,9 @@ def _mentions(text: str, count: int) -> Iterator[_Mention]:
         before = text[max(0, match.start() - _LOOK_BACK) : match.start()]
         after = text[match.end() :]
         in_brackets = bool(match["open"] and match["close"])
-        if index < count and (in_brackets or _reads_as_letter(match["letter"], after)):
+        is_word = match["letter"] in "AaIi" and not patterns.NO_ARTICLE_AFTER.match(after)
+        if index < count and (in_brackets or not is_word):
             yield _Mention(index, before, after, in_brackets or match["close"] == ")")
-
-
-def _reads_as_letter(letter: str, after: str) -> bool:
-    return letter not in "AaIi" or bool(patterns.NO_ARTICLE_AFTER.match(after))
 
 
 def _ruled_out(mention: _Mention) -> bool:
@@ -197,7 +194,7 @@ def _options_in(reply: list[str], options: list[list[str]]) -> list[int]:
     found = []
     for index in sorted(range(len(options)), key=lambda i: -len(options[i])):
         places = _places(options[index], free)
-        if any(not _denied(free, at) for at in places):
+        if any(patterns.DENIALS.isdisjoint(free[max(0, at - 2) : at]) for at in places):
             found.append(index)
         for at in places:
             free[at : at + len(options[index])] = [""] * len(options[index])
@@ -211,10 +208,6 @@ def _places(words: list[str], reply: list[str]) -> list[int]:
         return [0] if reply[: len(words)] == words else []
     starts = range(len(reply) - len(words) + 1)
     return [at for at in starts if reply[at : at + len(words)] == words]
-
-
-def _denied(reply: list[str], at: int) -> bool:
-    return any(word in patterns.DENIALS for word in reply[max(0, at - 2) : at])
 
 
 def _contradicts(text: str, index: int, options: Sequence[str]) -> bool:

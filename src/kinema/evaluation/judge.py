@@ -16,12 +16,13 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from kinema.errors import KinemaError
 from kinema.evaluation.records import Record
 from kinema.evaluation.statistics import Measured, interval
+from kinema.plain import Plain
 
 Protocol = Literal["answer", "aspects"]
 Ask = Callable[[str, str], Awaitable[str]]
@@ -59,6 +60,12 @@ ASPECTS = {
 }
 
 
+_WORDING: dict[Protocol, tuple[str, str]] = {
+    "answer": (_ANSWER_SYSTEM, _ANSWER_QUESTION),
+    "aspects": (_ASPECT_SYSTEM, _ASPECT_QUESTION),
+}
+
+
 @dataclass(frozen=True)
 class Case:
     """One thing to judge."""
@@ -77,17 +84,13 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Plain):
     """What the judge said of a case; ``score`` is None when it said nothing usable."""
 
     score: int | None
     match: bool | None = None
     reply: str = ""
     attempts: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return asdict(self)
 
 
 def cases_of(records: Sequence[Record], protocol: Protocol) -> list[Case]:
@@ -114,18 +117,14 @@ def _case(record: Record, aspect: str, answer: str) -> Case:
         "reference": " / ".join(record.item.references),
         "answer": answer,
     }
-    system = _ASPECT_SYSTEM.format(aspect=ASPECTS[aspect]) if aspect else _ANSWER_SYSTEM
-    question = (_ASPECT_QUESTION if aspect else _ANSWER_QUESTION).format(**words)
-    return Case(record.item.id, aspect, system, question, record.cluster)
+    system, question = _WORDING["aspects" if aspect else "answer"]
+    system = system.format(aspect=ASPECTS.get(aspect))
+    return Case(record.item.id, aspect, system, question.format(**words), record.cluster)
 
 
 def prompt_hash(protocol: Protocol) -> str:
     """Sixteen hex digits of the wording that judges are given."""
-    wording = (
-        [_ANSWER_SYSTEM, _ANSWER_QUESTION]
-        if protocol == "answer"
-        else [_ASPECT_SYSTEM, _ASPECT_QUESTION, *ASPECTS.values()]
-    )
+    wording = [*_WORDING[protocol], *(ASPECTS.values() if protocol == "aspects" else ())]
     return hashlib.sha256("\0".join(wording).encode()).hexdigest()[:16]
 
 

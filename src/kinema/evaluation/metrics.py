@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 
 from kinema.datasets.segments import Parsed, parse_segments
-from kinema.errors import MissingPackage
 from kinema.evaluation import captions, segmentation, text
 from kinema.evaluation.answers import Answer
 from kinema.evaluation.records import Task
 from kinema.evaluation.statistics import Measured
 from kinema.evaluation.wordnet import open_nouns
-from kinema.lazy import Row
+from kinema.lazy import require_packages
 
 Answers = Sequence[Answer]
 
@@ -44,12 +43,7 @@ class Metric:
             MissingPackage: a package or WordNet is not installed.
             UsageError: the score would mean nothing (CIDEr of one caption).
         """
-        missing = Row("", needs=self.needs).missing
-        if missing:
-            raise MissingPackage(
-                f"{self.title} needs {' and '.join(missing)}.",
-                hint="Install with: pip install 'kinema[eval]'",
-            )
+        require_packages(self.title, self.needs, install="pip install 'kinema[eval]'")
         return self.measure(answers)
 
 
@@ -62,24 +56,16 @@ def _each(score: Callable[[Answer], float]) -> Callable[[Answers], Measured]:
     return measure
 
 
-def _accuracy(answer: Answer) -> float:
-    return float(answer.value == answer.item.answer)
-
-
-def _with_references(score: Callable[[str, Sequence[str]], float]) -> Callable[[Answer], float]:
-    return lambda answer: score(answer.value, answer.item.references)
+def _each_text(score: Callable[[str, Sequence[str]], float]) -> Callable[[Answers], Measured]:
+    return _each(lambda answer: score(answer.value, answer.item.references))
 
 
 def _wups(threshold: float) -> Callable[[Answers], Measured]:
     def measure(answers: Answers) -> Measured:
         score = partial(text.wups, threshold=threshold, similarity=open_nouns().similarity)
-        return _each(_with_references(score))(answers)
+        return _each_text(score)(answers)
 
     return measure
-
-
-def _count_accuracy(answer: Answer) -> float:
-    return float(answer.value == float(answer.item.references[0]))
 
 
 def _count_error(answers: Answers) -> Measured:
@@ -108,10 +94,6 @@ def _sentence(caption: str) -> _Sentence:
     return tuple(map(sys.intern, captions.caption_tokens(caption)))
 
 
-def _cider(answers: Answers) -> Measured:
-    return Measured.mean(100 * captions.cider_d(*_tokens(answers)))
-
-
 def _bleu(order: int) -> Callable[[Answers], Measured]:
     return lambda answers: Measured(100 * _all_bleu(*_tokens(answers))[order - 1])
 
@@ -120,15 +102,13 @@ _all_bleu = lru_cache(maxsize=1)(captions.bleu)
 """BLEU-1 to BLEU-4 come from one count."""
 
 
-def _rouge_l(answers: Answers) -> Measured:
-    pairs = zip(*_tokens(answers), strict=True)
-    return Measured.mean([100 * captions.rouge_l(said, meant) for said, meant in pairs])
-
-
-def _meteor(answers: Answers) -> Measured:
-    score = captions.meteor_nltk()
-    pairs = zip(*_tokens(answers), strict=True)
-    return Measured.mean([100 * score(said, meant) for said, meant in pairs])
+def _each_caption(
+    score: Callable[[_Sentence, Sequence[_Sentence]], float],
+) -> Callable[[Answers], Measured]:
+    """The mean of a score of one caption, in percent."""
+    return lambda answers: Measured.mean(
+        [100 * score(*pair) for pair in zip(*_tokens(answers), strict=True)]
+    )
 
 
 # --- time ranges --------------------------------------------------------------------------------
@@ -136,18 +116,14 @@ def _meteor(answers: Answers) -> Measured:
 
 def _span_iou(answer: Answer) -> float:
     """Intersection over union of the said range with the best true one."""
-    return max(_iou(answer.value, _span(reference)) for reference in answer.item.references)
-
-
-def _span(reference: str) -> tuple[float, float]:
-    start, end = map(float, reference.split())
-    return start, end
-
-
-def _iou(one: tuple[float, float], other: tuple[float, float]) -> float:
-    shared = max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
-    union = max(one[1], other[1]) - min(one[0], other[0])
-    return shared / union if union > 0 else 0.0
+    start, end = answer.value
+    overlaps = []
+    for reference in answer.item.references:
+        true_start, true_end = map(float, reference.split())
+        shared = max(0.0, min(end, true_end) - max(start, true_start))
+        union = max(end, true_end) - min(start, true_start)
+        overlaps.append(shared / union if union > 0 else 0.0)
+    return max(overlaps)
 
 
 def _recall_at(threshold: float) -> Callable[[Answer], float]:
@@ -187,66 +163,56 @@ def _ignored(answer: Answer, *, background: bool) -> Collection[str]:
     return {"background", UNLABELLED, *idle}
 
 
-def _mof(*, background: bool) -> Callable[[Answers], Measured]:
-    def measure(answers: Answers) -> Measured:
-        ignored = [() if background else _ignored(a, background=False) for a in answers]
-        counts = [
-            segmentation.correct_frames(*segment_frames(a), ignore=i)
-            for a, i in zip(answers, ignored, strict=True)
-        ]
-        return Measured.ratio([c for c, _ in counts], [t for _, t in counts], scale=100)
-
-    return measure
+def _mof(answers: Answers, *, background: bool) -> Measured:
+    counts = [
+        segmentation.correct_frames(
+            *segment_frames(a), ignore=() if background else _ignored(a, background=False)
+        )
+        for a in answers
+    ]
+    return Measured.ratio([c for c, _ in counts], [t for _, t in counts], scale=100)
 
 
-def _edit(*, background: bool) -> Callable[[Answers], Measured]:
-    def score(answer: Answer) -> float:
-        if answer.value is None:  # even where there is nothing to find
-            return 0.0
-        ignore = _ignored(answer, background=background)
-        return segmentation.edit_score(*segment_frames(answer), ignore=ignore)
+def _edit(answers: Answers, *, background: bool) -> Measured:
+    scores = (
+        segmentation.edit_score(*segment_frames(a), ignore=_ignored(a, background=background))
+        for a in answers
+    )
+    # Without an answer it is zero, even where there is nothing to find.
+    pairs = zip(answers, scores, strict=True)
+    return Measured.mean([0.0 if a.value is None else score for a, score in pairs])
 
-    return lambda answers: Measured.mean([score(answer) for answer in answers])
 
-
-def _f1(overlap: float, *, background: bool) -> Callable[[Answers], Measured]:
+def _f1(answers: Answers, *, overlap: float, background: bool) -> Measured:
     """Pooled: matches and misses are summed over all videos before F1 is taken."""
-
-    def counts(answer: Answer) -> segmentation.Counts:
-        ignore = _ignored(answer, background=background)
-        return segmentation.segment_counts(*segment_frames(answer), overlap=overlap, ignore=ignore)
-
-    def measure(answers: Answers) -> Measured:
-        table = np.array([counts(answer) for answer in answers], dtype=np.float64).reshape(-1, 3)
-        return Measured.ratio(2 * table[:, 0], table @ [2, 1, 1], scale=100, empty=100.0)
-
-    return measure
+    counts = [
+        segmentation.segment_counts(
+            *segment_frames(a), overlap=overlap, ignore=_ignored(a, background=background)
+        )
+        for a in answers
+    ]
+    table = np.array(counts, dtype=np.float64).reshape(-1, 3)
+    return Measured.ratio(2 * table[:, 0], table @ [2, 1, 1], scale=100, empty=100.0)
 
 
-def _overlap(which: int, *, background: bool) -> Callable[[Answers], Measured]:
+def _overlap(answers: Answers, *, which: int, background: bool) -> Measured:
     """Mean over all true segments of IoU (0) or IoD (1)."""
-
-    def measure(answers: Answers) -> Measured:
-        lists = [
-            segmentation.segment_overlaps(
-                *segment_frames(a), ignore=_ignored(a, background=background)
-            )[which]
-            for a in answers
-        ]
-        return Measured.ratio(list(map(sum, lists)), list(map(len, lists)), scale=100, empty=100.0)
-
-    return measure
+    lists = [
+        segmentation.segment_overlaps(
+            *segment_frames(a), ignore=_ignored(a, background=background)
+        )[which]
+        for a in answers
+    ]
+    return Measured.ratio(list(map(sum, lists)), list(map(len, lists)), scale=100, empty=100.0)
 
 
-def _per_video(name: str) -> Callable[[Answers], Measured]:
+def _per_video(answers: Answers, *, name: str) -> Measured:
     """A score of the fork's script: of each video, then the plain mean."""
-
-    def score(answer: Answer) -> float:
-        reply = answer.record.prediction.reply or ""
-        truth = "\n".join(answer.item.references)
-        return float(getattr(segmentation.per_video_scores(reply, truth), name))
-
-    return lambda answers: Measured.mean([score(answer) for answer in answers])
+    scores = [
+        segmentation.per_video_scores(a.record.prediction.reply or "", "\n".join(a.item.references))
+        for a in answers
+    ]
+    return Measured.mean([float(getattr(score, name)) for score in scores])
 
 
 _TEXT: tuple[Task, ...] = ("text",)
@@ -256,45 +222,52 @@ _SEGMENTS: tuple[Task, ...] = ("segments",)
 
 
 def _segment_metrics() -> dict[str, Metric]:
+    measures: dict[str, tuple[str, Callable[..., Measured]]] = {
+        "mof": ("MoF", _mof),
+        "edit": ("Edit", _edit),
+        **{f"f1_{p}": (f"F1@{p}", partial(_f1, overlap=p / 100)) for p in (10, 25, 50)},
+        "iou": ("IoU", partial(_overlap, which=0)),
+        "iod": ("IoD", partial(_overlap, which=1)),
+    }
     rows: dict[str, Metric] = {}
-    for suffix, background, words in (
-        ("", True, ""),
-        ("_without_background", False, " without background"),
-    ):
-        rows[f"mof{suffix}"] = Metric(f"MoF{words}", _SEGMENTS, _mof(background=background))
-        rows[f"edit{suffix}"] = Metric(f"Edit{words}", _SEGMENTS, _edit(background=background))
-        for percent in (10, 25, 50):
-            rows[f"f1_{percent}{suffix}"] = Metric(
-                f"F1@{percent}{words}", _SEGMENTS, _f1(percent / 100, background=background)
-            )
-        for which, name in enumerate(("IoU", "IoD")):
-            rows[f"{name.lower()}{suffix}"] = Metric(
-                f"{name}{words}", _SEGMENTS, _overlap(which, background=background)
+    for suffix, background in (("", True), ("_without_background", False)):
+        for name, (title, measure) in measures.items():
+            rows[name + suffix] = Metric(
+                title + suffix.replace("_", " "),
+                _SEGMENTS,
+                partial(measure, background=background),
             )
     for field in segmentation.PerVideo._fields:
         title = f"{field.replace('_', ' ')}, mean of videos"
-        rows[f"per_video_{field}"] = Metric(title, _SEGMENTS, _per_video(field))
+        rows[f"per_video_{field}"] = Metric(title, _SEGMENTS, partial(_per_video, name=field))
     return rows
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("accuracy", ("choice",), _each(_accuracy)),
-    "exact_match": Metric("exact match", _TEXT, _each(_with_references(text.exact_match))),
-    "normalised_match": Metric(
-        "normalised match", _TEXT, _each(_with_references(text.normalised_match))
-    ),
-    "contains_match": Metric("contains match", _TEXT, _each(_with_references(text.contains_match))),
-    "token_f1": Metric("token F1", _TEXT, _each(_with_references(text.token_f1))),
+    "accuracy": Metric("accuracy", ("choice",), _each(lambda a: a.value == a.item.answer)),
+    "exact_match": Metric("exact match", _TEXT, _each_text(text.exact_match)),
+    "normalised_match": Metric("normalised match", _TEXT, _each_text(text.normalised_match)),
+    "contains_match": Metric("contains match", _TEXT, _each_text(text.contains_match)),
+    "token_f1": Metric("token F1", _TEXT, _each_text(text.token_f1)),
     "wups_0": Metric("WUPS@0.0", _TEXT, _wups(0.0)),
     "wups_0.9": Metric("WUPS@0.9", _TEXT, _wups(0.9)),
-    "count_accuracy": Metric("count accuracy", ("count",), _each(_count_accuracy)),
+    "count_accuracy": Metric(
+        "count accuracy", ("count",), _each(lambda a: a.value == float(a.item.references[0]))
+    ),
     "count_mse": Metric("mean squared error", ("count",), _count_error, lower_is_better=True),
-    "cider_d": Metric("CIDEr-D", _CAPTION, _cider),
+    "cider_d": Metric(
+        "CIDEr-D",
+        _CAPTION,
+        lambda answers: Measured.mean(100 * captions.cider_d(*_tokens(answers))),
+    ),
     "bleu_1": Metric("BLEU-1", _CAPTION, _bleu(1), needs=("sacrebleu",)),
     "bleu_4": Metric("BLEU-4", _CAPTION, _bleu(4), needs=("sacrebleu",)),
-    "rouge_l": Metric("ROUGE-L", _CAPTION, _rouge_l),
+    "rouge_l": Metric("ROUGE-L", _CAPTION, _each_caption(captions.rouge_l)),
     "meteor_nltk_stems": Metric(
-        "METEOR (nltk, words and stems)", _CAPTION, _meteor, needs=("nltk",)
+        "METEOR (nltk, words and stems)",
+        _CAPTION,
+        _each_caption(captions.meteor_nltk),
+        needs=("nltk",),
     ),
     "span_iou": Metric("mIoU", _SPANS, _each(_span_iou)),
     "recall_0.3": Metric("R@1, IoU 0.3", _SPANS, _each(_recall_at(0.3))),

@@ -96,20 +96,13 @@ def put_question(item: Item, benchmark: Benchmark, preset: Preset) -> str:
     )
     if item.subtitles and "{subtitles}" not in template:
         template = "The subtitles of the video are:\n{subtitles}\n" + template
-    sentence = item.question[:1].upper() + item.question[1:].rstrip("?") + "?"
-    return _filled(
-        template,
-        {
-            "{question}": item.question,
-            "{sentence}": sentence,
-            "{options}": options,
-            "{subtitles}": item.subtitles,
-        },
-    )
-
-
-def _filled(template: str, words: Mapping[str, str]) -> str:
-    """Every field once; braces in the words stay (str.format would read them as fields)."""
+    words = {
+        "{question}": item.question,
+        "{sentence}": item.question[:1].upper() + item.question[1:].rstrip("?") + "?",
+        "{options}": options,
+        "{subtitles}": item.subtitles,
+    }
+    # Every field once; braces in the words stay (str.format would read them as fields).
     return re.sub("|".join(map(re.escape, words)), lambda field: words[field[0]], template)
 
 

@@ -7,15 +7,17 @@ model or a GPU.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from kinema.plain import Plain
 
 Task = Literal["choice", "text", "count", "caption", "span", "segments"]
 """What an item wants: an option, a short text, a number, a caption, a time range, segments."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class Item(Plain):
     """One question of a benchmark."""
 
     id: str
@@ -43,18 +45,12 @@ class Item:
 
     def to_dict(self) -> dict[str, Any]:
         """Only what differs from the defaults, ready for JSON."""
-        return {k: v for k, v in asdict(self).items() if v not in (None, "", (), {})} | {
-            "lettered": self.lettered
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Item:
-        """The inverse of :meth:`to_dict`."""
-        return cls(**_tuples(values))
+        given = {name: v for name, v in super().to_dict().items() if v not in (None, "", [], {})}
+        return given | {"lettered": self.lettered}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction:
+class Prediction(Plain):
     """What a model made of an item, with everything that decided it."""
 
     reply: str | None
@@ -80,18 +76,9 @@ class Prediction:
     params: Mapping[str, Any] = field(default_factory=dict)
     """How words were picked."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """All values, ready for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Prediction:
-        """The inverse of :meth:`to_dict`; kinema 0.1 wrote measured seconds as well."""
-        return cls(**_tuples({k: v for k, v in values.items() if k != "seconds"}))
-
 
 @dataclass(frozen=True)
-class Record:
+class Record(Plain):
     """One line of ``predictions.jsonl``."""
 
     item: Item
@@ -106,21 +93,3 @@ class Record:
     def cluster(self) -> str:
         """Records of one cluster are not independent of each other."""
         return self.item.video_id or self.item.video or self.item.id
-
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return {"item": self.item.to_dict(), "prediction": self.prediction.to_dict()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Record:
-        """The inverse of :meth:`to_dict`."""
-        return cls(Item.from_dict(values["item"]), Prediction.from_dict(values["prediction"]))
-
-
-_TUPLES = {
-    f.name for cls in (Item, Prediction) for f in fields(cls) if str(f.type).startswith("tuple")
-}
-
-
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if k in _TUPLES and v is not None else v for k, v in values.items()}

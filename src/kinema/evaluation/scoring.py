@@ -68,11 +68,13 @@ def score_records(records: Sequence[Record], benchmark: Benchmark) -> Scores:
     """Score a run; nothing but the records is needed."""
     answers = [read_answer(record) for record in records]
     known = [a for a in answers if not is_hidden(a)]
+    groups = benchmark.tables
+    if groups == ("*",):  # of one's own questions, all that they name
+        groups = tuple(dict.fromkeys(group for answer in known for group in answer.item.groups))
     metrics: dict[str, Score] = {}
     unavailable: dict[str, str] = {}
     for name in benchmark.metrics:
-        mine = [a for a in known if a.item.task in METRICS[name].tasks]
-        if mine:
+        if mine := _measurable(known, name):
             try:
                 metrics[name] = _score(mine, METRICS[name], benchmark.macro_over)
             except (MissingPackage, UsageError) as problem:
@@ -85,17 +87,10 @@ def score_records(records: Sequence[Record], benchmark: Benchmark) -> Scores:
         errors=dict(Counter(r.prediction.error_code for r in records if not r.answered)),
         headline=next(iter(metrics), ""),
         metrics=metrics,
-        tables={g: _table(known, g, list(metrics)) for g in _groups(known, benchmark)},
+        tables={group: _table(known, group, list(metrics)) for group in groups},
         unavailable=unavailable,
         notes=unparsed_lines(answers) if any(a.item.task == "segments" for a in answers) else {},
     )
-
-
-def _groups(answers: Sequence[Answer], benchmark: Benchmark) -> Sequence[str]:
-    """The groups that get a table; of one's own questions, all that they name."""
-    if benchmark.tables != ("*",):
-        return benchmark.tables
-    return list(dict.fromkeys(group for answer in answers for group in answer.item.groups))
 
 
 def is_hidden(answer: Answer) -> bool:
@@ -140,20 +135,21 @@ def _value(answers: Sequence[Answer], metric: Metric, macro_over: str = "") -> f
 
 def _table(answers: Sequence[Answer], group: str, names: list[str]) -> dict[str, dict[str, float]]:
     """The scores of each value of a group."""
-    rows: dict[str, list[Answer]] = {}
+    members: dict[str, list[Answer]] = {}
     for answer in answers:
         if group in answer.item.groups:
-            rows.setdefault(answer.item.groups[group], []).append(answer)
-    return {value: _row(members, names) for value, members in sorted(rows.items())}
+            members.setdefault(answer.item.groups[group], []).append(answer)
+    rows: dict[str, dict[str, float]] = {}
+    for value, some in sorted(members.items()):
+        of_task = ((name, _measurable(some, name)) for name in names)
+        scores = {name: _value(mine, METRICS[name]) for name, mine in of_task if mine}
+        rows[value] = {"items": len(some)} | scores
+    return rows
 
 
-def _row(answers: Sequence[Answer], names: list[str]) -> dict[str, float]:
-    row: dict[str, float] = {"items": len(answers)}
-    for name in names:
-        mine = [a for a in answers if a.item.task in METRICS[name].tasks]
-        if mine:
-            row[name] = _value(mine, METRICS[name])
-    return row
+def _measurable(answers: Sequence[Answer], name: str) -> list[Answer]:
+    """The answers that a metric is about."""
+    return [answer for answer in answers if answer.item.task in METRICS[name].tasks]
 
 
 def _without_nan(value: Any) -> Any:
@@ -169,8 +165,8 @@ def worst_answers(
 ) -> list[tuple[Answer, float]]:
     """The answered items with the lowest headline score (highest for errors), with that score."""
     answers = [a for a in map(read_answer, records) if not is_hidden(a) and a.record.answered]
-    name = next((m for m in benchmark.metrics if _applies(m, answers)), "")
-    mine = [a for a in answers if name and a.item.task in METRICS[name].tasks]
+    name = next((m for m in benchmark.metrics if _measurable(answers, m)), "")
+    mine = _measurable(answers, name) if name else []
     try:
         per_item = METRICS[name](mine).per_item if mine else None
     except (MissingPackage, UsageError):
@@ -180,7 +176,3 @@ def worst_answers(
     sign = -1 if METRICS[name].lower_is_better else 1
     order = sorted(range(len(mine)), key=lambda i: sign * np.nan_to_num(per_item[i], nan=np.inf))
     return [(mine[i], float(per_item[i])) for i in order[:limit]]
-
-
-def _applies(name: str, answers: Sequence[Answer]) -> bool:
-    return any(answer.item.task in METRICS[name].tasks for answer in answers)

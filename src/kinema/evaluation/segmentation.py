@@ -78,11 +78,15 @@ def _match(predicted: list[Segment], true: list[Segment], overlap: float) -> Cou
     return Counts(len(taken), len(predicted) - len(taken), len(true) - len(taken))
 
 
-def _iou(one: Segment, other: Segment) -> float:
+def _shared(one: Segment, other: Segment) -> int:
+    """Frames that two segments of the same label have in common."""
     if one.label != other.label:
-        return 0.0
-    shared = min(one.end, other.end) - max(one.start, other.start)
-    return max(0, shared) / (max(one.end, other.end) - min(one.start, other.start))
+        return 0
+    return max(0, min(one.end, other.end) - max(one.start, other.start))
+
+
+def _iou(one: Segment, other: Segment) -> float:
+    return _shared(one, other) / (max(one.end, other.end) - min(one.start, other.start))
 
 
 def f1_score(counts: Counts) -> float:
@@ -104,19 +108,11 @@ def segment_overlaps(
     predicted = _segments(prediction, ignore)
     ious, iods = [], []
     for true in _segments(truth, ignore):
-        iou, inside = max(
-            ((_iou(p, true), _inside(p, true)) for p in predicted), default=(0.0, 0.0)
-        )
+        pairs = ((_iou(p, true), _shared(p, true) / (p.end - p.start)) for p in predicted)
+        iou, inside = max(pairs, default=(0.0, 0.0))
         ious.append(iou)
         iods.append(inside)
     return ious, iods
-
-
-def _inside(predicted: Segment, true: Segment) -> float:
-    if predicted.label != true.label:
-        return 0.0
-    shared = min(predicted.end, true.end) - max(predicted.start, true.start)
-    return max(0, shared) / (predicted.end - predicted.start)
 
 
 def _segments(labels: Labels, ignore: Collection[str]) -> list[Segment]:

@@ -38,32 +38,24 @@ def draw_timeline(
     image = Image.new("RGB", (width, bars_end + len(legend) * _LINE_PIXELS + 8), "white")
     draw = ImageDraw.Draw(image)
     draw.text((_MARGIN_PIXELS, 3), f"{title}  {len(truth)} frames".strip(), fill="black")
+    bar_left, bar_right = _MARGIN_PIXELS + _CAPTION_PIXELS, width - _MARGIN_PIXELS
     for row, (caption, labels) in enumerate((("prediction", prediction), ("truth", truth))):
         top = _LINE_PIXELS + _MARGIN_PIXELS + row * (_BAR_PIXELS + _MARGIN_PIXELS)
         draw.text((_MARGIN_PIXELS, top + 8), caption, fill="black")
-        _draw_bar(draw, labels, colours, top=top, right=width - _MARGIN_PIXELS)
+        scale = (bar_right - bar_left) / max(1, len(labels))
+        for segment in runs(labels):
+            start = bar_left + round(segment.start * scale)
+            # A segment of one frame of a long video still gets its pixel.
+            end = max(start, bar_left + round(segment.end * scale) - 1)
+            fill = colours.get(segment.label, "white")
+            draw.rectangle((start, top, end, top + _BAR_PIXELS), fill=fill)
+        draw.rectangle((bar_left, top, bar_right, top + _BAR_PIXELS), outline="grey")
     for line, entries in enumerate(legend):
-        _draw_legend(draw, entries, colours, top=bars_end + line * _LINE_PIXELS)
+        top = bars_end + line * _LINE_PIXELS
+        for left, name in entries:
+            draw.rectangle((left, top + 2, left + 10, top + 12), fill=colours[name])
+            draw.text((left + 14, top), name.encode("ascii", "replace").decode(), fill="black")
     return image
-
-
-def _draw_bar(
-    draw: ImageDraw.ImageDraw,
-    labels: Sequence[str],
-    colours: dict[str, tuple[int, int, int]],
-    *,
-    top: int,
-    right: int,
-) -> None:
-    left = _MARGIN_PIXELS + _CAPTION_PIXELS
-    scale = (right - left) / max(1, len(labels))
-    for segment in runs(labels):
-        start = left + round(segment.start * scale)
-        # A segment of one frame of a long video still gets its pixel.
-        end = max(start, left + round(segment.end * scale) - 1)
-        fill = colours.get(segment.label, "white")
-        draw.rectangle((start, top, end, top + _BAR_PIXELS), fill=fill)
-    draw.rectangle((left, top, right, top + _BAR_PIXELS), outline="grey")
 
 
 def _legend_lines(names: Sequence[str], width: int) -> list[list[tuple[int, str]]]:
@@ -78,15 +70,3 @@ def _legend_lines(names: Sequence[str], width: int) -> list[list[tuple[int, str]
         lines[-1].append((left, name))
         left += needed
     return lines
-
-
-def _draw_legend(
-    draw: ImageDraw.ImageDraw,
-    entries: list[tuple[int, str]],
-    colours: dict[str, tuple[int, int, int]],
-    *,
-    top: int,
-) -> None:
-    for left, name in entries:
-        draw.rectangle((left, top + 2, left + 10, top + 12), fill=colours[name])
-        draw.text((left + 14, top), name.encode("ascii", "replace").decode(), fill="black")

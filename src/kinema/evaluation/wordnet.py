@@ -39,10 +39,9 @@ class Nouns:
         return max((self._wu_palmer(a, b) for a, b in pairs), default=0.0)
 
     def _synsets(self, word: str) -> tuple[int, ...]:
-        for form in (word, *_singulars(word)):
-            if form in self._senses:
-                return self._senses[form]
-        return ()
+        singulars = (word.removesuffix(s) + new for s, new in _ENDINGS if word.endswith(s))
+        known = (self._senses[form] for form in (word, *singulars) if form in self._senses)
+        return next(known, ())
 
     def _wu_palmer(self, one: int, other: int) -> float:
         """``2 d / (2 d + p + q)``: depth of the common ancestor, ways up to it."""
@@ -114,7 +113,3 @@ def _lines(path: Path) -> Iterable[str]:
     """Lines of entries; the licence at the top is indented."""
     with path.open(encoding="utf-8") as file:
         yield from (line for line in file if line.strip() and not line.startswith(" "))
-
-
-def _singulars(word: str) -> Iterator[str]:
-    return (word.removesuffix(end) + new for end, new in _ENDINGS if word.endswith(end))

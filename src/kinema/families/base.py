@@ -43,8 +43,6 @@ class Family:
     """Answers questions about plain text too, so that it can summarise."""
     image_and_video_in_one_call: bool = True
     """An image and a video may stand in one prompt."""
-    needs_metadata: bool = False
-    """The processor wants indices and rate of the sampled frames."""
     ragged_batch_ok: bool = False
     """Clips with different numbers of frames may share a batch."""
     min_frames: int = 1

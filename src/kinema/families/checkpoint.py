@@ -25,7 +25,7 @@ class Checkpoint:
     """Jinja source, empty when the checkpoint ships none."""
     control_tokens: tuple[str, ...] = ()
     """Strings that the tokenizer turns into single control tokens."""
-    special_tokens: Mapping[str, str] | None = None
+    special_tokens: Mapping[str, str] = field(default_factory=dict)
     """``bos_token`` and its like, which templates print."""
     processor: Mapping[str, Any] = field(default_factory=dict)
     """processor_config.json; ``image_processor`` and ``video_processor`` hold their settings."""
@@ -96,12 +96,12 @@ def _control_tokens(folder: Path, tokenizer: Mapping[str, Any]) -> tuple[str, ..
     added = _read_json(folder / "tokenizer.json").get("added_tokens", [])
     added += list(tokenizer.get("added_tokens_decoder", {}).values())
     found = {entry["content"] for entry in added}
-    found.update((_special_tokens(tokenizer) or {}).values())
+    found.update(_special_tokens(tokenizer).values())
     # Some checkpoints list runs of spaces as added tokens; those are no control strings.
     return tuple(sorted(token for token in found if token.strip()))
 
 
-def _special_tokens(tokenizer: Mapping[str, Any]) -> dict[str, str] | None:
+def _special_tokens(tokenizer: Mapping[str, Any]) -> dict[str, str]:
     def text(value: Any) -> str:
         return str(value["content"] if isinstance(value, dict) else value)
 

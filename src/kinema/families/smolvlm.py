@@ -11,7 +11,6 @@ SMOLVLM = Family(
     example="HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
     model_types=("smolvlm",),
     engines=("hf", "vllm"),
-    needs_metadata=True,
     ragged_batch_ok=True,
     # A video's tensor replaces the images' in one processor call.
     image_and_video_in_one_call=False,

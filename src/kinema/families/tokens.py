@@ -7,7 +7,6 @@ in transformers 5 puts into the prompt; tests hold the two against each other.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from kinema.families.checkpoint import Checkpoint
@@ -45,14 +44,14 @@ def patches_per_image(checkpoint: Checkpoint, frames: int, height: int, width: i
 
 def frame_pairs(checkpoint: Checkpoint, frames: int, height: int, width: int) -> int:
     """Qwen2-VL and 2.5: frames in pairs, each frame resized within its own pixel budget."""
-    settings = _Grid.of(checkpoint)
+    settings = _Grid(checkpoint)
     size = settings.resized(height, width, settings.least, settings.most(frames))
     return math.ceil(frames / settings.frames_per_step) * settings.cells(size)
 
 
 def frame_pairs_of_clip(checkpoint: Checkpoint, frames: int, height: int, width: int) -> int:
     """Qwen3-VL: frames in pairs, the pixel budget is that of the whole clip."""
-    settings = _Grid.of(checkpoint)
+    settings = _Grid(checkpoint)
     step = settings.frames_per_step
     even = round(frames / step) * step
     small = max(settings.factor / height, settings.factor / width, 1.0)
@@ -67,30 +66,22 @@ def frame_pairs_of_clip(checkpoint: Checkpoint, frames: int, height: int, width:
 
 def frames_share_budget(checkpoint: Checkpoint, frames: int, height: int, width: int) -> int:
     """VideoLLaMA3: every frame, an equal share of the clip's budget; compression lowers it."""
-    settings = _Grid.of(checkpoint)
+    settings = _Grid(checkpoint)
     size = settings.resized(height, width, settings.least, settings.largest // frames)
     return frames * settings.cells(size)
 
 
 def _patches(checkpoint: Checkpoint) -> int:
-    side = _crop(checkpoint) // int(_vision(checkpoint)["patch_size"])
-    return side * side
-
-
-def _vision(checkpoint: Checkpoint) -> Mapping[str, Any]:
-    vision: Mapping[str, Any] = checkpoint.config["vision_config"]
-    return vision
-
-
-def _crop(checkpoint: Checkpoint) -> int:
-    crop = checkpoint.processor["video_processor"].get("crop_size")
-    return int(crop["height"] if crop else _vision(checkpoint)["image_size"])
+    vision, crop = checkpoint.config["vision_config"], checkpoint.processor["video_processor"]
+    crop = crop.get("crop_size") or {"height": vision["image_size"]}
+    return (int(crop["height"]) // int(vision["patch_size"])) ** 2
 
 
 class _Grid:
     """The resizing rules of the Qwen line: sides are multiples of ``factor``, area is bounded."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        settings = checkpoint.processor["video_processor"]
         size = settings.get("size", {})
         self.patch = int(settings.get("patch_size", 14))
         self.merge = int(settings.get("merge_size", 2))
@@ -100,10 +91,6 @@ class _Grid:
         self.largest = int(settings.get("max_pixels") or size["longest_edge"])
         self._capped = bool(settings.get("cap_pixels_per_frame"))
         self._token_budget = int(settings.get("max_video_tokens", 128_000))
-
-    @classmethod
-    def of(cls, checkpoint: Checkpoint) -> _Grid:
-        return cls(checkpoint.processor["video_processor"])
 
     def most(self, frames: int) -> int:
         """Pixels of one frame at most."""

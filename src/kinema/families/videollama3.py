@@ -11,7 +11,6 @@ VIDEOLLAMA3 = Family(
     example="lkhl/VideoLLaMA3-2B-Image-HF",
     model_types=("video_llama_3",),
     engines=("hf", "vllm"),
-    needs_metadata=True,
     ragged_batch_ok=True,
     default_sampling=FrameSampling(fps=1.0, min_frames=4, max_frames=180, formula="arange"),
     video_placeholder="<|video_pad|>",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,8 +40,9 @@ def check_weights(folder: Path, *, verify: bool = False) -> None:
         raise _incomplete(folder, f"{name} is missing")
     for file in files:
         _check_length(folder, file)
-        if verify:
-            _check_sum(folder, file)
+        published = _published_sum(folder, file) if verify else None
+        if published is not None and sha256_of(file) != published:
+            raise _incomplete(folder, f"{file.name} does not match its checksum")
 
 
 def check_no_code(name: str, config: Mapping[str, Any], *, known: bool) -> None:
@@ -70,29 +70,28 @@ def _missing(folder: Path, files: list[Path]) -> list[str]:
     return sorted(listed - {file.name for file in files})
 
 
+def read_header(file: Path) -> tuple[dict[str, Any], int]:
+    """What a safetensors file holds, by name, and where its data begins.
+
+    Raises:
+        ValueError: it is cut short or damaged.
+    """
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if 8 + length > file.stat().st_size:
+            raise ValueError("it is shorter than its header")
+        return json.loads(stream.read(length)), 8 + length
+
+
 def _check_length(folder: Path, file: Path) -> None:
     """A safetensors file says in its header how long it is."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        start = stream.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
-        if 8 + length > size:
-            raise _incomplete(folder, f"{file.name} is cut short")
-        try:
-            header = json.loads(stream.read(length))
-        except ValueError as problem:
-            raise _incomplete(folder, f"{file.name} is damaged") from problem
+    try:
+        header, start = read_header(file)
+    except ValueError as problem:
+        raise _incomplete(folder, f"{file.name} is cut short or damaged") from problem
     ends = (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
-    if 8 + length + max(ends, default=0) != size:
+    if start + max(ends, default=0) != file.stat().st_size:
         raise _incomplete(folder, f"{file.name} is cut short")
-
-
-def _check_sum(folder: Path, file: Path) -> None:
-    expected = _published_sum(folder, file)
-    if expected is None:
-        return
-    if sha256_of(file) != expected:
-        raise _incomplete(folder, f"{file.name} does not match its checksum")
 
 
 def _published_sum(folder: Path, file: Path) -> str | None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from kinema.errors import KinemaError, UsageError
+from kinema.errors import UsageError
+from kinema.files import require_format
+from kinema.jobs.ledger import disk_errors
 
 _PATIENCE_SECONDS = 60.0
 _FORMAT = 2
@@ -24,11 +24,15 @@ _FORMAT = 2
 class AnswerCache:
     """JSON values by key in a SQLite file, safe for threads and processes.
 
+    Args:
+        path: the file; made when it is not there.
+        anew: forget what is in it.
+
     Raises:
         UsageError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, anew: bool = False) -> None:
         self._path = path
         self._lock = threading.Lock()
         try:
@@ -40,6 +44,8 @@ class AnswerCache:
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS answer (id TEXT PRIMARY KEY, value TEXT NOT NULL)"
             )
+            if anew:
+                self._database.execute("DELETE FROM answer")
         except sqlite3.Error as problem:
             raise UsageError(
                 f"{path} cannot be opened: {problem}.", hint="Choose another file."
@@ -62,34 +68,20 @@ class AnswerCache:
             return  # nothing is written, so that who opens waits for no other process
         if tables:
             self._database.close()
-            raise UsageError(
-                f"{self._path} holds answers of another version of kinema (format {found or 1}, "
-                f"this one writes {_FORMAT}).",
-                hint="Give another file, or remove this one to ask everything again.",
-            )
+            hint = "Give another file, or remove this one to ask everything again."
+            require_format(self._path, found or 1, _FORMAT, hint=hint)
         self._database.execute(f"PRAGMA user_version = {_FORMAT}")
 
     def get(self, key: str) -> Any:
         """The value of a key, None where there is none."""
-        with self._translated():
+        with disk_errors(self._path), self._lock:
             row = self._database.execute("SELECT value FROM answer WHERE id = ?", (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
     def put(self, key: str, value: Any) -> None:
         """Keep a value; the first one of a key stays."""
-        with self._translated():
+        with disk_errors(self._path), self._lock:
             self._database.execute(
                 "INSERT OR IGNORE INTO answer VALUES (?, ?)",
                 (key, json.dumps(value, ensure_ascii=False, sort_keys=True)),
             )
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            with self._lock:
-                yield
-        except sqlite3.OperationalError as problem:
-            raise KinemaError(
-                f"{self._path} cannot be written: {problem}.",
-                hint="Free some disk space and run the same command again; nothing is lost.",
-            ) from problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -123,16 +123,18 @@ class Clips:
             MediaError: a source cannot be read.
             MediumRefused: the family does not take this kind of medium.
         """
-        parts = [part for part in conversation.media if not _is_decoded(part)]
+        media = conversation.media
+        parts = [part for part in media if not isinstance(part.source, Frames | Features)]
         sizes = await asyncio.gather(*map(self._estimate, parts))
         clips = self._enter(parts, sizes)
         try:
             read = [await asyncio.shield(clip.decoded) for clip in clips]
             by_key = {clip.key: part for clip, part in zip(clips, read, strict=True)}
-            yield _with_parts(conversation, lambda part: by_key.get(_key(part), part))
+            yield conversation.mapped(lambda part: by_key.get(_key(part), part))
         finally:
             for clip in clips:
-                self._leave(clip)
+                clip.users -= 1
+            self._drop_unused()
 
     def _enter(self, parts: Sequence[Part], sizes: Sequence[int]) -> list[_Clip]:
         """The clips of these parts; those that are not being read yet are begun."""
@@ -154,10 +156,6 @@ class Clips:
             self._loading.add(task)
             task.add_done_callback(self._loading.discard)
         return list(clips.values())
-
-    def _leave(self, clip: _Clip) -> None:
-        clip.users -= 1
-        self._drop_unused()
 
     def _drop_unused(self) -> None:
         """Forget unused clips: all but a few, all where room is short."""
@@ -187,18 +185,15 @@ class Clips:
         self.num_decodes += 1
         try:
             part = await loop.run_in_executor(self._pool, decode)
-            self._correct(clip, part)
+            if not isinstance(part, TextPart) and isinstance(part.source, Frames):
+                # What the clip takes is known now, and was estimated before.
+                self._budget.release(clip.num_bytes - part.source.pixels.nbytes)
+                clip.num_bytes = part.source.pixels.nbytes
             clip.decoded.set_result(part)
         except BaseException as problem:
             self._forget(clip)
             clip.decoded.set_exception(problem)
             clip.decoded.exception()  # whoever waited may have left; then nobody else asks
-
-    def _correct(self, clip: _Clip, part: Part) -> None:
-        """Count what a clip takes, now that it is known, instead of what was estimated."""
-        if not isinstance(part, TextPart) and isinstance(part.source, Frames):
-            self._budget.release(clip.num_bytes - part.source.pixels.nbytes)
-            clip.num_bytes = part.source.pixels.nbytes
 
     async def _estimate(self, part: Part) -> int:
         """Bytes that a medium will take once it is decoded."""
@@ -212,17 +207,14 @@ class Clips:
         assert isinstance(part, ImagePart | VideoPart)
         if not isinstance(part.source, str | Path) or is_url(str(part.source)):
             return _GUESS_BYTES
-        info = await self._info(str(part.source))
+        source = str(part.source)
+        if source not in self._infos:
+            self._infos[source] = asyncio.create_task(self._probe(source))
+        info = await asyncio.shield(self._infos[source])
         return _GUESS_BYTES if info is None else estimated_bytes(info, sampling, size)
 
-    async def _info(self, source: str) -> VideoInfo | None:
-        """Facts about a file, looked up once; None where it cannot be read, which decoding says."""
-        if source not in self._infos:
-            loop = asyncio.get_running_loop()
-            self._infos[source] = loop.create_task(self._probe(source))
-        return await asyncio.shield(self._infos[source])
-
     async def _probe(self, source: str) -> VideoInfo | None:
+        """Facts about a file; None where it cannot be read, which decoding says."""
         loop = asyncio.get_running_loop()
         try:
             info = await loop.run_in_executor(self._pool, self._workers.probe, source)
@@ -254,10 +246,6 @@ def _most_frames(info: VideoInfo, sampling: FrameSampling) -> int:
     return max(1, min(wanted, sampling.max_frames or wanted, info.num_frames))
 
 
-def _is_decoded(part: Part) -> bool:
-    return isinstance(part, TextPart) or isinstance(part.source, Frames | Features)
-
-
 def _key(part: Part) -> Hashable:
     """What two parts have in common when one reading serves both."""
     if isinstance(part, TextPart):
@@ -267,8 +255,3 @@ def _key(part: Part) -> Hashable:
     if isinstance(part, VideoPart):
         return ("video", source, part.sampling, part.name, part.size, part.skip_similar)
     return (type(part).__name__, source, getattr(part, "name", ""))
-
-
-def _with_parts(conversation: Conversation, find: Callable[[Part], Part]) -> Conversation:
-    messages = (replace(m, parts=tuple(map(find, m.parts))) for m in conversation.messages)
-    return Conversation(tuple(messages))

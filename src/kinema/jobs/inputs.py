@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from kinema.errors import MediaNotFound, NotMedia, UsageError
-from kinema.files import VIDEO_SUFFIXES
+from kinema.files import VIDEO_SUFFIXES, stamp_of
 from kinema.video.archive import SEPARATOR
 from kinema.video.url_gate import is_url
 
@@ -34,13 +34,8 @@ class VideoInput:
     @property
     def stamp(self) -> str:
         """Changes when the file does, found without reading it."""
-        path = Path(self.source.partition(f".tar{SEPARATOR}")[0])
-        path = Path(f"{path}.tar") if SEPARATOR in self.source else path
-        try:
-            status = path.stat()
-        except OSError:
-            return "missing"
-        return f"{status.st_size}-{status.st_mtime_ns}"
+        archive, inside, _ = self.source.partition(f".tar{SEPARATOR}")
+        return stamp_of(Path(f"{archive}.tar" if inside else archive)) or "missing"
 
 
 def find_inputs(

@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from typing import Any, Literal, Self
 
 from kinema.config import fingerprint
 from kinema.errors import KinemaError, UsageError
+from kinema.files import require_format
 
 State = Literal["todo", "running", "done", "partial", "failed", "skipped", "quarantined"]
 
@@ -75,6 +77,11 @@ class Unit:
     code: str | None = None
     """Of the error that it ended with, as :mod:`kinema.errors` names it."""
 
+    @property
+    def may_try_again(self) -> bool:
+        """Whether it is tried once more when it ends with an error that may pass."""
+        return self.attempts + 1 < _TRIES
+
 
 class Ledger:
     """A job's units in a SQLite file, for one process at a time.
@@ -84,6 +91,8 @@ class Ledger:
         settings: everything that decides the results; a job never goes on with other ones.
         restart: with other settings, forget the old units instead of refusing. Where none of them
             has an outcome, they are forgotten without being asked.
+        anew: forget the old units whatever their settings are.
+        noun: what sentences call the units.
 
     Raises:
         UsageError: another process works on this file, its settings differ, or another version of
@@ -96,8 +105,15 @@ class Ledger:
         *,
         settings: Mapping[str, Any],
         restart: bool = False,
+        anew: bool = False,
+        noun: str = "units",
     ) -> None:
         self.path = path
+        self.noun = noun
+        self.found = ""
+        """What earlier runs left of the units that were entered, in a sentence."""
+        self._forgotten = ""
+        self._wanted: frozenset[str] = frozenset()
         self._lock = _lock(path)
         try:
             self._database = sqlite3.connect(path, isolation_level=None)
@@ -105,10 +121,12 @@ class Ledger:
             # A kill loses nothing that was committed. A power cut may lose the last commits, never
             # half of one, and their units are then done once more; a disk flush for each is slow.
             self._database.execute("PRAGMA synchronous=NORMAL")
-            with self._translated():
-                self._check_format(restart)
+            with disk_errors(self.path):
+                self._check_format(restart or anew)
                 self._database.executescript(f"{_SCHEMA} PRAGMA user_version = {_FORMAT};")
-                self._check_settings(settings, restart)
+                self._check_settings(settings, restart or anew)
+                if anew and self._database.execute("DELETE FROM unit").rowcount:
+                    self._forgotten = self._forgotten or "the same settings"
                 self._recover()
         except BaseException:
             os.close(self._lock)
@@ -149,13 +167,31 @@ class Ledger:
             retry_failed: units that failed in an earlier run are to do again.
         """
         entered = list(units)
+        self._wanted = frozenset(unit_id for unit_id, _ in entered)
+        self.found = self._sentence(Counter(self.states().values()), len(self._wanted))
         self.add(entered)
         self.reopen("skipped")
         if retry_failed:
             self.reopen("failed", "partial", "quarantined")
-        wanted = {unit_id for unit_id, _ in entered}
-        for unit in [unit for unit in self.units("todo") if unit.id not in wanted]:
+        for unit in [unit for unit in self.units("todo") if unit.id not in self._wanted]:
             self.skip(unit.id, "not asked for in this run")
+
+    def states(self) -> dict[str, State]:
+        """The state of each unit that was entered, by its id."""
+        rows = self._database.execute("SELECT id, state FROM unit ORDER BY position")
+        return {unit_id: state for unit_id, state in rows if unit_id in self._wanted}
+
+    def _sentence(self, found: Counter[State], of: int) -> str:
+        if self._forgotten:
+            return f"{self.path} held results of {self._forgotten}; they are forgotten."
+        if not found:
+            return ""
+        failed = found["failed"] + found["partial"] + found["quarantined"]
+        left = of - found["done"] - failed
+        return (
+            f"{self.path} has {found['done']} of {of} {self.noun} from earlier runs, "
+            f"{failed} failed, {left} to do."
+        )
 
     def claim(self, *, suspect: bool = False) -> Unit | None:
         """The next unit that is to do, now running; None when there is none.
@@ -179,7 +215,7 @@ class Ledger:
 
     def fail(self, unit: Unit, problem: KinemaError) -> None:
         """The unit ended with an error: to be tried once more, or settled as the error says."""
-        again = problem.may_pass and unit.attempts + 1 < _TRIES
+        again = problem.may_pass and unit.may_try_again
         state: State = "todo" if again else problem.settles
         self._set(
             unit.id, state, error=problem.sentence, code=problem.code, attempts=unit.attempts + 1
@@ -230,6 +266,12 @@ class Ledger:
         rows = self._database.execute("SELECT state, COUNT(*) FROM unit GROUP BY state")
         return dict(rows.fetchall())
 
+    @property
+    def num_ended(self) -> int:
+        """How many units are done, failed or skipped."""
+        counts = self.counts()
+        return sum(counts.values()) - counts.get("todo", 0) - counts.get("running", 0)
+
     def _set(
         self,
         unit_id: str,
@@ -256,33 +298,28 @@ class Ledger:
         if not tables or found == _FORMAT:
             return
         if not restart:
-            raise UsageError(
-                f"{self.path} was written by another version of kinema (format {found or 1}, this "
-                f"one writes {_FORMAT}).",
-                hint="Use another output, or --force to start over here.",
-            )
+            hint = "Use another output, or --force to start over here."
+            require_format(self.path, found or 1, _FORMAT, hint=hint)
+        self._forgotten = f"another version of kinema (format {found or 1})"
         self._database.executescript("DROP TABLE IF EXISTS unit; DROP TABLE IF EXISTS job;")
 
     def _check_settings(self, settings: Mapping[str, Any], restart: bool) -> None:
         row = self._database.execute("SELECT value FROM job WHERE key = 'settings'").fetchone()
-        if row is not None and fingerprint(json.loads(row[0])) != fingerprint(settings):
-            if not restart and self._has_outcomes():
-                now = json.loads(_dump(settings))
-                changed = ", ".join(_changed(json.loads(row[0]), now))
-                raise UsageError(
-                    f"{self.path} belongs to a job with other settings ({changed}).",
-                    hint="Use the same settings, another output, or --force to start over.",
-                )
+        before = {} if row is None else json.loads(row[0])
+        if row is not None and fingerprint(before) != fingerprint(settings):
+            ended = "state NOT IN ('todo', 'running')"
+            if self._database.execute(f"SELECT 1 FROM unit WHERE {ended} LIMIT 1").fetchone():
+                changed = _changed(before, json.loads(_dump(settings)))
+                self._forgotten = f"other settings ({', '.join(changed)})"
+                if not restart:
+                    raise UsageError(
+                        f"{self.path} belongs to a job with {self._forgotten}.",
+                        hint="Use the same settings, another output, or --force to start over.",
+                    )
             self._database.execute("DELETE FROM unit")
         self._database.execute(
             "INSERT OR REPLACE INTO job VALUES ('settings', ?)", (_dump(settings),)
         )
-
-    def _has_outcomes(self) -> bool:
-        """Whether starting over would lose anything."""
-        ended = "state NOT IN ('todo', 'running')"
-        row = self._database.execute(f"SELECT 1 FROM unit WHERE {ended} LIMIT 1").fetchone()
-        return row is not None
 
     def _recover(self) -> None:
         """Units that were running when the last process was killed are suspects now.
@@ -305,7 +342,7 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._translated():
+        with disk_errors(self.path):
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -314,15 +351,17 @@ class Ledger:
                 raise
             self._database.execute("COMMIT")
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as problem:
-            raise KinemaError(
-                f"{self.path} cannot be written: {problem}.",
-                hint="Free some disk space and run the same command again; nothing is lost.",
-            ) from problem
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """SQLite's errors in a file that was opened, as ours: the disk is full, or not there."""
+    try:
+        yield
+    except sqlite3.OperationalError as problem:
+        raise KinemaError(
+            f"{path} cannot be written: {problem}.",
+            hint="Free some disk space and run the same command again; nothing is lost.",
+        ) from problem
 
 
 def _lock(path: Path) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,17 +19,21 @@ class Progress:
     """Units that ended, in this run and before."""
     of: int
     failed: int
-    elapsed_seconds: float
     eta_seconds: float | None
     """None before anything was done."""
     video_seconds: float = 0.0
     """Of video that was worked on in this run, where the verb measures it."""
+    found: str = ""
+    """What earlier runs left, in a sentence; told once, before anything is done."""
     unit: Unit | None = None
     """The one that this is about."""
     result: Any = None
     """What the unit made, when it has just ended well."""
     problem: KinemaError | None = None
     """Why the unit has just failed."""
+
+
+OnProgress = Callable[[Progress], None]
 
 
 @dataclass
@@ -41,14 +45,17 @@ class _Share:
 
 
 class Meter:
-    """Counts what ended and what is done of the rest.
+    """Counts what ended and what is done of the rest, and tells it.
 
     Args:
-        wanted: units of this run, of all that the ledger holds.
+        ledger: has been entered, so that it knows the units of this run.
+        on_progress: told at the beginning, of each part of a unit, and of each unit that ends.
     """
 
-    def __init__(self, ledger: Ledger, wanted: Collection[str]) -> None:
-        states = {unit.id: unit.state for unit in ledger.units() if unit.id in wanted}
+    def __init__(self, ledger: Ledger, on_progress: OnProgress = lambda progress: None) -> None:
+        states = ledger.states()
+        self.ledger = ledger
+        self._tell = on_progress
         self._of = len(states)
         self._before = {i for i, state in states.items() if state not in ("todo", "running")}
         self._failed = {i for i, state in states.items() if state in ("failed", "quarantined")}
@@ -58,37 +65,33 @@ class Meter:
         self._video_seconds = 0.0
         self._began = time.perf_counter()
 
-    @property
-    def begun(self) -> Progress:
-        """How far the run is before it does anything."""
-        return self._progress(None)
+    def begin(self) -> None:
+        """Nothing is done yet in this run."""
+        self._tell(self._progress(None, found=self.ledger.found))
 
-    def part(self, unit: Unit, share: float, *, video_seconds: float = 0.0) -> Progress:
+    def part(self, unit: Unit, share: float, *, video_seconds: float = 0.0) -> None:
         """One more ``share`` of a unit, of 1 in all, is done."""
         for one in (self._open.setdefault(unit.id, _Share()), self._all_open):
             one.part += share
             one.video_seconds += video_seconds
-        return self._progress(unit)
+        self._tell(self._progress(unit))
 
-    def ended(
-        self, unit: Unit, outcome: Outcome | KinemaError, *, video_seconds: float = 0.0
-    ) -> Progress:
+    def ended(self, unit: Unit, outcome: Outcome | KinemaError) -> None:
         """A unit ended; one that failed may be tried, and end, once more."""
         share = self._open.pop(unit.id, _Share())
         self._all_open.part -= share.part
         self._all_open.video_seconds -= share.video_seconds
         self._here.add(unit.id)
-        if isinstance(outcome, KinemaError):
-            if outcome.settles != "skipped":
-                self._failed.add(unit.id)
-            return self._progress(unit, problem=outcome)
-        self._failed.discard(unit.id)
-        self._video_seconds += video_seconds
-        return self._progress(unit, result=outcome.result)
+        if isinstance(outcome, Outcome):
+            self._failed.discard(unit.id)
+            self._video_seconds += share.video_seconds
+            self._tell(self._progress(unit, result=outcome.result))
+            return
+        if outcome.settles != "skipped":
+            self._failed.add(unit.id)
+        self._tell(self._progress(unit, problem=outcome))
 
-    def _progress(
-        self, unit: Unit | None, *, result: Any = None, problem: KinemaError | None = None
-    ) -> Progress:
+    def _progress(self, unit: Unit | None, **told: Any) -> Progress:
         elapsed = time.perf_counter() - self._began
         ended = len(self._before | self._here)
         done = len(self._here) + self._all_open.part
@@ -97,10 +100,8 @@ class Meter:
             ended=ended,
             of=self._of,
             failed=len(self._failed),
-            elapsed_seconds=elapsed,
             eta_seconds=elapsed / done * left if done > 0 else None,
             video_seconds=self._video_seconds + self._all_open.video_seconds,
             unit=unit,
-            result=result,
-            problem=problem,
+            **told,
         )

@@ -8,13 +8,14 @@ over all of them. Ray starts an actor that died again and gives it its calls onc
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, TypeVar
 
 from kinema.errors import EngineDied, KinemaError
 from kinema.jobs.answer_cache import AnswerCache
-from kinema.jobs.site import Answers, Local
+from kinema.jobs.site import Answers, Site
 from kinema.jobs.towers import Encoded
 from kinema.messages import Ask, Reply, VideoPart
 from kinema.video import Workers
@@ -50,7 +51,7 @@ class RaySite:
 
     def __init__(
         self,
-        open_local: Callable[[ExitStack], Local],
+        open_local: Callable[[ExitStack], Site],
         *,
         actors: int,
         gpus: int = 0,
@@ -75,7 +76,7 @@ class RaySite:
         except RayError as problem:
             raise _cluster_failed(problem) from problem
         self._busy = [0] * actors
-        self._answers = Answers(answers, self._ask)
+        self._answers = Answers(answers, partial(self._call, Site.answer))
 
     def close(self) -> None:
         """End the actors; the cluster stays."""
@@ -84,8 +85,7 @@ class RaySite:
 
     async def look(self, task: Callable[[Workers], T]) -> T:
         """See :class:`kinema.jobs.site.Site`."""
-        found: T = await self._call("look", task)
-        return found
+        return await self._call(Site.look, task)
 
     async def answer(self, ask: Ask) -> Reply:
         """See :class:`kinema.jobs.site.Site`."""
@@ -93,79 +93,47 @@ class RaySite:
 
     async def encode(self, part: VideoPart, variants: Sequence[str] = ("",)) -> Encoded:
         """See :class:`kinema.jobs.site.Site`."""
-        encoded: Encoded = await self._call("encode", part, variants)
-        return encoded
+        return await self._call(Site.encode, part, variants)
 
     async def count(self, text: str) -> int:
         """See :class:`kinema.jobs.site.Site`."""
-        return int(await self._call("count", text))
+        return await self._call(Site.count, text)
 
     async def context_length(self) -> int | None:
         """See :class:`kinema.jobs.site.Site`."""
-        length: int | None = await self._call("context_length")
-        return length
+        return await self._call(Site.context_length)
 
-    async def _ask(self, ask: Ask) -> Reply:
-        reply: Reply = await self._call("answer", ask)
-        return reply
-
-    async def _call(self, name: str, *arguments: Any) -> Any:
-        """Let the actor with the least to do run one of its methods."""
+    async def _call(self, method: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        """Let the actor with the least to do run a method of its site."""
         number = min(range(len(self._actors)), key=self._busy.__getitem__)
         self._busy[number] += 1
         try:
-            made = await getattr(self._actors[number], name).remote(*arguments)
+            made = await self._actors[number].call.remote(method.__name__, *arguments)
         except RayError as problem:
             raise _cluster_failed(problem) from problem
         finally:
             self._busy[number] -= 1
         if isinstance(made, KinemaError):
             raise made
-        return made
+        found: T = made
+        return found
 
 
 class _Actor:
     """One process of the cluster. Its errors come back as values: Ray would wrap raised ones."""
 
-    def __init__(self, open_local: Callable[[ExitStack], Local]) -> None:
+    def __init__(self, open_local: Callable[[ExitStack], Site]) -> None:
         self._stack = ExitStack()
         self._open_local = open_local
-        self._local: Local | None = None
+        self._local: Site | None = None
 
-    async def look(self, task: Callable[[Workers], T]) -> T | KinemaError:
+    async def call(self, method: str, *arguments: Any) -> Any:
         try:
-            return await self._site().look(task)
+            if self._local is None:
+                self._local = self._open_local(self._stack)
+            return await getattr(self._local, method)(*arguments)
         except KinemaError as problem:
             return problem
-
-    async def answer(self, ask: Ask) -> Reply | KinemaError:
-        try:
-            return await self._site().answer(ask)
-        except KinemaError as problem:
-            return problem
-
-    async def encode(self, part: VideoPart, variants: Sequence[str]) -> Encoded | KinemaError:
-        try:
-            return await self._site().encode(part, variants)
-        except KinemaError as problem:
-            return problem
-
-    async def count(self, text: str) -> int | KinemaError:
-        try:
-            return await self._site().count(text)
-        except KinemaError as problem:
-            return problem
-
-    async def context_length(self) -> int | KinemaError | None:
-        try:
-            return await self._site().context_length()
-        except KinemaError as problem:
-            return problem
-
-    def _site(self) -> Local:
-        if self._local is None:
-            self._local = self._open_local(self._stack)
-        return self._local
 
 
 def _cluster_failed(problem: RayError) -> EngineDied:

@@ -11,22 +11,19 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, TypeVar
 
-from kinema.errors import (
-    KinemaError,
-    MissingCapability,
-    MissingPackage,
-    Unfinished,
-    UsageError,
-)
+from kinema.engines import world_size
+from kinema.errors import KinemaError, MissingCapability, MissingPackage, Unfinished, UsageError
 from kinema.jobs.ledger import Ledger, Outcome, Unit
+from kinema.jobs.progress import Meter
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 REFUSALS = (UsageError, MissingPackage, MissingCapability)
-"""What ends a command as itself, with its own exit status, when no unit had ended yet."""
+"""What ends a command as itself, with its own exit status, when nothing was done yet."""
 
 One = Callable[[Unit], Awaitable[Outcome]]
 """The story of one unit; raises what is wrong with it."""
@@ -96,39 +93,45 @@ async def _together(
 
 
 def work_off(
-    tell: Callable[[S], One],
+    one: Callable[[S, Unit], Awaitable[Outcome]],
     site: AbstractContextManager[S],
+    meter: Meter,
     *,
-    ledger: Ledger,
     window: int,
-    report: Report = lambda unit, outcome: None,
+    last: Callable[[S], Awaitable[None]] | None = None,
+    stop: Stoppable | None = None,
 ) -> KinemaError | None:
-    """Open a site and work on every unit that is to do; what ended the run early, if anything did.
+    """Work on every unit that is to do; what ended the run early, if anything did.
 
     Args:
-        tell: the story of one unit at that site.
+        one: the story of one unit at the site.
         site: opened when there is something to do, and closed at the end.
-        ledger: holds the units.
+        meter: of the ledger that holds the units; told of each that has ended.
         window: units under way at one time.
-        report: told of each unit that has ended.
+        last: what is done at the site when every unit has an outcome.
+        stop: cancels the work from another thread.
 
     Raises:
         UsageError, MissingPackage, MissingCapability: no unit had ended, and running the same
             command again does not help.
+        Cancelled: by ``stop``.
     """
-    has_ended = False
+    meter.begin()
+    # In several processes the others wait for this one to open the model, to do or not.
+    if not meter.ledger.counts().get("todo") and last is None and world_size() == 1:
+        return None
 
-    def told(unit: Unit, outcome: Outcome | KinemaError) -> None:
-        nonlocal has_ended
-        has_ended = True
-        report(unit, outcome)
+    async def work(opened: S) -> None:
+        await run(partial(one, opened), ledger=meter.ledger, window=window, report=meter.ended)
+        if last is not None:
+            await last(opened)
 
+    had_ended = meter.ledger.num_ended
     try:
         with site as opened:
-            one = tell(opened)
-            in_own_loop(lambda: run(one, ledger=ledger, window=window, report=told))
+            (stop or Stoppable()).run(lambda: work(opened))
     except KinemaError as problem:
-        if isinstance(problem, REFUSALS) and not has_ended:
+        if isinstance(problem, REFUSALS) and meter.ledger.num_ended == had_ended:
             raise
         return problem
     return None
@@ -203,11 +206,13 @@ class Stoppable:
         return in_own_loop(cancellable)
 
 
-def unfinished(problem: KinemaError, ledger: Ledger, *, noun: str) -> Unfinished:
+def unfinished(problem: KinemaError, ledger: Ledger) -> KinemaError:
     """The error that a command ends with when the run stopped and units are still to do."""
     left = ledger.counts().get("todo", 0)
+    if not left:
+        return problem
     again = "Run the same command again to go on."
     hint = problem.hint if "same command again" in problem.hint else f"{problem.hint} {again}"
     return Unfinished(
-        f"The run stopped: {problem} {left} {noun} are still to do.", hint=hint.strip()
+        f"The run stopped: {problem} {left} {ledger.noun} are still to do.", hint=hint.strip()
     )

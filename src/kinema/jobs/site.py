@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -17,7 +17,6 @@ from kinema.jobs.towers import Encoded, Towers
 from kinema.messages import (
     Ask,
     Conversation,
-    Message,
     Reply,
     SamplingParams,
     TextPart,
@@ -155,7 +154,8 @@ class Local:
     async def look(self, task: Callable[[Workers], T]) -> T:
         """See :class:`Site`."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, task, self._workers)
+        with nullcontext() if self._given is None else self._given.arriving(soon=False):
+            return await loop.run_in_executor(self._pool, task, self._workers)
 
     async def answer(self, ask: Ask) -> Reply:
         """See :class:`Site`."""
@@ -168,7 +168,11 @@ class Local:
 
     async def count(self, text: str) -> int:
         """See :class:`Site`."""
-        ask = Ask(key="", conversation=_said(text), params=SamplingParams(max_new_tokens=1))
+        ask = Ask(
+            key="",
+            conversation=Conversation.asked(TextPart(text)),
+            params=SamplingParams(max_new_tokens=1),
+        )
         return await asyncio.wrap_future(self._scheduler.count(ask))
 
     async def context_length(self) -> int | None:
@@ -182,8 +186,7 @@ class Local:
 
     @asynccontextmanager
     async def _frames(self, part: VideoPart) -> AsyncIterator[Frames]:
-        said = Conversation((Message("user", (part,)),))
-        async with self.clips.decoded(said) as read:
+        async with self.clips.decoded(Conversation.asked(part)) as read:
             (frames,) = (part.source for part in read.media)
             assert isinstance(frames, Frames)
             yield frames
@@ -194,7 +197,3 @@ class Local:
                 conversation = await stack.enter_async_context(self.clips.decoded(ask.conversation))
                 answered = self._scheduler.submit(replace(ask, conversation=conversation))
             return (await asyncio.wrap_future(answered)).reply()
-
-
-def _said(text: str) -> Conversation:
-    return Conversation((Message("user", (TextPart(text),)),))

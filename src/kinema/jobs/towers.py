@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kinema.engines.failures import first_line, named, without_frames
+from kinema.engines.failures import may_be_one_requests, named, unopened, without_frames
 from kinema.errors import EngineDied, KinemaError, OutOfMemory, RequestFailed
 from kinema.types import Frames, Shown
 
@@ -105,7 +105,7 @@ class Towers:
             try:
                 return await self._try(read, variants)
             except KinemaError as problem:
-                if problem.blame != "engine":
+                if not may_be_one_requests(problem):
                     raise
                 if failed is not None and self._num_encoded > encoded_before:
                     raise RequestFailed(str(problem), hint=problem.hint) from None
@@ -149,6 +149,8 @@ class _Seat:
         self._device = device
         self._batch_size = batch_size
         self._tower: Tower | None = None
+        self._broken: KinemaError | None = None
+        """Why the tower cannot be opened; it is not tried again."""
         self._thread = ThreadPoolExecutor(1, "kinema-tower")
 
     async def encode(self, pixels: NDArray[np.uint8], variants: Sequence[str]) -> Mapping[str, Any]:
@@ -174,9 +176,7 @@ class _Seat:
                     self._batch_size = size
                 return rows
             if not isinstance(failed, KinemaError):
-                self._drop()
-                sentence = f"The tower failed. {type(failed).__name__}: {first_line(failed)}"
-                raise EngineDied(sentence) from failed
+                raise named(failed, "The tower failed.")
             if isinstance(failed, EngineDied):
                 self._drop()
             if not isinstance(failed, OutOfMemory):
@@ -187,11 +187,14 @@ class _Seat:
             size //= 2
 
     def _open(self) -> Tower:
+        if self._broken is not None:
+            raise self._broken
         if self._tower is None:
             try:
                 self._tower = self._open_tower(self._device)
             except Exception as problem:
-                raise named(problem, "The tower cannot be opened.") from None
+                self._broken = unopened(problem, "The tower")
+                raise self._broken from self._broken.__cause__
         return self._tower
 
     def _drop(self) -> None:

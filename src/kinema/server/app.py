@@ -15,7 +15,6 @@ from starlette.types import Receive, Scope, Send
 from kinema.engines.job import Answered
 from kinema.lazy import Row, Table
 from kinema.server import errors
-from kinema.server.asking import read_question
 from kinema.server.auth import KeyCheck
 from kinema.server.backend import Piece
 from kinema.server.caption_routes import add_captions
@@ -53,26 +52,23 @@ def create_app(service: Service) -> FastAPI:
     _add_files(app, service)
     add_captions(app, service)
     _add_looks(app, service)
-    if PAGE["page"].missing:
-        _add_signpost(app)
-    else:
+    if not PAGE["page"].missing:
         PAGE.load("page")(app, service)
-    return app
+        return app
 
-
-def _add_signpost(app: FastAPI) -> None:
     @app.get("/", response_class=PlainTextResponse)
     async def signpost() -> str:
         """Where the API is, and how to get the page."""
         return f"kinema answers at /v1, see /docs. The web page: {PAGE['page'].install}"
+
+    return app
 
 
 def _add_chat(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions", response_model=None)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Answer a conversation about videos and images."""
-        reading = read_question(body, service)
-        question, backend = await _unless_hung_up(request, reading)
+        question, backend = await _unless_hung_up(request, service.read_question(body))
         reply = Reply(question.id, body.model)
         pieces = service.answer(question, backend, streamed=body.stream)
         if not body.stream:
@@ -139,7 +135,7 @@ def _add_looks(app: FastAPI, service: Service) -> None:
     @app.get("/health")
     async def health() -> JSONResponse:
         """Whether every model can answer; asks for no key."""
-        broken = [b.name for b in service.backends.values() if b.problem is not None]
+        broken = [b.name for b in service.backends.values() if b.scheduler.problem is not None]
         if broken:
             return JSONResponse({"status": "broken", "models": broken}, status_code=503)
         return JSONResponse({"status": "ok"})
@@ -164,13 +160,6 @@ class _EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-class _HungUp(HTTPException):
-    """The caller is gone; nobody will read this."""
-
-    def __init__(self) -> None:
-        super().__init__(499, "The caller hung up.")
-
-
 async def _unless_hung_up(request: Request, work: Awaitable[T]) -> T:
     """What ``work`` returns; it is cancelled when the caller hangs up."""
     working = asyncio.ensure_future(work)
@@ -178,7 +167,7 @@ async def _unless_hung_up(request: Request, work: Awaitable[T]) -> T:
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise _HungUp
+            raise HTTPException(499, "The caller hung up.")  # nobody will read this
         return working.result()
     finally:
         for task in (working, watching):

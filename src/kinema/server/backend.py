@@ -6,14 +6,14 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from kinema.engines.job import Answered
 from kinema.engines.scheduler import Scheduler
-from kinema.errors import Busy, KinemaError
+from kinema.errors import Busy
 from kinema.messages import Ask, Conversation, ImagePart, SamplingParams, VideoPart
 from kinema.server.errors import for_strangers
 from kinema.tasks.models import Model
@@ -81,21 +81,6 @@ class Backend:
         self.name = name or Path(model.name).name
         self.scheduler = scheduler
 
-    @property
-    def num_waiting(self) -> int:
-        """Requests that the engine has not begun."""
-        return self.scheduler.num_waiting
-
-    @property
-    def num_running(self) -> int:
-        """Requests that the engine works on."""
-        return self.scheduler.num_running
-
-    @property
-    def problem(self) -> KinemaError | None:
-        """Why the engine cannot be opened, or opened again; None while it works."""
-        return self.scheduler.problem
-
     def open(self) -> None:
         """Load the weights, and wait until they are there.
 
@@ -103,10 +88,6 @@ class Backend:
             KinemaError: they cannot be loaded.
         """
         self.scheduler.call(lambda engine: None).result()
-
-    def arriving(self) -> AbstractContextManager[None]:
-        """Around the reading of a request's media: an idle engine waits a moment for it."""
-        return self.scheduler.arriving()
 
     async def answer(
         self, question: Question, *, streamed: bool = False
@@ -142,7 +123,7 @@ class Backend:
 
         futures: list[Future[Answered]] = []
         try:
-            with self.arriving():  # all n of them, so that they share a batch
+            with self.scheduler.arriving():  # all n of them, so that they share a batch
                 for index, ask in enumerate(question.asks):
                     on_text = partial(write, index) if streamed else None
                     future = self.scheduler.submit(ask, on_text=on_text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -13,11 +14,11 @@ from kinema.captioning.summary import SummaryBy
 from kinema.errors import UsageError
 from kinema.messages import SamplingParams
 from kinema.server.backend import Backend
-from kinema.server.captions import Format, Job, Wanted
+from kinema.server.captions import Format, Wanted
 from kinema.server.files import StoredFile
 from kinema.server.schema import Count, Strict
 from kinema.server.service import Service
-from kinema.tasks.caption.options import CaptionOptions
+from kinema.tasks.caption.settings import CaptionOptions, CaptionSettings
 from kinema.types import FrameSampling
 
 _TYPES = {
@@ -27,6 +28,7 @@ _TYPES = {
     "chapters": "text/vtt",
     "ffmetadata": "text/plain",
 }
+_OPTIONS = {field.name for field in fields(CaptionOptions)}
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Words = Annotated[str, Field(min_length=1, max_length=10_000)]
 
@@ -60,30 +62,20 @@ class CaptionRequest(Strict):
         Raises:
             UsageError: values that contradict each other.
         """
-        options = CaptionOptions(
-            prompt=self.prompt,
-            summary_prompt=self.summary_prompt,
-            title_prompt=self.title_prompt,
-            style=self.style,
-            language=self.language,
-            summary_by=self.summary_by,
-            chapter_seconds=self.chapter_seconds,
-        )
-        options.prompts(backend.model)  # refuses a style that there is none of
-        return Wanted(
-            backend=backend,
-            file=file,
-            options=options,
-            segments=SegmentOptions(batch_size=self.batch_size)
-            if self.window is None
-            else SegmentOptions(segment_by="seconds", window=self.window),
-            sampling=FrameSampling(fps=self.fps),
+        say = CaptionSettings(
+            model=backend.model,
             params=SamplingParams(
                 temperature=self.temperature,
                 seed=self.seed,
                 max_new_tokens=self.max_tokens or SamplingParams().max_new_tokens,
             ),
+            options=CaptionOptions(**self.model_dump(include=_OPTIONS)),
+            segments=SegmentOptions(batch_size=self.batch_size)
+            if self.window is None
+            else SegmentOptions(segment_by="seconds", window=self.window),
+            sampling=FrameSampling(fps=self.fps),
         )
+        return Wanted(backend=backend, file=file, say=say)
 
 
 def add_captions(app: FastAPI, service: Service) -> None:
@@ -99,7 +91,7 @@ def add_captions(app: FastAPI, service: Service) -> None:
     @app.get("/v1/videos/captions")
     async def list_captions() -> dict[str, Any]:
         """All jobs, oldest first, without their results."""
-        return {"object": "list", "data": [_short(job) for job in jobs.list()]}
+        return {"object": "list", "data": [job.to_dict() | {"result": None} for job in jobs.list()]}
 
     @app.get("/v1/videos/captions/{job_id}")
     async def retrieve_captions(job_id: str) -> dict[str, Any]:
@@ -110,12 +102,17 @@ def add_captions(app: FastAPI, service: Service) -> None:
     def captions_content(job_id: str, format: Format = "json") -> Response:
         """The result as a file."""
         name, body = jobs.get(job_id).exported(format)
-        return Response(body, media_type=_TYPES[format], headers=_attached(name))
+        # A stranger chose the name.
+        attached = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+        headers = {"Content-Disposition": attached}
+        return Response(body, media_type=_TYPES[format], headers=headers)
 
     @app.post("/v1/videos/captions/{job_id}/cancel")
     async def cancel_captions(job_id: str) -> dict[str, Any]:
         """Stop a job; one that has ended stays as it is."""
-        return jobs.cancel(job_id).to_dict()
+        job = jobs.get(job_id)
+        job.cancel()
+        return job.to_dict()
 
 
 async def _file(body: CaptionRequest, service: Service) -> StoredFile:
@@ -124,12 +121,3 @@ async def _file(body: CaptionRequest, service: Service) -> StoredFile:
     if body.file_id is not None:
         return service.files.get(body.file_id)
     return await service.fetch(str(body.video_url))
-
-
-def _short(job: Job) -> dict[str, Any]:
-    return job.to_dict() | {"result": None}
-
-
-def _attached(name: str) -> dict[str, str]:
-    """A header that gives a file its name, which a stranger chose."""
-    return {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}

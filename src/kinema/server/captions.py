@@ -9,24 +9,22 @@ import tempfile
 import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from kinema.captioning.exports import write_video
 from kinema.captioning.records import VideoRecord
-from kinema.captioning.segments import SegmentOptions
 from kinema.errors import Busy, KinemaError, Unfinished, UsageError
 from kinema.jobs.inputs import VideoInput
+from kinema.jobs.progress import Progress
 from kinema.jobs.runner import Cancelled
-from kinema.messages import SamplingParams
 from kinema.server.backend import Backend
 from kinema.server.errors import NotFound, body_of, for_strangers
 from kinema.server.files import StoredFile
 from kinema.server.media import renamed
 from kinema.tasks.caption.job import CaptionJob
-from kinema.tasks.caption.options import CaptionOptions
-from kinema.types import FrameSampling
+from kinema.tasks.caption.settings import CaptionSettings
 
 Status = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
 Format = Literal["json", "srt", "vtt", "chapters", "ffmetadata"]
@@ -45,10 +43,7 @@ class Wanted:
 
     backend: Backend
     file: StoredFile
-    segments: SegmentOptions = field(default_factory=SegmentOptions)
-    options: CaptionOptions = field(default_factory=CaptionOptions)
-    params: SamplingParams = field(default_factory=SamplingParams)
-    sampling: FrameSampling = field(default_factory=FrameSampling)
+    say: CaptionSettings
 
 
 @dataclass(eq=False)
@@ -63,17 +58,14 @@ class Job:
     record: VideoRecord | None = None
     problem: KinemaError | None = None
     task: CaptionJob | None = None
+    num_answers: int = 0
+    """Captions that were made so far."""
     is_cancelled: bool = False
 
     @property
     def has_ended(self) -> bool:
         """Whether its status stays."""
         return self.status not in ("queued", "in_progress")
-
-    @property
-    def num_answers(self) -> int:
-        """Answers of the model so far."""
-        return 0 if self.task is None else self.task.num_answers
 
     def cancel(self) -> None:
         """Stop soon, or never begin."""
@@ -156,16 +148,6 @@ class CaptionJobs:
         """All jobs, oldest first."""
         return list(self._jobs.values())
 
-    def cancel(self, job_id: str) -> Job:
-        """Stop a job; one that has ended stays as it is.
-
-        Raises:
-            NotFound: there is none.
-        """
-        job = self.get(job_id)
-        job.cancel()
-        return job
-
     def close(self) -> None:
         """Stop every job."""
         for job in self._jobs.values():
@@ -198,11 +180,7 @@ class CaptionJobs:
             job.task = task = CaptionJob(
                 inputs=[VideoInput(str(file.path), file.id)],
                 state=state,
-                model=wanted.backend.model,
-                params=wanted.params,
-                options=wanted.options,
-                segments=wanted.segments,
-                sampling=wanted.sampling,
+                say=wanted.say,
                 workers=1,
                 scheduler=wanted.backend.scheduler,
                 max_requests=_MOST_REQUESTS,
@@ -210,7 +188,13 @@ class CaptionJobs:
             if job.is_cancelled:  # meanwhile
                 task.cancel()
             problems: list[KinemaError] = []
-            task.run(lambda step: problems.extend([step.problem] if step.problem else []))
+
+            def tell(step: Progress) -> None:
+                is_part = step.unit is not None and step.result is None and step.problem is None
+                job.num_answers += is_part
+                problems.extend([step.problem] if step.problem else [])
+
+            task.run(tell)
             if problems:
                 raise renamed(problems[-1], str(file.path), file.name)
             (described,) = task.results()

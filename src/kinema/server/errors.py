@@ -74,8 +74,6 @@ _RETRY_SECONDS = 5
 class NotFound(UsageError):
     """A model, file or route that this server does not have."""
 
-    code = "not_found"
-
 
 class UnknownModel(NotFound):
     """The request names another model than the one that is served."""
@@ -107,7 +105,9 @@ def status_of(problem: KinemaError) -> int:
     return next(STATUSES[kind] for kind in type(problem).__mro__ if kind in STATUSES)
 
 
-def error_body(message: str, *, status: int, code: str | None, param: str | None) -> dict[str, Any]:
+def error_body(
+    message: str, *, status: int, code: str | None, param: str | None = None
+) -> dict[str, Any]:
     """``{"error": {"message", "type", "param", "code"}}``."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
@@ -151,12 +151,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def theirs(request: Request, problem: HTTPException) -> JSONResponse:
         status = problem.status_code
-        code = _CODES.get(status)
-        body = error_body(str(problem.detail), status=status, code=code, param=None)
+        body = error_body(str(problem.detail), status=status, code=_CODES.get(status))
         return JSONResponse(body, status_code=status, headers=problem.headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, problem: Exception) -> JSONResponse:
         _log.error("a request failed", exc_info=problem)
-        body = error_body("The server failed.", status=500, code="internal", param=None)
+        body = error_body("The server failed.", status=500, code="internal")
         return JSONResponse(body, status_code=500)

@@ -71,9 +71,16 @@ class FileStore:
         """
         file_id = f"file-{secrets.token_hex(12)}"
         path = self._folder / file_id
+        num_bytes = 0
         try:
-            num_bytes = await self._write(path, read)
+            async with await anyio.open_file(path, "xb") as file:
+                while piece := await read(_PIECE_BYTES):
+                    num_bytes += len(piece)
+                    self._stored_bytes += len(piece)
+                    self._check(num_bytes)
+                    await file.write(piece)
         except BaseException:
+            self._stored_bytes -= num_bytes
             path.unlink(missing_ok=True)
             raise
         stored = StoredFile(file_id, name, num_bytes, purpose, int(time.time()), path)
@@ -120,20 +127,6 @@ class FileStore:
         del self._files[file_id]
         self._stored_bytes -= stored.num_bytes
         stored.path.unlink(missing_ok=True)
-
-    async def _write(self, path: Path, read: Read) -> int:
-        num_bytes = 0
-        try:
-            async with await anyio.open_file(path, "xb") as file:
-                while piece := await read(_PIECE_BYTES):
-                    num_bytes += len(piece)
-                    self._stored_bytes += len(piece)
-                    self._check(num_bytes)
-                    await file.write(piece)
-        except BaseException:
-            self._stored_bytes -= num_bytes
-            raise
-        return num_bytes
 
     def _check(self, num_bytes: int) -> None:
         if num_bytes > self._most_bytes:

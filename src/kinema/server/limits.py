@@ -116,8 +116,13 @@ class Gate:
             await self._app(scope, receive, send)
             return
         try:
-            body = _Body(receive, self._most_bytes(scope))
-            body.check_declared(scope)
+            is_upload = scope["path"].startswith("/v1/files")
+            mib = self._settings.max_file_mib + 1 if is_upload else self._settings.max_body_mib
+            most = mib * MEBIBYTE
+            declared = dict(scope["headers"]).get(b"content-length", b"0")
+            if declared.isdigit() and int(declared) > most:
+                raise TooLarge(f"The body is longer than {mib} MiB.", hint=_SMALLER)
+            body = _counted(receive, most)
             if scope["method"] == "POST" and scope["path"].startswith(_GATED):
                 with self._admission.enter():
                     await self._app(scope, body, send)
@@ -126,33 +131,19 @@ class Gate:
         except (Busy, TooLarge) as problem:
             await error_response(problem)(scope, receive, send)
 
-    def _most_bytes(self, scope: Scope) -> int:
-        is_upload = scope["path"].startswith("/v1/files")
-        mib = self._settings.max_file_mib + 1 if is_upload else self._settings.max_body_mib
-        return mib * MEBIBYTE
 
+def _counted(receive: Receive, most: int) -> Receive:
+    """The pieces of a body, unless one is too many."""
+    count = 0
 
-class _Body:
-    """A receive channel that counts."""
-
-    def __init__(self, receive: Receive, most: int) -> None:
-        self._receive = receive
-        self._most = most
-        self._count = 0
-
-    def check_declared(self, scope: Scope) -> None:
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._most:
-            raise TooLarge(self._refusal(), hint=_SMALLER)
-
-    async def __call__(self) -> Message:
-        """The next piece, unless it is one too many."""
-        message = await self._receive()
-        self._count += len(message.get("body", b""))
-        if self._count > self._most:
+    async def counted() -> Message:
+        nonlocal count
+        message = await receive()
+        count += len(message.get("body", b""))
+        if count > most:
             # The framework reads the body, and passes on its own exceptions only.
-            raise HTTPException(413, f"{self._refusal()} {_SMALLER}")
+            sentence = f"The body is longer than {most // MEBIBYTE} MiB."
+            raise HTTPException(413, f"{sentence} {_SMALLER}")
         return message
 
-    def _refusal(self) -> str:
-        return f"The body is longer than {self._most // MEBIBYTE} MiB."
+    return counted

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import shutil
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,12 +28,6 @@ _KEPT_URL_SECONDS = 300.0
 _WORKER_BYTES = 4096 * MEBIBYTE
 _FETCHERS = 8
 """Slow servers keep these waiting, never a process that decodes."""
-
-
-@dataclass(frozen=True)
-class _Kept:
-    frames: Frames
-    at_seconds: float
 
 
 class MediaReader:
@@ -62,7 +53,8 @@ class MediaReader:
         threads = settings.decode_workers + _FETCHERS
         self._threads = ThreadPoolExecutor(threads, "kinema-media")
         self._reading: dict[object, asyncio.Task[Frames]] = {}
-        self._kept: OrderedDict[object, _Kept] = OrderedDict()
+        self._kept: OrderedDict[object, tuple[Frames, float]] = OrderedDict()
+        """Frames and when they were read, those that were asked for last at the end."""
         self._kept_bytes = 0
 
     async def read(self, source: Source, sampling: FrameSampling) -> Frames:
@@ -139,40 +131,32 @@ class MediaReader:
 
     def _read_address(self, text: str, sampling: FrameSampling) -> Frames:
         name, part = Fetcher(self.access.urls, self.access.budget).fetch(text)
-        with self._spooled() as path:
-            with part.open() as body, path.open("wb") as file:
+        with tempfile.NamedTemporaryFile(dir=self._folder, prefix="fetched-") as file:
+            with part.open() as body:
                 shutil.copyfileobj(body, file)
+            file.flush()
+            path = Path(file.name)
             try:
                 frames = self._workers.load_frames(path, sampling=sampling, access=self._own)
             except KinemaError as problem:
                 raise renamed(problem, path.name, name) from None
         return replace(frames, source=name)
 
-    @contextmanager
-    def _spooled(self) -> Iterator[Path]:
-        """A file of our own that is gone afterwards."""
-        handle, name = tempfile.mkstemp(dir=self._folder, prefix="fetched-")
-        os.close(handle)
-        try:
-            yield Path(name)
-        finally:
-            Path(name).unlink()
-
     def _look_up(self, key: object) -> Frames | None:
-        kept = self._kept.get(key)
-        if kept is None or time.monotonic() - kept.at_seconds > _KEPT_URL_SECONDS:
+        frames, at_seconds = self._kept.get(key, (None, 0.0))
+        if frames is None or time.monotonic() - at_seconds > _KEPT_URL_SECONDS:
             return None
         self._kept.move_to_end(key)
-        return kept.frames
+        return frames
 
     def _keep(self, key: object, frames: Frames) -> None:
         if (old := self._kept.pop(key, None)) is not None:
-            self._kept_bytes -= old.frames.pixels.nbytes
-        self._kept[key] = _Kept(frames, time.monotonic())
+            self._kept_bytes -= old[0].pixels.nbytes
+        self._kept[key] = frames, time.monotonic()
         self._kept_bytes += frames.pixels.nbytes
         while self._kept_bytes > _KEPT_BYTES:
-            _, oldest = self._kept.popitem(last=False)
-            self._kept_bytes -= oldest.frames.pixels.nbytes
+            _, (oldest, _) = self._kept.popitem(last=False)
+            self._kept_bytes -= oldest.pixels.nbytes
 
 
 def _access(settings: ServerSettings) -> Access:
@@ -199,5 +183,7 @@ def _key(source: Source, sampling: FrameSampling) -> object | None:
 def renamed(problem: KinemaError, ours: str, theirs: str) -> KinemaError:
     """The same error, with the caller's name for a source in place of our file's."""
     again = copy(problem)
+    message, hint = problem.written
+    again.written = (message.replace(ours, theirs), hint)
     again.args = (str(problem).replace(ours, theirs),)
     return again

@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kinema.messages import Completion
-from kinema.types import Frames
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -49,10 +48,6 @@ class Metrics:
         self.completion_tokens.inc(completion.usage.completion_tokens)
         if completion.first_token_seconds is not None:
             self.first_token.observe(completion.first_token_seconds)
-
-    def count_frames(self, frames: Frames) -> None:
-        """One medium of a request."""
-        self.frames.inc(len(frames))
 
     def text(self) -> bytes:
         """The exposition format of Prometheus."""

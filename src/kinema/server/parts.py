@@ -9,7 +9,7 @@ from typing import Any
 from kinema import chat_json
 from kinema.errors import UsageError
 from kinema.messages import Conversation, SamplingParams
-from kinema.server.schema import ChatMessage, ChatRequest, ResponseFormat, SamplingFields
+from kinema.server.schema import ChatRequest
 from kinema.types import FrameSampling
 
 FindFile = Callable[[str], Path]
@@ -41,7 +41,11 @@ def conversation_of(request: ChatRequest, find_file: FindFile) -> Conversation:
         return str(value["url"] if isinstance(value, Mapping) else value)
 
     conversation = chat_json.read_messages(
-        [_json(message) for message in request.messages],
+        # A turn of the assistant's may have a refusal or tool calls in place of its content.
+        [
+            {"content": ""} | message.model_dump(exclude_unset=True, exclude_none=True)
+            for message in request.messages
+        ],
         source=source,
         frames=_default_sampling(request),
     )
@@ -62,34 +66,25 @@ def params_of(request: ChatRequest) -> SamplingParams:
         UsageError: values that contradict each other.
     """
     body = request.model_dump(exclude={"messages", "response_format"}, exclude_none=True)
-    return chat_json.read_params(body | {"response_format": _format(request.response_format)})
-
-
-def _json(message: ChatMessage) -> dict[str, Any]:
-    # A turn of the assistant's may have a refusal or tool calls in place of its content.
-    return {"content": ""} | message.model_dump(exclude_unset=True, exclude_none=True)
-
-
-def _format(wanted: ResponseFormat | None) -> dict[str, Any] | None:
-    """By hand: pydantic refuses to dump a schema that is nested deeply."""
-    if wanted is None:
-        return None
-    named = wanted.json_schema
-    return {"type": wanted.type, "json_schema": named and {"schema": named.schema_}}
+    if wanted := request.response_format:
+        # By hand: pydantic refuses to dump a schema that is nested deeply.
+        schema = wanted.json_schema and {"schema": wanted.json_schema.schema_}
+        body["response_format"] = {"type": wanted.type, "json_schema": schema}
+    return chat_json.read_params(body)
 
 
 def _default_sampling(request: ChatRequest) -> FrameSampling:
     """What holds for every video that says nothing itself; vLLM's two places for it."""
     media_io = request.media_io_kwargs
     places = [request.mm_processor_kwargs, media_io.video if media_io else None]
-    found = [_sampling(place) for place in places if place is not None]
+    found = [
+        chat_json.read_frames(place.model_dump(exclude_unset=True))
+        for place in places
+        if place is not None
+    ]
     if len(found) > 1 and found[0] != found[1]:
         raise UsageError(
             "mm_processor_kwargs and media_io_kwargs ask for different frames.",
             hint="Give one of them.",
         )
     return found[0] if found else FrameSampling()
-
-
-def _sampling(given: SamplingFields) -> FrameSampling:
-    return chat_json.read_frames(given.model_dump(exclude_unset=True))

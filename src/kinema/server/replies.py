@@ -9,7 +9,7 @@ from typing import Any
 
 from kinema.engines.job import Answered
 from kinema.errors import KinemaError
-from kinema.messages import Completion, TokenLogprob
+from kinema.messages import TokenLogprob
 from kinema.server.backend import Piece, frames_of
 from kinema.server.errors import body_of
 
@@ -99,10 +99,17 @@ def _totals(answers: Sequence[Answered], choices: list[dict[str, Any]]) -> dict[
     frames = frames_of(answers[0].request.conversation)
     warnings = [warning for shown in frames for warning in shown.warnings]
     notes = [answers[0].note] if answers[0].note else []
+    # The prompt counts once, however many answers were asked for.
+    prompt = completions[0].usage.prompt_tokens
+    said = sum(c.usage.completion_tokens for c in completions)
     first = [c.first_token_seconds for c in completions if c.first_token_seconds is not None]
     return {
         "choices": choices,
-        "usage": usage_of(completions),
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": said,
+            "total_tokens": prompt + said,
+        },
         "kinema": {
             "frames": [shown.to_dict() for shown in frames],
             "warnings": list(dict.fromkeys([*warnings, *notes])),
@@ -110,17 +117,6 @@ def _totals(answers: Sequence[Answered], choices: list[dict[str, Any]]) -> dict[
             "seconds": round(max(c.seconds for c in completions), 4),
             "first_token_seconds": round(min(first), 4) if first else None,
         },
-    }
-
-
-def usage_of(completions: Sequence[Completion]) -> dict[str, Any]:
-    """Tokens of a request; its prompt counts once, however many answers were asked for."""
-    prompt = completions[0].usage.prompt_tokens
-    said = sum(c.usage.completion_tokens for c in completions)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": said,
-        "total_tokens": prompt + said,
     }
 
 

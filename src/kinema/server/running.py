@@ -11,7 +11,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
 
 from kinema.engines import EngineSettings
 from kinema.errors import UsageError
@@ -33,7 +32,7 @@ def serve(
     on_loading: Callable[[], None] = lambda: None,
     on_ready: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Load the models and answer until SIGTERM or Ctrl-C.
+    """Load the models and answer until SIGTERM or Ctrl-C; what is under way is finished first.
 
     Args:
         models: what to serve, the default first.
@@ -56,8 +55,17 @@ def serve(
         closing(_loaded(models, names, engine_settings, settings, on_loading)) as service,
     ):
         page = _page_of(clip, service)
-        app = create_app(service)
-        run(app, listener, settings, on_ready=lambda address: on_ready(address + page))
+        config = uvicorn.Config(
+            create_app(service),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.drain_seconds),
+        )
+        host, port = listener.getsockname()[:2]
+        listener.listen(_BACKLOG)
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}{page}"
+        _Announced(config, lambda: on_ready(address)).run(sockets=[listener])
 
 
 def _check_temporary_folder() -> None:
@@ -108,27 +116,6 @@ def _page_of(clip: Path | str | None, service: Service) -> str:
         return ""
     keep = service.fetch(clip) if isinstance(clip, str) else service.keep(clip, name=clip.name)
     return f"/?video={asyncio.run(keep).id}"
-
-
-def run(
-    app: FastAPI,
-    listener: socket.socket,
-    settings: ServerSettings,
-    *,
-    on_ready: Callable[[str], None],
-) -> None:
-    """Answer on an open socket until SIGTERM or Ctrl-C; what is under way is finished first."""
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.drain_seconds),
-    )
-    host, port = listener.getsockname()[:2]
-    listener.listen(_BACKLOG)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    _Announced(config, lambda: on_ready(address)).run(sockets=[listener])
 
 
 class _Announced(uvicorn.Server):

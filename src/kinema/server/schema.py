@@ -156,10 +156,8 @@ class MediaDefaults(Strict):
     video: SamplingFields | None = None
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(Strict):
     """``POST /v1/chat/completions``."""
-
-    model_config = ConfigDict(extra="forbid")
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1, max_length=4096)

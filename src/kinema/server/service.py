@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from kinema import prompt as prompts
 from kinema.errors import KinemaError, TooLarge
-from kinema.messages import Conversation, ImagePart, Message, Part, SamplingParams, VideoPart
+from kinema.messages import Conversation, ImagePart, Part, SamplingParams, VideoPart
 from kinema.server.backend import Backend, Piece, Question
 from kinema.server.captions import CaptionJobs
 from kinema.server.errors import UnknownModel
@@ -22,6 +22,8 @@ from kinema.server.files import FileStore, StoredFile
 from kinema.server.limits import Admission, ServerSettings
 from kinema.server.media import MediaReader, renamed
 from kinema.server.metrics import Metrics
+from kinema.server.parts import conversation_of, params_of
+from kinema.server.schema import ChatRequest
 from kinema.types import Frames, FrameSampling, Source
 
 EXAMPLE = Path(__file__).parent / "page" / "example.mp4"
@@ -50,12 +52,12 @@ class Service:
         self.metrics.watch(
             "requests_waiting",
             "Not begun yet.",
-            lambda: float(sum(b.num_waiting for b in self.backends.values())),
+            lambda: float(sum(b.scheduler.num_waiting for b in self.backends.values())),
         )
         self.metrics.watch(
             "requests_running",
             "In an engine.",
-            lambda: float(sum(b.num_running for b in self.backends.values())),
+            lambda: float(sum(b.scheduler.num_running for b in self.backends.values())),
         )
 
     def find(self, name: str) -> Backend:
@@ -71,6 +73,21 @@ class Service:
             "This server does not have the model that was asked for.",
             hint=f"It serves {', '.join(self.backends)}.",
         )
+
+    async def read_question(self, body: ChatRequest) -> tuple[Question, Backend]:
+        """What the body of a request asks, with its media read, and the model that is asked.
+
+        Raises:
+            UnknownModel: a model that is not served.
+            UsageError: the body contradicts itself.
+            MediaError: a source cannot be used.
+        """
+        backend = self.find(body.model)
+        conversation = conversation_of(body, lambda file_id: self.files.get(file_id).path)
+        params = params_of(body)
+        return await self.read(
+            conversation, params, backend=backend, n=body.n, fit=body.fit
+        ), backend
 
     async def read(
         self,
@@ -89,14 +106,20 @@ class Service:
             TooLarge: more frames in all than one request may hold.
         """
         family = backend.model.family
-        with backend.arriving():
+        with backend.scheduler.arriving():
             sampling = family.default_sampling
-            messages = [await self._read_message(m, sampling) for m in conversation.messages]
+            messages = []
+            for message in conversation.messages:
+                parts = (self._read_part(part, sampling) for part in message.parts)
+                messages.append(replace(message, parts=tuple(await asyncio.gather(*parts))))
             read = prompts.decode(Conversation(tuple(messages)), family)
             question = Question(read, params, n, fit)
-            self._check_frames(question)
-        for frames in question.frames:
-            self.metrics.count_frames(frames)
+        count, allowed = sum(map(len, question.frames)), self._media.access.budget.frames
+        if count > allowed:
+            raise TooLarge(
+                f"The request shows {count} frames.", hint=f"{allowed} are allowed in all."
+            )
+        self.metrics.frames.inc(count)
         return question
 
     async def answer(
@@ -141,10 +164,6 @@ class Service:
         self._media.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    async def _read_message(self, message: Message, default: FrameSampling) -> Message:
-        parts = await asyncio.gather(*(self._read_part(part, default) for part in message.parts))
-        return replace(message, parts=tuple(parts))
-
     async def _read_part(self, part: Part, default: FrameSampling) -> Part:
         if isinstance(part, VideoPart):
             sampling = part.sampling.or_default(default)
@@ -163,11 +182,3 @@ class Service:
             return replace(await self._media.read(source, sampling), source=name)
         except KinemaError as problem:
             raise renamed(problem, Path(str(source)).name, name) from None
-
-    def _check_frames(self, question: Question) -> None:
-        count = sum(map(len, question.frames))
-        allowed = self._media.access.budget.frames
-        if count > allowed:
-            raise TooLarge(
-                f"The request shows {count} frames.", hint=f"{allowed} are allowed in all."
-            )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from kinema.config import fingerprint
-from kinema.engines import EngineSettings, world_size
-from kinema.errors import KinemaError, UsageError
+from kinema.engines import EngineSettings
+from kinema.errors import UsageError
 from kinema.files import FEATURES_SUFFIX, refuse_foreign
 from kinema.jobs.ledger import Ledger, Outcome, Unit
+from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
 from kinema.jobs.site import Site
 from kinema.messages import (
@@ -34,11 +34,12 @@ from kinema.tasks.prompts_file import (
     MediaBase,
     MediaType,
     Question,
+    medium_of,
     read_records,
     understand,
     write_records,
 )
-from kinema.tasks.site import Runner, check_site, open_site, window_of
+from kinema.tasks.site import JobSettings, check_site, open_site
 from kinema.types import FrameSampling
 
 _ENDED = ("done", "failed", "quarantined")
@@ -66,17 +67,7 @@ class AnswerOptions:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """One record that was just finished."""
-
-    number: int
-    """Counted from one, among the prompts of the same medium."""
-    of: int
-    record: Mapping[str, Any]
-
-
-@dataclass
-class AnswerJob:
+class AnswerJob(JobSettings):
     """Everything that decides the answers to one file.
 
     Call :meth:`run`; calling it again after a crash goes on where it ended.
@@ -85,26 +76,18 @@ class AnswerJob:
     prompt_file: Path
     output: Path
     model: Model
-    params: SamplingParams = field(default_factory=SamplingParams)
-    settings: EngineSettings = field(default_factory=EngineSettings)
-    options: AnswerOptions = field(default_factory=AnswerOptions)
-    sampling: FrameSampling = field(default_factory=FrameSampling)
-    force: bool = False
-    """Forget the answers that another run with other settings left."""
-    retry_failed: bool = False
-    """Try records again that failed in an earlier run."""
-    workers: int = 2
-    """Processes that decode; with the runner ray, actors that have an engine each."""
-    runner: Runner = "local"
-    """This process, or a Ray cluster; the records are the same."""
+    params: SamplingParams = SamplingParams()
+    settings: EngineSettings = EngineSettings()
+    options: AnswerOptions = AnswerOptions()
+    sampling: FrameSampling = FrameSampling()
     limit: int | None = None
     """Only so many of the first records; what others were answered before stays written."""
 
-    def run(self, on_answer: Callable[[Progress], None] = lambda progress: None) -> int:
+    def run(self, on_progress: OnProgress = lambda progress: None) -> int:
         """Answer every record and write the output file, also when the run has to stop early.
 
         Args:
-            on_answer: told each record as it is done.
+            on_progress: told each record as it is done.
 
         Returns:
             How many records failed.
@@ -118,19 +101,32 @@ class AnswerJob:
         check_site(self.model, self.settings, self.runner)
         check_output(self.output, force=self.force)
         records = read_records(self.prompt_file)
-        units = _units(records, self._base)
-        asked = units[: self.limit]
-        with Ledger(_ledger_of(self.output), settings=self._decided, restart=self.force) as ledger:
-            entered = ((unit, records[i]) for unit, i in _by_medium(asked, records))
+        ids = _unit_ids(records, self._base)
+        asked = records[: self.limit]
+        path = _ledger_of(self.output)
+        with Ledger(path, settings=self._decided, anew=self.force, noun="records") as ledger:
+            entered = ((ids[i], records[i]) for i in _by_medium(asked))
             ledger.enter(entered, retry_failed=self.retry_failed)
-            problem = self._work(ledger, _counts(records[: self.limit]), on_answer)
+            problem = work_off(
+                self._answer,
+                open_site(self.model, self.settings, self, strict=self.options.strict),
+                Meter(ledger, on_progress),
+                window=self.window(self.model.engine, self.settings),
+            )
             ended = {unit.id: unit for unit in ledger.units()}
-            written = [final_record(records[i], ended[unit], problem) for unit, i in asked]
-            others = [(ended[unit], i) for unit, i in units[len(asked) :] if unit in ended]
-            kept = [final_record(records[i], unit) for unit, i in others if unit.state in _ENDED]
+            written = [
+                final_record(record, ended[unit_id], problem)
+                for unit_id, record in zip(ids, asked, strict=False)
+            ]
+            others = zip(ids[len(asked) :], records[len(asked) :], strict=True)
+            kept = [
+                final_record(record, ended[unit_id])
+                for unit_id, record in others
+                if unit_id in ended and ended[unit_id].state in _ENDED
+            ]
             write_records(self.output, [*written, *kept])
             if problem is not None:
-                raise unfinished(problem, ledger, noun="records") from problem
+                raise unfinished(problem, ledger) from problem
         return sum(record["error"] is not None for record in written)
 
     @cached_property
@@ -154,37 +150,6 @@ class AnswerJob:
     @cached_property
     def _key(self) -> str:
         return fingerprint(self._decided)
-
-    def _work(
-        self, ledger: Ledger, counts: Mapping[str, int], on_answer: Callable[[Progress], None]
-    ) -> KinemaError | None:
-        """Answer what is to do; returns what ended the run early."""
-        if not ledger.counts().get("todo") and world_size() == 1:
-            return None  # in several processes the others wait for this one to open the model
-        engines = self.workers if self.runner == "ray" else 1
-        window = engines * window_of(self.model.engine, self.settings)
-        seen: Counter[str] = Counter()
-
-        def report(unit: Unit, outcome: Outcome | KinemaError) -> None:
-            if isinstance(outcome, Outcome):
-                medium = _medium_of(unit.payload)
-                seen[medium] += 1
-                on_answer(Progress(seen[medium], counts[medium], outcome.result))
-
-        site = open_site(
-            self.model,
-            self.settings,
-            runner=self.runner,
-            workers=self.workers,
-            strict=self.options.strict,
-        )
-        return work_off(
-            lambda opened: partial(self._answer, opened),
-            site,
-            ledger=ledger,
-            window=window,
-            report=report,
-        )
 
     async def _answer(self, site: Site, unit: Unit) -> Outcome:
         """The story of one record: what it asks, what the model says, what is written."""
@@ -226,35 +191,24 @@ class AnswerJob:
         return VideoPart(source, self.sampling, name=question.medium)
 
 
-def _units(records: Sequence[Any], base: MediaBase) -> list[tuple[str, int]]:
-    """Ids and indices of the records: place, content, and the state of their medium."""
-    stamps = {medium: base.stamp(medium) for medium in set(map(_medium_of, records)) if medium}
+def _unit_ids(records: Sequence[Any], base: MediaBase) -> list[str]:
+    """Of each record: its place, its content, and the state of its medium."""
+    stamps = {medium: base.stamp(medium) for medium in set(map(medium_of, records)) if medium}
     return [
-        (f"{i:08d}-{fingerprint({'record': r, 'medium': stamps.get(_medium_of(r), '')})}", i)
+        f"{i:08d}-{fingerprint({'record': r, 'medium': stamps.get(medium_of(r), '')})}"
         for i, r in enumerate(records)
     ]
 
 
-def _medium_of(record: Any) -> str:
-    if not isinstance(record, Mapping):
-        return ""
-    return str(record.get("video") or record.get("image") or "")
-
-
-def _by_medium(units: Sequence[tuple[str, int]], records: Sequence[Any]) -> list[tuple[str, int]]:
-    """Prompts of one medium together, media in the order they are first named.
+def _by_medium(records: Sequence[Any]) -> list[int]:
+    """Places of the records, those of one medium together, media as they are first named.
 
     So a medium is decoded once, and the engine can share what its prompts begin with.
     """
     first: dict[str, int] = {}
-    for _, i in units:
-        first.setdefault(_medium_of(records[i]), i)
-    return sorted(units, key=lambda unit: (first[_medium_of(records[unit[1]])], unit[1]))
-
-
-def _counts(records: Sequence[Any]) -> Counter[str]:
-    """Prompts of each medium."""
-    return Counter(map(_medium_of, records))
+    for i, record in enumerate(records):
+        first.setdefault(medium_of(record), i)
+    return sorted(range(len(records)), key=lambda i: first[medium_of(records[i])])
 
 
 def _ledger_of(output: Path) -> Path:
@@ -271,8 +225,8 @@ def check_output(output: Path, *, force: bool) -> None:
         refuse_foreign([output], force=force)
 
 
-def check_files(prompt_file: Path, output: Path, *, force: bool = False) -> None:
-    """Look at what is read and where it goes, before anything is loaded or written.
+def check_files(prompt_file: Path, output: Path, *, force: bool = False) -> list[Any]:
+    """The records that are read; where they go is looked at before anything is loaded or written.
 
     Raises:
         UsageError: the prompt file cannot be read or holds no record, or the output would
@@ -285,5 +239,7 @@ def check_files(prompt_file: Path, output: Path, *, force: bool = False) -> None
     if not output.parent.is_dir():
         raise UsageError(f"There is no folder {output.parent}.", hint="Make it first.")
     check_output(output, force=force)
-    if not read_records(prompt_file):
+    records = read_records(prompt_file)
+    if not records:
         raise UsageError(f"{prompt_file} holds no record.", hint="Give one object a prompt.")
+    return records

@@ -9,19 +9,8 @@ from kinema.errors import KinemaError
 from kinema.jobs.ledger import Unit
 from kinema.messages import Reply
 
-_ADDED = (
-    "prompt",
-    "full_text",
-    "pred_answer",
-    "model_id",
-    "answer_id",
-    "metadata",
-    "frames",
-    "usage",
-    "finish_reason",
-    "logprobs",
-    "error",
-)
+_ADDED = ("prompt", "full_text", "pred_answer", "model_id", "answer_id", "metadata", "frames",
+          "usage", "finish_reason", "logprobs", "error")  # fmt: skip
 
 
 def answered_record(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -13,11 +13,10 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from kinema import prompt as prompts
-from kinema.config import from_mapping
 from kinema.engines import Engine, EngineSettings, world_size
 from kinema.engines.job import Answered
 from kinema.engines.scheduler import Scheduler
-from kinema.errors import UsageError
+from kinema.errors import UnknownName, UsageError
 from kinema.files import FEATURES_SUFFIX, PICTURE_SUFFIXES
 from kinema.messages import (
     Ask,
@@ -41,7 +40,6 @@ _OF_LOAD = ("model", "engine", "system", "params")
 _OF_CHAT = (*_OF_LOAD, "settings", "fit", "prompt")
 """Keywords beside the fields of settings."""
 DEFAULT_PROMPT = "What happens in this video?"
-"""How a features file is told from a video."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +155,8 @@ class Chat:
         Raises:
             MediaError: a source cannot be read.
         """
-        frames = from_mapping(FrameSampling, sampling, kind="keyword")
-        parts = tuple(as_part(medium, frames) for medium in media)
-        said = Conversation((Message("user", parts),))
+        frames = _made(FrameSampling, sampling)
+        said = Conversation.asked(*(as_part(one, frames) for one in media))
         decoded = prompts.decode(said, self.model.family, load=self._load)
         return list(decoded.messages[0].parts)
 
@@ -213,11 +210,12 @@ class Chat:
         self, prompt: str, media: tuple[Source | Part, ...], sampling: dict[str, Any]
     ) -> _Turn:
         self._check_open()
-        clock = _Clock()
+        turn = _Turn(prompt)
         self._on_stage("reading")
         said = Message("user", (*self.look(*media, **sampling), TextPart(prompt)))
-        clock.lap("decode")
-        return _Turn(prompt, self.conversation + said, clock)
+        turn.conversation = self.conversation + said
+        turn.lap("decode")
+        return turn
 
     def _scheduled(self) -> Scheduler:
         """The scheduler over the model's engine; nothing is loaded by this."""
@@ -241,7 +239,7 @@ class Chat:
         self, turn: _Turn, *, on_text: Callable[[str], None] | None = None
     ) -> Future[Answered]:
         self.open()
-        turn.clock.lap("load")
+        turn.lap("load")
         self._on_stage("answering")
         ask = Ask(
             key=uuid4().hex, conversation=turn.conversation, params=self.params, fit=self._fit
@@ -249,14 +247,17 @@ class Chat:
         return self._scheduled().submit(ask, on_text=on_text)
 
     def _end(self, turn: _Turn, answered: Answered) -> Answer:
-        turn.clock.lap("generate")
+        turn.lap("generate")
         completion = answered.completion
         if completion.first_token_seconds is not None:
-            turn.clock.laps["first_token"] = completion.first_token_seconds
+            turn.laps["first_token"] = completion.first_token_seconds
         shown = answered.request.conversation
-        said = _without_family_system(shown, self.conversation)
-        self.conversation = said + Message("assistant", (TextPart(completion.text),))
-        frames = _frames(shown)
+        # The system prompt that the family puts in front is put there again the next time.
+        had_system = any(m.role == "system" for m in self.conversation.messages)
+        said = (m for m in shown.messages if had_system or m.role != "system")
+        answer = Message("assistant", (TextPart(completion.text),))
+        self.conversation = Conversation((*said, answer))
+        frames = tuple(p.source for p in shown.media if isinstance(p.source, Frames | Features))
         warnings = [w for f in frames for w in f.warnings]
         notes = [answered.note] if answered.note else []
         return Answer(
@@ -267,7 +268,7 @@ class Chat:
             prompt=turn.prompt,
             frames=frames,
             completion=completion,
-            seconds=turn.clock.laps,
+            seconds=turn.laps,
             warnings=tuple(dict.fromkeys([*warnings, *notes])),
         )
 
@@ -289,7 +290,7 @@ def chat(
     ``str()`` of the result is the answer. Other arguments are those of :class:`Chat`, and the
     fields of :class:`FrameSampling`.
     """
-    from_mapping(FrameSampling, sampling, kind="keyword", others=_OF_CHAT)
+    _made(FrameSampling, sampling, others=_OF_CHAT)
     sources = source if isinstance(source, list) else [source]
     with Chat(
         model, engine=engine, system=system, params=params, settings=settings, fit=fit
@@ -314,10 +315,19 @@ def load(
     Returns:
         A conversation that has not begun.
     """
-    loading = from_mapping(EngineSettings, settings, kind="keyword", others=_OF_LOAD)
+    loading = _made(EngineSettings, settings, others=_OF_LOAD)
     session = Chat(model, engine=engine, system=system, params=params, settings=loading)
     session.open()
     return session
+
+
+def _made(cls: type[T], values: Mapping[str, Any], *, others: Iterable[str] = ()) -> T:
+    """Settings of keywords; ``others`` are named beside the fields where a keyword is unknown."""
+    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]  # T is a dataclass
+    for name in values:
+        if name not in known:
+            raise UnknownName("keyword", name, [*known, *others])
+    return cls(**values)
 
 
 def as_part(medium: Source | Part, sampling: FrameSampling) -> Part:
@@ -332,37 +342,20 @@ def as_part(medium: Source | Part, sampling: FrameSampling) -> Part:
     return VideoPart(medium, sampling)
 
 
-def _frames(conversation: Conversation) -> tuple[Frames | Features, ...]:
-    return tuple(p.source for p in conversation.media if isinstance(p.source, Frames | Features))
+@dataclass
+class _Turn:
+    """One question on its way, after all that was said before it."""
 
-
-def _without_family_system(prepared: Conversation, before: Conversation) -> Conversation:
-    """The prepared turns, without the system prompt that the family put in front."""
-    had = any(m.role == "system" for m in before.messages)
-    kept = (m for m in prepared.messages if had or m.role != "system")
-    return Conversation(tuple(kept))
-
-
-class _Clock:
+    prompt: str
+    conversation: Conversation = Conversation()
+    laps: dict[str, float] = field(default_factory=dict)
     """Seconds since the last lap, by name."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
+    _last: float = field(default_factory=time.perf_counter)
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
         self.laps[name] = now - self._last
         self._last = now
-
-
-@dataclass(frozen=True)
-class _Turn:
-    """One question on its way, after all that was said before it."""
-
-    prompt: str
-    conversation: Conversation
-    clock: _Clock
 
 
 def _result(future: Future[T]) -> T:

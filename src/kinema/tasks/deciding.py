@@ -45,23 +45,14 @@ def model_identity(model: Model, settings: EngineSettings) -> dict[str, Any]:
         "engine": model.engine,
     }
     if settings.adapter is not None:
-        identity["adapter_sha"] = _adapter_hashes(Path(settings.adapter))
+        # An adapter is small, and trained again under the same name.
+        files = sorted(path for path in Path(settings.adapter).glob("*") if path.is_file())
+        identity["adapter_sha"] = {path.name: sha256_of(path) for path in files}
     if model.engine == "openai":
-        address = settings.base_url or os.environ.get("OPENAI_BASE_URL", "")
+        address = urlsplit(settings.base_url or os.environ.get("OPENAI_BASE_URL", ""))
+        place = address.netloc.rpartition("@")[2]  # without credentials
         identity |= {
             "served_model": settings.served_model or model.name,
-            "base_url": _without_credentials(address),
+            "base_url": urlunsplit((address.scheme, place, address.path.rstrip("/"), "", "")),
         }
     return identity
-
-
-def _adapter_hashes(folder: Path) -> dict[str, str]:
-    """Of each file of an adapter: it is small, and trained again under the same name."""
-    files = sorted(path for path in folder.glob("*") if path.is_file())
-    return {path.name: sha256_of(path) for path in files}
-
-
-def _without_credentials(address: str) -> str:
-    parts = urlsplit(address)
-    place = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,8 +13,14 @@ from kinema.config import cache_dir, fingerprint
 from kinema.errors import UsageError
 from kinema.families import Checkpoint, Family
 from kinema.families.templates import template_named
+from kinema.files import require_format, write_atomically
 from kinema.lazy import load
-from kinema.version import __version__
+
+FIRST = {"by": "0.1.0"}
+"""Part of the names of cached folders: those that kinema 0.1.0 made are found again."""
+_FORMAT = 1
+"""Of cached folders, in a file of their own; 0.1.0 wrote this format, and no number."""
+_NUMBER = "kinema_format.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +44,7 @@ class CheckpointParts:
         """The checkpoint, asked with the chosen template."""
         if self.conv_mode is None:
             return checkpoint
-        tokens = checkpoint.special_tokens or {}
+        tokens = checkpoint.special_tokens
         template = template_named(self.conv_mode).with_ends(
             bos=tokens.get("bos_token", "<s>"), eos=tokens.get("eos_token", "</s>")
         )
@@ -52,10 +58,7 @@ def import_checkpoint(family: Family, path: Path, parts: CheckpointParts) -> Pat
         ModelError: the checkpoint or one of its parts cannot be used.
     """
     folder = cache_dir() / "imported" / f"{family.name}-{_key(family, path, parts)}"
-    with alone(folder):
-        if not (folder / "config.json").is_file():
-            convert_checkpoint(family, path, parts, folder)
-    return folder
+    return cached_folder(folder, lambda: convert_checkpoint(family, path, parts, folder))
 
 
 def convert_checkpoint(family: Family, path: Path, parts: CheckpointParts, folder: Path) -> Path:
@@ -75,13 +78,24 @@ def convert_checkpoint(family: Family, path: Path, parts: CheckpointParts, folde
     return saved
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """No other process makes this folder meanwhile; waits for one that does."""
+def cached_folder(folder: Path, make: Callable[[], object]) -> Path:
+    """A model's folder in the cache, made when it is not there yet; waits for who makes it.
+
+    Raises:
+        UsageError: another version of kinema made it in a format of its own.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    number = folder / _NUMBER
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        if not (folder / "config.json").is_file():
+            make()
+            write_atomically(number, json.dumps({"format": _FORMAT}) + "\n")
+        elif number.is_file():
+            found = json.loads(number.read_text(encoding="utf-8"))["format"]
+            hint = f"Have it made again: rm -r {folder}"
+            require_format(folder, found, _FORMAT, hint=hint)
+    return folder
 
 
 def _key(family: Family, path: Path, parts: CheckpointParts) -> str:
@@ -89,7 +103,7 @@ def _key(family: Family, path: Path, parts: CheckpointParts) -> str:
     named = {name: str(value) for name, value in asdict(parts).items() if value is not None}
     sources = [path, *(Path(value) for value in named.values())]
     found = [stamp for source in sources for stamp in stamps(source)]
-    return fingerprint({"importer": family.importer, "by": __version__} | named | {"files": found})
+    return fingerprint({"importer": family.importer, **FIRST} | named | {"files": found})
 
 
 def stamps(source: Path) -> Iterator[list[str | int]]:

@@ -24,8 +24,6 @@ from kinema.messages import (
     Ask,
     Completion,
     Conversation,
-    Message,
-    Part,
     SamplingParams,
     TextPart,
 )
@@ -155,11 +153,14 @@ def ask(flags: ChatFlags) -> Completion:
         ModelError: the checkpoint cannot be used.
     """
     _require(flags, "prompt", "load_checkpoint")
-    opened = _open_files(flags)
-    if opened.config.sees:
+    files, config = _find(flags)
+    if config.sees:
         _require(flags, "input_file", "vqgan_checkpoint")
     family = family_named("lwm")
-    said = Conversation((Message("user", _said(flags)),))
+    # A text-only checkpoint is asked about nothing.
+    sampling = FrameSampling(num_frames=flags.max_n_frames, formula="linspace")
+    shown = (as_part(flags.input_file, sampling),) if flags.input_file else ()
+    said = Conversation.asked(*shown, TextPart(flags.prompt))
     question = Ask(
         key=flags.prompt,
         conversation=prompts.decode(said, family),
@@ -172,20 +173,12 @@ def ask(flags: ChatFlags) -> Completion:
         ),
     )
     scheduler = Scheduler(
-        lambda: opened.load(flags), family=family, checkpoint=Checkpoint("lwm", None, {})
+        lambda: _load(files, config, flags), family=family, checkpoint=Checkpoint("lwm", None, {})
     )
     try:
         return scheduler.submit(question).result().completion
     finally:
         scheduler.close()
-
-
-def _said(flags: ChatFlags) -> tuple[Part, ...]:
-    """The question, and what it is about; a text-only checkpoint is asked about nothing."""
-    if not flags.input_file:
-        return (TextPart(flags.prompt),)
-    sampling = FrameSampling(num_frames=flags.max_n_frames, formula="linspace")
-    return (as_part(flags.input_file, sampling), TextPart(flags.prompt))
 
 
 def draw(flags: DrawFlags) -> NDArray[np.uint8]:
@@ -198,7 +191,7 @@ def draw(flags: DrawFlags) -> NDArray[np.uint8]:
     _require(flags, "prompt", "vqgan_checkpoint", "load_checkpoint")
     check_target(flags.output_file, num_frames=flags.n_frames)
     frames = paint(
-        _open_files(flags).load(flags).model,
+        _load(*_find(flags), flags).model,
         flags.prompt,
         num_frames=flags.n_frames,
         image=Drawing(
@@ -275,25 +268,8 @@ def _require(flags: LWMFlags, *names: str) -> None:
             raise UsageError(f"--{name} is missing.", hint="See --help for what each flag means.")
 
 
-@dataclass(frozen=True)
-class _Opened:
+def _find(flags: LWMFlags) -> tuple[Files, LWMConfig]:
     """Files that are known to be there, and their sizes."""
-
-    files: Files
-    config: LWMConfig
-
-    def load(self, flags: LWMFlags) -> LWMEngine:
-        """Put the weights on their devices."""
-        settings = LWMSettings(
-            dtype=_dtype(flags.dtype),
-            mesh=flags.mesh_dim,
-            layout=flags.layout,
-            frame_ends=flags.frame_ends,
-        )
-        return LWMEngine(self.files, settings=settings, config=self.config)
-
-
-def _open_files(flags: LWMFlags) -> _Opened:
     tensors = open_params(flags.load_checkpoint)
     files = Files(
         params=flags.load_checkpoint,
@@ -301,14 +277,20 @@ def _open_files(flags: LWMFlags) -> _Opened:
         tokenizer=_find_tokenizer(flags.tokenizer, beside=flags.load_checkpoint),
     )
     named = load_config(flags.load_llama_config) if flags.load_llama_config else None
-    config = update_config(configure(tensors, files, named), flags.update_llama_config)
-    return _Opened(files, config)
+    return files, update_config(configure(tensors, files, named), flags.update_llama_config)
 
 
-def _dtype(name: str) -> DType:
-    if name not in _DTYPES:
-        raise UnknownName("number format", name, _DTYPES)
-    return _DTYPES[name]
+def _load(files: Files, config: LWMConfig, flags: LWMFlags) -> LWMEngine:
+    """Put the weights on their devices."""
+    if flags.dtype not in _DTYPES:
+        raise UnknownName("number format", flags.dtype, _DTYPES)
+    settings = LWMSettings(
+        dtype=_DTYPES[flags.dtype],
+        mesh=flags.mesh_dim,
+        layout=flags.layout,
+        frame_ends=flags.frame_ends,
+    )
+    return LWMEngine(files, settings=settings, config=config)
 
 
 def _find_tokenizer(name: str, *, beside: str) -> Path:

@@ -11,7 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kinema.engines import ENGINES, Engine, EngineSettings, open_engine
+from kinema.engines import (
+    ENGINES,
+    Engine,
+    EngineSettings,
+    open_engine,
+    world_size,
+)
 from kinema.engines.scheduler import Scheduler
 from kinema.errors import MissingCapability, ModelNotFound, UnknownName
 from kinema.families import (
@@ -24,7 +30,6 @@ from kinema.families import (
 )
 from kinema.lazy import load
 from kinema.tasks.imports import CheckpointParts, import_checkpoint
-from kinema.tasks.parallel import open_for_followers
 
 DEFAULT_MODEL = "tiny"
 _OURS = "kinema_videolm"
@@ -89,8 +94,32 @@ class Model:
             patience_seconds=patience_seconds,
             on_open=on_open,
         )
-        open_for_followers(scheduler)
+        if world_size() > 1:
+            try:
+                scheduler.call(lambda engine: None).result()
+            except BaseException:
+                scheduler.close()
+                raise
         return scheduler
+
+    def follow(self, settings: EngineSettings) -> int:
+        """Hold a slice of the model until the first process of torchrun is done.
+
+        Returns:
+            An exit status.
+
+        Raises:
+            MissingCapability: the engine does not split models over processes.
+        """
+        engine = self.open(settings)
+        if not hasattr(engine, "follow"):
+            raise MissingCapability(
+                f"The engine {engine.name!r} does not split models over processes.",
+                hint="--engine hf does.",
+            )
+        engine.follow()
+        engine.close()
+        return 0
 
 
 def find_model(
@@ -113,7 +142,10 @@ def find_model(
     if engine == "openai":
         return Model(name, FAMILIES["remote"], engine, lambda: None)
     if name in _built_in_names():
-        return _built_in(name, engine)
+        family = FAMILIES[name]
+        builder, chosen = family.builder, _choose_engine(family, engine)
+        find = (lambda: Path(load(builder)())) if builder else (lambda: None)
+        return Model(name, family.on(chosen), chosen, find)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in FAMILIES:
         family = FAMILIES[prefix]
@@ -159,30 +191,20 @@ def _built_in_names() -> list[str]:
     return [f.name for f in FAMILIES.values() if f.builder or f.example == f.name]
 
 
-def _built_in(name: str, engine: str | None) -> Model:
-    family = FAMILIES[name]
-    builder = family.builder
-    find = (lambda: Path(load(builder)())) if builder else (lambda: None)
-    chosen = _choose_engine(family, engine)
-    return Model(name, family.on(chosen), chosen, find)
-
-
 def _in_folder(
     name: str, path: Path, family: Family | None, engine: str | None, parts: CheckpointParts
 ) -> Model:
-    foreign = family is not None and bool(family.importer) and not _is_ours(path)
-    folder = import_checkpoint(family, path, parts) if family and foreign else path
+    folder = path
+    if family is not None and family.importer:
+        config = path / "config.json"
+        # A folder of our own architecture needs no import, whichever family trained it.
+        is_ours = config.is_file() and json.loads(config.read_text()).get("model_type") == _OURS
+        folder = path if is_ours else import_checkpoint(family, path, parts)
     required = family is None or family.config_required
     checkpoint = read_checkpoint(name, folder, config_required=required)
     family = as_trained(family or recognise(checkpoint), checkpoint)
     chosen = _choose_engine(family, engine)
     return Model(name, family.on(chosen), chosen, lambda: folder, parts)
-
-
-def _is_ours(folder: Path) -> bool:
-    """True for a folder of our own architecture, whichever family trained it."""
-    config = folder / "config.json"
-    return config.is_file() and json.loads(config.read_text()).get("model_type") == _OURS
 
 
 def _choose_engine(family: Family, wanted: str | None) -> str:
@@ -207,12 +229,11 @@ def model_table() -> list[dict[str, Any]]:
             "example": family.example,
             "video": family.takes_video,
             "image": family.takes_image,
-            "engines": {name: _state(name) for name in family.engines},
+            "engines": {
+                name: f"needs {', '.join(missing)}" if missing else "installed"
+                for name in family.engines
+                for missing in [ENGINES[name].missing]
+            },
         }
         for family in FAMILIES.values()
     ]
-
-
-def _state(engine: str) -> str:
-    missing = ENGINES[engine].missing
-    return f"needs {', '.join(missing)}" if missing else "installed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,31 +49,17 @@ _RENAMED = {
     "model.optim.sched.warmup_steps": "warmup_steps",
 }
 _READ_HERE = (
-    "trainer.precision",
-    "trainer.accelerator",
-    "trainer.val_check_interval",
-    "exp_manager.exp_dir",
-    "exp_manager.create_wandb_logger",
-    "exp_manager.create_tensorboard_logger",
-    "exp_manager.resume_if_exists",
-    "model.global_batch_size",
-    "model.restore_from_path",
-    "model.tensor_model_parallel_size",
-    "model.pipeline_model_parallel_size",
-    "model.activations_checkpoint_granularity",
-    "model.activations_checkpoint_method",
-    "model.mm_cfg.llm.from_pretrained",
-    "model.mm_cfg.llm.freeze",
-    "model.mm_cfg.llm.model_type",
-    "model.mm_cfg.vision_encoder.from_pretrained",
-    "model.mm_cfg.use_im_start_end",
-    "model.data.data_path",
-    "model.data.image_aspect_ratio",
-    "model.data.sep_image_conv_front",
-    "model.optim.betas",
-    "model.optim.sched.name",
-    "model.optim.sched.min_lr",
-)
+    "trainer.precision", "trainer.accelerator", "trainer.val_check_interval",
+    "exp_manager.exp_dir", "exp_manager.create_wandb_logger",
+    "exp_manager.create_tensorboard_logger", "exp_manager.resume_if_exists",
+    "model.global_batch_size", "model.restore_from_path", "model.tensor_model_parallel_size",
+    "model.pipeline_model_parallel_size", "model.activations_checkpoint_granularity",
+    "model.activations_checkpoint_method", "model.mm_cfg.llm.from_pretrained",
+    "model.mm_cfg.llm.freeze", "model.mm_cfg.llm.model_type",
+    "model.mm_cfg.vision_encoder.from_pretrained", "model.mm_cfg.use_im_start_end",
+    "model.data.data_path", "model.data.image_aspect_ratio", "model.data.sep_image_conv_front",
+    "model.optim.betas", "model.optim.sched.name", "model.optim.sched.min_lr",
+)  # fmt: skip
 _KINDS = {
     **dict.fromkeys(
         (
@@ -140,7 +126,8 @@ def read_neva_training(path: Path, overrides: Sequence[str]) -> NevaRequest:
     values = _resolved(from_file | given)
     read = checked({key: values[key] for key in known if key in values}, _KINDS)
     settings = {ours: read[key] for key, ours in _RENAMED.items() if key in read}
-    for part in _PARTS:
+    settings["stage"] = "projector" if read.get("model.mm_cfg.llm.freeze", True) else "full"
+    for part in (_model, _data, _batch, _loop, _optimiser):
         settings |= part(read)
     if "model.restore_from_path" in read:
         settings = {name: v for name, v in settings.items() if name not in _NEW_ONLY}
@@ -184,10 +171,6 @@ def _model(read: Mapping[str, Any]) -> dict[str, Any]:
         if key in read:
             settings[ours] = str(read[key])
     return settings
-
-
-def _stage(read: Mapping[str, Any]) -> dict[str, Any]:
-    return {"stage": "projector" if read.get("model.mm_cfg.llm.freeze", True) else "full"}
 
 
 def _data(read: Mapping[str, Any]) -> dict[str, Any]:
@@ -263,16 +246,6 @@ def _optimiser(read: Mapping[str, Any]) -> dict[str, Any]:
         settings["lr_scheduler_type"] = "cosine_with_min_lr"
         arguments["lr_scheduler_kwargs"] = {"min_lr": read.get("model.optim.sched.min_lr", 0.0)}
     return settings
-
-
-_PARTS: tuple[Callable[[Mapping[str, Any]], dict[str, Any]], ...] = (
-    _model,
-    _stage,
-    _data,
-    _batch,
-    _loop,
-    _optimiser,
-)
 
 
 def _notes(dead: list[str], read: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from kinema.errors import RequestRefused, UsageError
-from kinema.files import write_atomically
+from kinema.files import stamp_of, write_atomically
 from kinema.video.archive import SEPARATOR
 
 MediaType = Literal["auto", "video", "image"]
@@ -143,11 +144,19 @@ class MediaBase:
 
     def stamp(self, name: str) -> str:
         """Changes when the medium does: name, size and time of its file."""
-        in_tar = self.path is not None and self.path.suffix == ".tar"
-        path = self.path if in_tar and not Path(name).is_absolute() else None
-        found = path or Path(self.path or ".", name)
-        try:
-            status = found.stat()
-        except OSError:
-            return f"{name} absent"
-        return f"{name} {status.st_size} {status.st_mtime_ns}"
+        found = self.find(name)
+        file = Path(found) if isinstance(found, Path) else self.path
+        assert file is not None
+        return f"{name} {stamp_of(file) or 'absent'}"
+
+
+def medium_of(record: Any) -> str:
+    """The name of the medium that a record asks about; empty where it names none."""
+    if not isinstance(record, Mapping):
+        return ""
+    return str(record.get("video") or record.get("image") or "")
+
+
+def prompts_by_medium(records: Sequence[Any]) -> Counter[str]:
+    """How many records ask about each medium."""
+    return Counter(map(medium_of, records))

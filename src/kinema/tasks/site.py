@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from kinema.engines import EngineSettings
 from kinema.engines.scheduler import Scheduler
 from kinema.engines.settings import SETTINGS, narrow
-from kinema.errors import MissingPackage
+from kinema.errors import MissingPackage, require_value
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.site import PATIENCE_SECONDS, Local, Site
 from kinema.lazy import Row
@@ -24,31 +25,39 @@ _RAY = Row("kinema.jobs.ray:RaySite", needs=("ray",), install="pip install 'kine
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiteSettings:
-    """A model by name and how it is loaded: what a process of a cluster opens its own site with."""
+class JobSettings:
+    """How much is done at a time, where, and what happens to what earlier runs left."""
 
-    model: str
-    engine: str
-    parts: CheckpointParts
-    loading: EngineSettings
-    workers: int = 1
-    strict: bool = False
+    workers: int = 2
+    """Processes that decode; with --runner ray, workers that have an engine each."""
+    runner: Runner = "local"
+    """Where the work is done: this process, or a Ray cluster (RAY_ADDRESS, or a local one)."""
+    retry_failed: bool = False
+    """Try again what failed in an earlier run."""
+    force: bool = False
+    """Do everything anew: forget what earlier runs left here, and write over files of others."""
 
-    def open(self, stack: ExitStack) -> Local:
-        """A site of this process, closed with ``stack``."""
-        model = find_model(self.model, engine=self.engine, parts=self.parts)
-        return stack.enter_context(
-            local_site(model, self.loading, workers=self.workers, strict=self.strict)
-        )
+    def __post_init__(self) -> None:
+        require_value(self.workers >= 1, "workers", self.workers, "1 or more")
+
+    def window(self, engine: str, loading: EngineSettings) -> int:
+        """Questions that are under way at one time: enough for engines to choose full batches from.
+
+        Four batches' worth lets requests of about one length run together; an engine that takes
+        requests as they come wants as many as it can run.
+        """
+        engines = self.workers if self.runner == "ray" else 1
+        if engine == "openai":
+            return engines * 2 * loading.concurrency
+        return engines * (256 if engine == "vllm" else 4 * loading.batch_size)
 
 
 @contextmanager
 def open_site(
     model: Model,
     loading: EngineSettings,
+    job: JobSettings = JobSettings(),
     *,
-    runner: Runner = "local",
-    workers: int = 2,
     answers: AnswerCache | None = None,
     strict: bool = False,
     scheduler: Scheduler | None = None,
@@ -58,8 +67,7 @@ def open_site(
     Args:
         model: who answers.
         loading: how its weights are loaded.
-        runner: this process, or a Ray cluster; the records are the same.
-        workers: processes that decode; with the runner ray, actors that have an engine each.
+        job: where the work is done; the records are the same.
         answers: answers that are known.
         strict: refuse damaged videos.
         scheduler: of an engine that is open already; stays open.
@@ -67,20 +75,61 @@ def open_site(
     Raises:
         MissingPackage: Ray is not installed.
     """
-    if runner == "local":
-        with local_site(
-            model, loading, workers=workers, answers=answers, strict=strict, scheduler=scheduler
-        ) as site:
+    if job.runner == "ray":
+        named = partial(_open_by_name, model.name, model.engine, model.parts, loading, strict)
+        gpus = loading.tensor_parallel if model.engine in ("hf", "vllm") else 0
+        with ray_site(named, actors=job.workers, gpus=gpus, answers=answers) as site:
             yield site
         return
-    check_runner(runner)
+    with ExitStack() as stack:
+        if scheduler is None:
+            scheduler = model.scheduler(loading, patience_seconds=PATIENCE_SECONDS)
+            stack.callback(scheduler.close)
+        decoders = stack.enter_context(Workers(job.workers))
+        yield stack.enter_context(
+            closing(
+                Local(
+                    scheduler,
+                    decoders,
+                    family=model.family,
+                    answers=answers,
+                    readers=job.workers,
+                    strict=strict,
+                )
+            )
+        )
+
+
+def _open_by_name(
+    name: str,
+    engine: str,
+    parts: CheckpointParts,
+    loading: EngineSettings,
+    strict: bool,
+    stack: ExitStack,
+) -> Site:
+    """What a process of a cluster answers at, closed with ``stack``."""
+    model = find_model(name, engine=engine, parts=parts)
+    return stack.enter_context(open_site(model, loading, JobSettings(workers=1), strict=strict))
+
+
+@contextmanager
+def ray_site(
+    open_local: Callable[[ExitStack], Site],
+    *,
+    actors: int,
+    gpus: int,
+    answers: AnswerCache | None = None,
+) -> Iterator[Site]:
+    """Processes of a Ray cluster; each opens a site of its own with ``open_local``, which pickles.
+
+    Raises:
+        MissingPackage: Ray is not installed.
+    """
+    check_runner("ray")
     from kinema.jobs.ray import RaySite  # noqa: PLC0415  Ray is optional
 
-    settings = SiteSettings(
-        model=model.name, engine=model.engine, parts=model.parts, loading=loading, strict=strict
-    )
-    gpus = loading.tensor_parallel if model.engine in ("hf", "vllm") else 0
-    with closing(RaySite(settings.open, actors=workers, gpus=gpus, answers=answers)) as site:
+    with closing(RaySite(open_local, actors=actors, gpus=gpus, answers=answers)) as site:
         yield site
 
 
@@ -104,41 +153,3 @@ def check_site(model: Model, loading: EngineSettings, runner: Runner) -> None:
     check_runner(runner)
     if model.engine in SETTINGS:
         narrow(loading, model.engine)
-
-
-@contextmanager
-def local_site(
-    model: Model,
-    loading: EngineSettings,
-    *,
-    workers: int = 2,
-    answers: AnswerCache | None = None,
-    strict: bool = False,
-    scheduler: Scheduler | None = None,
-) -> Iterator[Local]:
-    """A site of this process; see :func:`open_site`."""
-    with ExitStack() as stack:
-        if scheduler is None:
-            scheduler = model.scheduler(loading, patience_seconds=PATIENCE_SECONDS)
-            stack.callback(scheduler.close)
-        decoders = stack.enter_context(Workers(workers))
-        site = Local(
-            scheduler,
-            decoders,
-            family=model.family,
-            answers=answers,
-            readers=workers,
-            strict=strict,
-        )
-        yield stack.enter_context(closing(site))
-
-
-def window_of(engine: str, loading: EngineSettings) -> int:
-    """Questions that are under way at one time: enough for an engine to choose full batches from.
-
-    Four batches' worth lets requests of about one length run together; an engine that takes
-    requests as they come wants as many as it can run.
-    """
-    if engine == "openai":
-        return 2 * loading.concurrency
-    return 256 if engine == "vllm" else 4 * loading.batch_size

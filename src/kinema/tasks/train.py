@@ -14,11 +14,10 @@ from kinema.errors import UsageError
 from kinema.families import FAMILIES, Checkpoint, Family, as_trained, read_checkpoint, recognise
 from kinema.families.templates import template_named
 from kinema.messages import Conversation, FeaturesPart, Part, VideoPart
-from kinema.tasks.imports import CheckpointParts, alone, stamps
+from kinema.tasks.imports import FIRST, CheckpointParts, cached_folder, stamps
 from kinema.tasks.models import find_model
 from kinema.training.settings import ModelSettings, TrainSettings
 from kinema.types import FrameSampling
-from kinema.version import __version__
 
 if TYPE_CHECKING:
     from kinema.models.videolm.features import FeaturesHeader
@@ -55,7 +54,7 @@ def train(settings: TrainSettings, *, say: Callable[[str], None] = lambda _: Non
     measured = settings.data.eval_data_path
     from kinema.training.run import train as run  # noqa: PLC0415  imports torch
 
-    trained = run(
+    return run(
         settings,
         base.folder,
         family=base.family,
@@ -64,7 +63,6 @@ def train(settings: TrainSettings, *, say: Callable[[str], None] = lambda _: Non
         measured=_told(measured, settings) if measured else None,
         say=say,
     )
-    return trained
 
 
 def find_base(settings: TrainSettings) -> Base:
@@ -143,11 +141,8 @@ def join_parts(settings: ModelSettings, *, seed: int, found: Mapping[str, Any]) 
     }
     sources = (Path(settings.model_name_or_path or ""), Path(settings.vision_tower or ""))
     files = [stamp for source in sources for stamp in stamps(source)]
-    folder = cache_dir() / "joined" / fingerprint(values | {"by": __version__, "files": files})
-    with alone(folder):
-        if not (folder / "config.json").is_file():
-            _join(values, folder)
-    return folder
+    folder = cache_dir() / "joined" / fingerprint(values | FIRST | {"files": files})
+    return cached_folder(folder, lambda: _join(values, folder))
 
 
 def _join(values: dict[str, Any], folder: Path) -> None:
@@ -208,25 +203,18 @@ def _conversations(path: Path, settings: TrainSettings) -> Iterator[tuple[str, C
 
 
 def _with_features(sample: Sample, folder: Path | None) -> Conversation:
-    if folder is None:
-        return sample.conversation
     variant = str(sample.meta.get("variant", ""))
-    return Conversation(
-        tuple(
-            replace(turn, parts=tuple(_features(turn.parts, folder, variant)))
-            for turn in sample.conversation.messages
-        )
-    )
 
+    def features(part: Part) -> Part:
+        if folder is None or not isinstance(part, VideoPart):
+            return part
+        if not isinstance(part.source, str | Path):
+            return part
+        path = find_features(Path(part.source), folder, variant=variant)
+        _check_range(part, path)
+        return FeaturesPart(path)
 
-def _features(parts: tuple[Part, ...], folder: Path, variant: str) -> Iterator[Part]:
-    for part in parts:
-        if isinstance(part, VideoPart) and isinstance(part.source, str | Path):
-            path = find_features(Path(part.source), folder, variant=variant)
-            _check_range(part, path)
-            yield FeaturesPart(path)
-        else:
-            yield part
+    return sample.conversation.mapped(features)
 
 
 def _check_range(part: VideoPart, features: Path) -> None:

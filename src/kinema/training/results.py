@@ -14,12 +14,15 @@ from transformers import Trainer
 
 from kinema.errors import ModelNotFound, UsageError
 from kinema.families.templates import template_named
+from kinema.files import require_format, write_atomically
 from kinema.models.importers.parts import read_tokenizer, without_bars
 from kinema.models.importers.weights import read_weights
 from kinema.training.loading import load_base
 from kinema.training.settings import RunPart, from_flat
 
 SETTINGS, BASE, RESULT = "settings.yaml", "base.json", "trained"
+_FORMAT = 1
+"""Of a run's folder, in its ``base.json``; 0.1.0 wrote this format, and no number."""
 _WEIGHTS, _ADAPTER = "model.safetensors", "adapter_model.safetensors"
 _LARGEST_SHARD = "5GB"
 
@@ -136,7 +139,27 @@ def _find(run: Path) -> tuple[Path, Path]:
             f"{run} is no finished run of kinema train.",
             hint="Give its --output-dir, or a checkpoint-N inside of it.",
         )
+    require_own_format(home)
     return home, weights
+
+
+def write_base(run: Path, base: Path) -> None:
+    """Write down which model a run began with, and the format of the run's folder."""
+    write_atomically(run / BASE, json.dumps({"folder": str(base.resolve()), "format": _FORMAT}))
+
+
+def require_own_format(run: Path) -> None:
+    """Refuse the folder of a run that another version of kinema wrote in a format of its own.
+
+    Raises:
+        UsageError: the folder has another number.
+    """
+    if (run / BASE).is_file():
+        found = json.loads((run / BASE).read_text(encoding="utf-8")).get("format", 1)
+        hint = (
+            "Use that version, or another --output-dir; --resume-from-checkpoint none starts over."
+        )
+        require_format(run, found, _FORMAT, hint=hint)
 
 
 def _base(home: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from kinema.training.journal import Journal
 from kinema.training.loading import load_config, load_learner, load_processor
 from kinema.training.memory import spare_memory
 from kinema.training.packing import pack
-from kinema.training.results import BASE, SETTINGS, save_result
+from kinema.training.results import SETTINGS, require_own_format, save_result, write_base
 from kinema.training.settings import TrainSettings
 from kinema.training.stages import keep_what_learns, learning_counts
 from kinema.training.survey import Survey, survey
@@ -102,9 +101,7 @@ def train(
     )
     rows, found = _rows(learned, maker, settings, tell)
     measured_rows = _rows(measured, maker, settings, tell)[0] if measured else None
-    start = chosen_checkpoint(run, settings.loop.resume_from_checkpoint)
-    if start is not None and start.parent == run:
-        _check_same(settings, run)
+    start = _start(settings, run)
     if is_first:
         tidy(run, start_over=start is None)
     set_seed(settings.loop.seed)  # new weights of adapters come from it
@@ -117,7 +114,7 @@ def train(
         if is_first:
             run.mkdir(parents=True, exist_ok=True)
             write_atomically(run / SETTINGS, yaml.safe_dump(settings.flat(), sort_keys=False))
-            write_atomically(run / BASE, json.dumps({"folder": str(folder.resolve())}))
+            write_base(run, folder)
         trainer = Trainer(
             model=model,
             args=arguments,
@@ -170,6 +167,17 @@ def _max_length(settings: TrainSettings, config: Any) -> int:
             hint=f"Use --model-max-length {context} or less.",
         )
     return wanted
+
+
+def _start(settings: TrainSettings, run: Path) -> Path | None:
+    """The checkpoint that a run goes on from; None where it begins."""
+    wanted = settings.loop.resume_from_checkpoint
+    if (wanted or "").lower() not in ("none", "false"):
+        require_own_format(run)
+    start = chosen_checkpoint(run, wanted)
+    if start is not None and start.parent == run:
+        _check_same(settings, run)
+    return start
 
 
 def _check_same(settings: TrainSettings, run: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
+
+from PIL import Image
 
 from kinema.errors import NotMedia
 from kinema.video.access import Budget
@@ -11,6 +14,18 @@ from kinema.video.access import Budget
 _FRAME_LIST = "video/jpeg"
 """Frames as base64 JPEG files, one after the other with commas between: what vLLM reads too."""
 _LONGEST_HEADER = 128
+
+
+def jpeg(picture: Image.Image, *, quality: int = 80) -> bytes:
+    """A picture as a JPEG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def jpeg_uri(picture: Image.Image, *, quality: int = 80) -> str:
+    """A picture inside an address, as a JPEG file."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(picture, quality=quality)).decode()
 
 
 def is_data_uri(text: str) -> bool:

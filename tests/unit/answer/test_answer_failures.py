@@ -17,8 +17,6 @@ from kinema.errors import (
     EngineDied,
     EngineUnreachable,
     KinemaError,
-    MissingPackage,
-    ModelNotFound,
     OutOfMemory,
     RequestRefused,
     Unfinished,
@@ -122,15 +120,6 @@ def test_a_request_that_is_too_long_fails_alone(files: Files) -> None:
     assert list(files.states(job).values()).count("failed") == 1
 
 
-def test_a_request_that_is_refused_fails_alone(files: Files) -> None:
-    problem = RequestRefused("The server does not take this.", hint="Leave it out.")
-    job = files.job(POISONED, faulty_model(lambda: FaultyEngine(on_poison(problem))))
-
-    assert job.run() == 1
-    assert files.states(job)["poison"] == "failed"
-    assert files.written[2]["error"] == "The server does not take this. Leave it out."
-
-
 def test_too_little_memory_for_a_batch_makes_batches_smaller(files: Files) -> None:
     sizes: list[int] = []
 
@@ -145,45 +134,6 @@ def test_too_little_memory_for_a_batch_makes_batches_smaller(files: Files) -> No
     assert max(sizes) > 1
     assert sizes.count(1) == len(RECORDS)
     assert set(files.states(job).values()) == {"done"}
-
-
-def test_one_record_that_is_too_large_alone_is_blamed_by_name(files: Files) -> None:
-    problem = OutOfMemory("The device ran out of memory.", hint="Use fewer frames.")
-    job = files.job(POISONED, faulty_model(lambda: FaultyEngine(on_poison(problem))))
-
-    assert job.run() == 1
-    states = files.states(job)
-    assert states.pop("poison") == "failed"
-    assert set(states.values()) == {"done"}
-    assert files.written[2]["error"] == "The device ran out of memory. Use fewer frames."
-
-
-def test_an_engine_that_dies_once_is_opened_again(files: Files) -> None:
-    opened: list[FaultyEngine] = []
-
-    def before(batch: Sequence[Request]) -> None:
-        if len(opened) == 1:
-            raise EngineDied("The engine died.")
-
-    def make() -> FaultyEngine:
-        opened.append(FaultyEngine(before))
-        return opened[-1]
-
-    job = files.job(RECORDS, faulty_model(make))
-
-    assert job.run() == 0
-    assert len(opened) == 2
-    assert set(files.states(job).values()) == {"done"}
-
-
-def test_one_record_that_kills_the_engine_is_blamed_by_name(files: Files) -> None:
-    problem = EngineDied("The engine died.")
-    job = files.job(POISONED, faulty_model(lambda: FaultyEngine(on_poison(problem))))
-
-    assert job.run() == 1
-    states = files.states(job)
-    assert states.pop("poison") == "failed"
-    assert set(states.values()) == {"done"}
 
 
 @pytest.mark.parametrize(
@@ -235,30 +185,6 @@ def test_what_was_answered_before_the_engine_failed_is_kept(files: Files) -> Non
     assert files.answered == first
     assert [record["text"] for record in files.written] == [r["text"] for r in records]
     assert list(files.states(job).values()).count("done") == len(first)
-
-
-def test_a_model_that_cannot_be_opened_ends_the_run(files: Files) -> None:
-    def make() -> FaultyEngine:
-        raise ModelNotFound("There are no weights.")
-
-    job = files.job(RECORDS, faulty_model(make))
-
-    with pytest.raises(Unfinished, match="There are no weights"):
-        job.run()
-    assert set(files.states(job).values()) == {"todo"}
-    assert len(files.written) == 6
-
-
-def test_a_package_that_is_missing_keeps_its_own_error(files: Files) -> None:
-    def make() -> FaultyEngine:
-        raise MissingPackage("There is no vllm.", hint="pip install vllm")
-
-    job = files.job(RECORDS, faulty_model(make))
-
-    with pytest.raises(MissingPackage):
-        job.run()
-    assert set(files.states(job).values()) == {"todo"}
-    assert not files.output.exists()
 
 
 def test_a_full_disk_ends_the_run_and_loses_no_answer(

@@ -1,6 +1,7 @@
 """A file of prompts, answered by the echo engine: order, isolation, resuming."""
 
 import json
+import re
 import tarfile
 import threading
 import time
@@ -9,11 +10,13 @@ from collections import Counter
 import pytest
 from PIL import Image
 
+from kinema.cli.app import run as main
 from kinema.engines.echo import EchoEngine
 from kinema.errors import UsageError
 from kinema.messages import SamplingParams
-from kinema.tasks.answer import AnswerJob, AnswerOptions, _counts
+from kinema.tasks.answer import AnswerJob, AnswerOptions
 from kinema.tasks.models import find_model
+from kinema.tasks.prompts_file import prompts_by_medium
 from kinema.video import Workers
 from support.clips import make_clip
 
@@ -33,7 +36,7 @@ def media(tmp_path_factory):
 
 @pytest.fixture
 def answer(media, tmp_path):
-    def run(records, *, name="out.jsonl", on_answer=lambda progress: None, **settings):
+    def run(records, *, name="out.jsonl", on_progress=lambda progress: None, **settings):
         source = tmp_path / "prompts.jsonl"
         lines = [r if isinstance(r, str) else json.dumps(r) for r in records]
         source.write_text("\n".join(lines))
@@ -46,7 +49,7 @@ def answer(media, tmp_path):
         job = AnswerJob(
             source, tmp_path / name, find_model("echo"), options=options, **job_settings
         )
-        failed = job.run(on_answer)
+        failed = job.run(on_progress)
         text = (tmp_path / name).read_text()
         written = json.loads(text) if name.endswith(".json") else _lines(text)
         return failed, written
@@ -164,17 +167,20 @@ def test_the_next_medium_is_read_while_this_one_is_answered(answer, monkeypatch)
     assert waited == [True, True]
 
 
-def test_prompts_are_counted_by_medium(answer):
-    seen = []
+def test_prompts_are_counted_by_medium(media, tmp_path, capsys):
     records = [question(n, "<video>") for n in ("a.mp4", "b.mp4", "a.mp4")]
-    answer(records, on_answer=lambda p: seen.append((p.record["video"], p.number, p.of)))
-    assert sorted(seen) == [("a.mp4", 1, 2), ("a.mp4", 2, 2), ("b.mp4", 1, 1)]
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("\n".join(map(json.dumps, records)))
+    words = ["answer", str(prompts), "-o", str(tmp_path / "out.jsonl"), "-m", "echo"]
+    assert main([*words, "--media-base-path", str(media)]) == 0
+    counted = re.findall(r"PROMPT (\d) of (\d)", capsys.readouterr().out)
+    assert sorted(counted) == [("1", "1"), ("1", "2"), ("2", "2")]
 
 
 def test_a_hundred_thousand_records_are_counted_at_once():
     records = [question(f"{i}.mp4", "?") for i in range(100_000)]
     began = time.perf_counter()
-    assert len(_counts(records)) == 100_000
+    assert len(prompts_by_medium(records)) == 100_000
     assert time.perf_counter() - began < 1
 
 
@@ -193,9 +199,11 @@ def test_a_second_run_answers_nothing_again(answer):
     records = [question("a.mp4", f"<video> {i}") for i in range(3)]
     _, first = answer(records)
     again = []
-    _, second = answer(records, on_answer=again.append)
+    _, second = answer(records, on_progress=again.append)
     assert first == second
-    assert again == []
+    (begun,) = again
+    assert begun.unit is None
+    assert begun.found.endswith("has 3 of 3 records from earlier runs, 0 failed, 0 to do.")
 
 
 def test_a_medium_that_appears_later_is_answered_then(answer, media):
@@ -210,7 +218,7 @@ def test_other_settings_never_mix_with_old_answers(answer):
     records = [question("a.mp4", "<video>?")]
     answer(records)
     warmer = SamplingParams(max_new_tokens=3)
-    with pytest.raises(UsageError, match="params"):
+    with pytest.raises(UsageError, match="max_new_tokens"):
         answer(records, params=warmer)
     _, (out,) = answer(records, params=warmer, force=True)
     assert out["usage"]["completion_tokens"] <= 3
@@ -233,9 +241,9 @@ def test_a_limit_loses_no_answer_that_is_there(answer):
     records = [question("a.mp4", f"<video>{i}") for i in range(4)]
     _, first = answer(records[:3])
     told = []
-    _, limited = answer(records, limit=1, on_answer=told.append)
+    _, limited = answer(records, limit=1, on_progress=told.append)
     assert limited == first
-    assert told == []
-    _, whole = answer(records, on_answer=told.append)
+    assert [progress.unit for progress in told] == [None]
+    _, whole = answer(records, on_progress=told.append)
     assert whole[:3] == first
-    assert len(told) == 1
+    assert sum(progress.unit is not None for progress in told) == 1

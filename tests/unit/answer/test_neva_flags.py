@@ -42,7 +42,7 @@ def answered(tmp_path, monkeypatch):
     (tmp_path / "neva.yaml").write_text(ANSWER)
     (tmp_path / "p.jsonl").write_text('{"prompt": "?"}\n')
     jobs, asked = [], []
-    monkeypatch.setattr(AnswerJob, "run", lambda self, on_answer: jobs.append(self) or 0)
+    monkeypatch.setattr(AnswerJob, "run", lambda self, on_progress: jobs.append(self) or 0)
 
     def find(name, *, engine, parts):
         asked.append((name, parts))
@@ -113,7 +113,7 @@ def test_all_probs_are_as_many_as_the_vocabulary_has_tokens(answered, tmp_path, 
     model = replace(find_model("echo"), find_folder=lambda: tmp_path)
     monkeypatch.setattr(kinema.cli.answer, "find_model", lambda *_, **__: model)
     jobs = []
-    monkeypatch.setattr(AnswerJob, "run", lambda self, on_answer: jobs.append(self) or 0)
+    monkeypatch.setattr(AnswerJob, "run", lambda self, on_progress: jobs.append(self) or 0)
     words = ["answer", "--config", "neva.yaml", "p.jsonl", "inference.all_probs=True"]
     assert main(words) == main([*words, "--logprobs", "5"]) == 0
     assert [job.params.logprobs for job in jobs] == [321, 5]

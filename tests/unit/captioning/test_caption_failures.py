@@ -13,8 +13,6 @@ from kinema.errors import (
     EngineDied,
     EngineUnreachable,
     KinemaError,
-    MissingPackage,
-    ModelNotFound,
     OutOfMemory,
     RequestRefused,
     Unfinished,
@@ -22,6 +20,7 @@ from kinema.errors import (
 from kinema.jobs.inputs import find_inputs
 from kinema.jobs.ledger import Ledger
 from kinema.tasks.caption.job import CaptionJob
+from kinema.tasks.caption.settings import CaptionSettings
 from support.clips import make_audio, make_clip
 from support.faulty import FaultyEngine, faulty_model
 
@@ -55,8 +54,7 @@ class Runs:
         return CaptionJob(
             inputs=find_inputs([self.folder]),
             state=self.state,
-            model=faulty_model(make),
-            segments=SegmentOptions(batch_size=2),
+            say=CaptionSettings(model=faulty_model(make), segments=SegmentOptions(batch_size=2)),
             **changes,
         )
 
@@ -133,17 +131,6 @@ def test_too_little_memory_for_a_batch_makes_batches_smaller(runs):
     assert runs.opened == 1
 
 
-def test_an_engine_that_dies_once_is_opened_once_more(runs):
-    def before(requests):
-        if runs.opened == 1:
-            raise EngineDied("The engine died.")
-
-    job = runs.job(before)
-    job.run()
-    assert runs.opened == 2
-    assert runs.states(job) == ["done"] * 3
-
-
 @pytest.mark.parametrize(
     "problem",
     [
@@ -173,35 +160,6 @@ def test_an_engine_that_fails_half_way_leaves_videos_to_do_and_keeps_answers(run
     whole.run()
     assert runs.states(whole) == ["done"] * 3
     assert 0 < len(runs.asked) < len(asked) + 9
-
-
-@pytest.mark.parametrize(
-    "problem", [OutOfMemory("The weights do not fit."), ModelNotFound("It is not there.")]
-)
-def test_weights_that_cannot_be_loaded_are_loaded_once_and_end_the_run(videos, tmp_path, problem):
-    attempts = []
-
-    def fail():
-        attempts.append(1)
-        raise problem
-
-    job = CaptionJob(
-        inputs=find_inputs([videos]), state=tmp_path / "state", model=faulty_model(fail)
-    )
-    with pytest.raises(Unfinished, match="3 videos are still to do"):
-        job.run()
-    assert len(attempts) == 1
-
-
-def test_a_missing_package_ends_the_command_as_itself(videos, tmp_path):
-    def fail():
-        raise MissingPackage("The engine needs vllm.", hint="pip install vllm")
-
-    job = CaptionJob(
-        inputs=find_inputs([videos]), state=tmp_path / "state", model=faulty_model(fail)
-    )
-    with pytest.raises(MissingPackage):
-        job.run()
 
 
 def test_the_command_writes_what_is_there_says_what_is_left_and_exits_with_four(

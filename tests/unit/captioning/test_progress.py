@@ -11,6 +11,7 @@ from kinema.jobs.inputs import find_inputs
 from kinema.jobs.ledger import Ledger
 from kinema.jobs.progress import Meter
 from kinema.tasks.caption.job import CaptionJob
+from kinema.tasks.caption.settings import CaptionSettings
 from kinema.tasks.models import find_model
 from support.clips import make_clip
 
@@ -31,8 +32,7 @@ def heard(videos, state):
     job = CaptionJob(
         inputs=find_inputs([videos]),
         state=state,
-        model=find_model("echo"),
-        segments=SegmentOptions(batch_size=2),
+        say=CaptionSettings(model=find_model("echo"), segments=SegmentOptions(batch_size=2)),
     )
     job.run(told.append)
     return told
@@ -69,11 +69,14 @@ def test_the_time_left_follows_from_the_share_that_is_described(tmp_path, monkey
     clock = [100.0]
     monkeypatch.setattr("kinema.jobs.progress.time.perf_counter", lambda: clock[0])
     with Ledger(tmp_path / "ledger.sqlite", settings={}) as ledger:
-        ledger.add((name, {"source": name}) for name in "abc")
-        meter = Meter(ledger, {"a", "b"})  # c is another run's
+        ledger.add([("c", {"source": "c"})])  # another run's
+        ledger.enter((name, {"source": name}) for name in "ab")
+        told = []
+        meter = Meter(ledger, told.append)
         unit = ledger.claim()
         clock[0] = 110.0
-        half = meter.part(unit, 0.5, video_seconds=5.0)
+        meter.part(unit, 0.5, video_seconds=5.0)
+    (half,) = told
     assert half.of == 2
     assert half.video_seconds == 5.0
     assert half.eta_seconds == pytest.approx(30)  # half of one of two videos took ten seconds

@@ -2,18 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from kinema.config import cache_dir, fingerprint, from_mapping
-from kinema.errors import UnknownName
-from kinema.types import FrameSampling
-
-
-def test_unknown_settings_are_refused_with_the_nearest(monkeypatch):
-    with pytest.raises(UnknownName) as caught:
-        from_mapping(FrameSampling, {"num_frmes": 8})
-    assert "'num_frames'" in caught.value.hint
-    assert from_mapping(FrameSampling, {"num_frames": 8}).num_frames == 8
+from kinema.config import cache_dir, fingerprint
 
 
 def test_fingerprint_changes_with_values_and_not_with_order():

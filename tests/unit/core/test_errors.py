@@ -40,7 +40,10 @@ def test_http_names_the_fields_of_a_body():
     [
         ("Use --num-frames 8 or less.", "Use num_frames 8 or less."),
         ("Leave --schema out.", "Leave json_schema out."),
-        ("--port is 7; it must be 8. See --help.", "port is 7; it must be 8."),
+        (
+            "--port is 7; it must be 8. See --help.",
+            "port is 7; it must be 8. Choose another value.",
+        ),
         ("Install with: pip install x --no-deps", "Install with: pip install x --no-deps"),
         ("`kinema eval list --json` says which.", "`kinema eval list --json` says which."),
         ("Start with: torchrun --nproc-per-node 4", "Start with: torchrun --nproc-per-node 4"),

@@ -14,8 +14,6 @@ import pytest
 from kinema.engines import EngineSettings
 from kinema.errors import (
     EngineUnreachable,
-    MissingPackage,
-    ModelError,
     OutOfMemory,
     RequestFailed,
     Unfinished,
@@ -25,6 +23,7 @@ from kinema.messages import Request, SamplingParams
 from kinema.tasks.evaluate import runs
 from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark
 from kinema.tasks.evaluate.stored import Run, score_run
+from kinema.tasks.site import JobSettings
 from support.scripted import ScriptedModel
 from support.told_server import Server
 
@@ -76,35 +75,6 @@ def test_a_batch_that_runs_out_of_memory_costs_no_answer(start):
     assert model.num_opened == 1
 
 
-def test_an_engine_that_cannot_be_loaded_is_tried_once_and_every_item_is_to_do(start, tmp_path):
-    class Broken(ScriptedModel):
-        def open(self, settings: EngineSettings) -> ScriptedModel:
-            super().open(settings)
-            raise ModelError("The weights are damaged.", hint="Download them again.")
-
-    model = Broken(lambda request: "it")
-    with pytest.raises(Unfinished, match=f"damaged. {ITEMS} items are still to do") as stopped:
-        start(model)
-    assert stopped.value.exit_code == 4
-    assert model.num_opened == 1
-    place = folder_of(tmp_path)
-    assert (place / "predictions.jsonl").read_text() == ""
-    assert not (place / "results.json").exists()
-    assert json.loads((place / "run.json").read_text())["to_do"] == ITEMS
-    with pytest.raises(Unfinished, match=f"{ITEMS} items"):
-        score_run(place)
-    assert start(ScriptedModel(lambda request: "it")).scores.answered == ITEMS
-
-
-def test_what_a_second_run_would_not_mend_keeps_its_own_error(start):
-    class Absent(ScriptedModel):
-        def open(self, settings: EngineSettings) -> ScriptedModel:
-            raise MissingPackage("vllm is not installed.")
-
-    with pytest.raises(MissingPackage):
-        start(Absent(lambda request: "it"))
-
-
 def test_a_server_that_is_down_for_a_while_costs_no_answer(start, monkeypatch, tmp_path):
     monkeypatch.setattr("kinema.engines.openai.client._FIRST_PAUSE_SECONDS", 0.001)
     left = [10]
@@ -148,7 +118,7 @@ def test_failed_items_are_asked_again_when_that_is_wanted(start):
     model = ScriptedModel(lambda request: "it")
     assert start(model).scores.errors == {"request_failed": 1}
     assert model.asked == []
-    found = start(model, retry_failed=True)
+    found = start(model, job=JobSettings(retry_failed=True))
     assert [question_of(request) for request in model.asked] == ["is it 7?"]
     assert found.scores.answered == ITEMS
 
@@ -163,7 +133,7 @@ def test_scores_of_an_earlier_state_go_when_the_run_goes_on(start, tmp_path):
     start(ScriptedModel(refuse))
     assert (folder_of(tmp_path) / "results.json").exists()
     with pytest.raises(Unfinished):
-        start(ScriptedModel(die), retry_failed=True)
+        start(ScriptedModel(die), job=JobSettings(retry_failed=True))
     assert not (folder_of(tmp_path) / "results.json").exists()
 
 
@@ -185,7 +155,8 @@ def test_a_ledger_of_another_version_is_refused_with_what_to_do(start, tmp_path)
     with pytest.raises(UsageError, match="another version of kinema") as refused:
         start(ScriptedModel(lambda request: "it"))
     assert "force" in refused.value.hint
-    assert start(ScriptedModel(lambda request: "it"), restart=True).scores.answered == ITEMS
+    again = start(ScriptedModel(lambda request: "it"), job=JobSettings(force=True))
+    assert again.scores.answered == ITEMS
 
 
 def test_a_folder_of_an_earlier_version_is_scored_again(start, tmp_path):

@@ -22,6 +22,7 @@ from kinema.tasks.evaluate.reporting import (
 )
 from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark
 from kinema.tasks.evaluate.stored import find_runs, read_records, score_run
+from kinema.tasks.site import JobSettings
 from kinema.types import FrameSampling
 from support.action_layouts import breakfast_chat
 from support.layouts import mvbench, perception_test
@@ -37,7 +38,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def start(benchmark: str, data: Path, reply: Reply, *, name="scripted", **more):
         model = ScriptedModel(reply, name)
         monkeypatch.setattr(runs, "find_model", lambda *_, **__: model)
-        named = ("restart", "output", "loading", "retry_failed", "on_progress")
+        named = ("output", "loading", "job", "on_progress")
         options = {k: more.pop(k) for k in named if k in more}
         settings = EvalSettings(benchmark=benchmark, data=data, **{"sampling": TWO_FRAMES, **more})
         output = options.pop("output", tmp_path / "out")
@@ -146,10 +147,14 @@ def test_a_finished_run_asks_nothing_again(run, questions):
 
 def test_other_settings_never_go_on_with_old_answers(run, questions):
     run("perceptiontest", questions, always("A"))
-    with pytest.raises(UsageError, match="sampling"):
+    with pytest.raises(UsageError, match="num_frames"):
         run("perceptiontest", questions, always("A"), sampling=FrameSampling(num_frames=4))
     found, model = run(
-        "perceptiontest", questions, always("A"), sampling=FrameSampling(num_frames=4), restart=True
+        "perceptiontest",
+        questions,
+        always("A"),
+        sampling=FrameSampling(num_frames=4),
+        job=JobSettings(force=True),
     )
     assert len(model.asked) == found.scores.items
 

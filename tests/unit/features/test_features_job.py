@@ -235,13 +235,18 @@ def test_a_second_run_does_only_what_changed(
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.safetensors")}
 
     again = replace(work, media=find_media([videos]))
-    assert again.run(lambda p: ended.append(p.unit.payload["name"])) == 1
+
+    def tell(progress):
+        if progress.unit is not None:
+            ended.append(progress.unit.payload["name"])
+
+    assert again.run(tell) == 1
     assert ended == []
     assert {p: p.stat().st_mtime_ns for p in times} == times
 
     make_clip(videos / "P04/cam02/P04_milk.avi", num_frames=20, codec="mpeg4")
     (tmp_path / "out/P03/cam01/P03_tea.avi.safetensors").unlink()
-    replace(work, media=find_media([videos])).run(lambda p: ended.append(p.unit.payload["name"]))
+    replace(work, media=find_media([videos])).run(tell)
 
     assert sorted(ended) == ["P03/cam01/P03_tea.avi", "P04/cam02/P04_milk.avi"]
     _, header = load_features(tmp_path / "out/P04/cam02/P04_milk.avi.safetensors")
@@ -269,7 +274,13 @@ def test_other_settings_are_refused_unless_forced(
     with pytest.raises(UsageError, match="other settings"):
         job(media, tmp_path, clip_tower, options={"kind": "cls"}).run()
 
-    assert job(media, tmp_path, clip_tower, options={"kind": "cls"}, force=True).run() == 0
+    forced = job(media, tmp_path, clip_tower, options={"kind": "cls"}, force=True)
+    assert forced.run() == 0
+    times = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
+    assert replace(forced, force=False).run() == 0
+    assert {p: p.stat().st_mtime_ns for p in times} == times
+    assert forced.run() == 0
+    assert all(p.stat().st_mtime_ns > before for p, before in times.items())
 
 
 def test_two_devices_write_the_same_bytes_as_one(

@@ -95,10 +95,10 @@ def test_what_the_engine_or_the_run_did_leaves_units_to_do(ledger, problem):
     found = states(ledger)
     assert [found[f"u{i}"] for i in range(4)] == ["done", "done", "done", "todo"]
     assert set(list(found.values())[4:]) == {"todo"}
-    ended = unfinished(problem, ledger, noun="items")
+    ended = unfinished(problem, ledger)
     assert isinstance(ended, Unfinished)
     assert ended.exit_code == 4
-    assert "7 items are still to do" in str(ended)
+    assert "7 units are still to do" in str(ended)
 
 
 def test_a_suspect_is_alone(tmp_path):

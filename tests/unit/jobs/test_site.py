@@ -138,5 +138,5 @@ def test_answers_of_the_first_version_are_refused_by_name(tmp_path):
 
     with closing(sqlite3.connect(path)) as old:
         old.execute("CREATE TABLE answer (id TEXT PRIMARY KEY, value TEXT NOT NULL)")
-    with pytest.raises(UsageError, match=r"answers\.sqlite holds answers of another version"):
+    with pytest.raises(UsageError, match=r"answers\.sqlite was written by another version"):
         AnswerCache(Path(path))

@@ -213,7 +213,7 @@ def test_closing_the_iterator_cancels_what_is_not_finished():
 
     assert asyncio.run(leave_early()) == "a"
     _until(lambda: len(engine.stopped) == 1)
-    _until(lambda: backend.num_waiting + backend.num_running == 0)
+    _until(lambda: backend.scheduler.num_waiting + backend.scheduler.num_running == 0)
     backend.close()
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from kinema.server.page.talk import Look, Picks, Talk, Turn
+from kinema.server.page.talk import Look, Talk, Turn
 from support.serving import serving
 from support.web import reply, serve
 
-PICKS = Picks("echo", 0.0, 1.0, 64, None, None)
+PICKS = {"model": "echo", "temperature": 0.0, "top_p": 1.0, "max_tokens": 64, "seed": None}
 
 
 @pytest.fixture(scope="module")

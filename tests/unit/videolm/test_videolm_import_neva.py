@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from kinema.errors import ModelError, ModelNotFound, UnsafeModel
-from kinema.families.neva import NEVA
+from kinema.families.videolm import NEVA
 from kinema.models.importers.nemo_archive import read_nemo
 from kinema.models.importers.neva import EXTRA_TOKENS, export_neva, import_neva
 from support.videolm import (

@@ -15,67 +15,75 @@ Load = Callable[..., Frames]
 """``load_frames`` of :mod:`kinema.video` or of worker processes."""
 
 
-@dataclass(frozen=True)
-class VideoExport:
-    """One file a video."""
+@dataclass(frozen=True, kw_only=True)
+class Export(Row):
+    """A format; its function takes the record, or all records of a run, and the path."""
 
-    suffix: str
-    """What follows the video's name."""
-    write: Callable[..., None]
-    """Takes the record and the path; a file that shows frames also ``load``."""
+    file: str
+    """What the file is called; of a video, what follows the video's name."""
     shows_frames: bool = False
+    """The function takes ``load`` as well."""
 
 
-@dataclass(frozen=True)
-class RunExport:
-    """One file for all videos of a run."""
+def _made_by(
+    writer: str, file: str, summary: str, *, needs: str = "", shows_frames: bool = False
+) -> Export:
+    return Export(
+        f"kinema.captioning.exports.{writer}",
+        needs=(needs,) if needs else (),
+        install="pip install 'kinema[captions]'",
+        summary=summary,
+        file=file,
+        shows_frames=shows_frames,
+    )
 
-    name: str
-    """Of the file."""
-    write: Callable[..., None]
-    """Takes the records and the path; a file that shows frames also ``load``."""
-    shows_frames: bool = False
-
-
-_HERE = "kinema.captioning.exports"
 
 VIDEO_EXPORTS = Table(
     "export",
     {
-        "json": Row(f"{_HERE}.json:JSON", summary="the whole record"),
-        "srt": Row(f"{_HERE}.subtitles:SRT", summary="captions as SubRip subtitles"),
-        "vtt": Row(f"{_HERE}.subtitles:VTT", summary="captions as WebVTT"),
-        "chapters": Row(f"{_HERE}.subtitles:CHAPTERS", summary="chapters as WebVTT"),
-        "ffmetadata": Row(f"{_HERE}.ffmetadata:FFMETADATA", summary="chapters for FFmpeg"),
-        "markdown": Row(f"{_HERE}.markdown:MARKDOWN", summary="a page with thumbnails"),
-        "html": Row(f"{_HERE}.report:HTML", summary="a page with the video to click through"),
-        "edl": Row(f"{_HERE}.edl:EDL", summary="segments as a CMX 3600 edit list"),
-        "otio": Row(
-            f"{_HERE}.otio:OTIO",
-            needs=("opentimelineio",),
-            install="pip install 'kinema[captions]'",
-            summary="segments as an OpenTimelineIO timeline",
+        "json": _made_by("json:write_json", ".json", "the whole record"),
+        "srt": _made_by("subtitles:write_srt", ".srt", "captions as SubRip subtitles"),
+        "vtt": _made_by("subtitles:write_vtt", ".vtt", "captions as WebVTT"),
+        "chapters": _made_by("subtitles:write_chapters", ".chapters.vtt", "chapters as WebVTT"),
+        "ffmetadata": _made_by("ffmetadata:write_ffmetadata", ".ffmetadata", "chapters for FFmpeg"),
+        "markdown": _made_by(
+            "markdown:write_markdown", ".md", "a page with thumbnails", shows_frames=True
+        ),
+        "html": _made_by(
+            "report:write_html",
+            ".html",
+            "a page with the video to click through",
+            shows_frames=True,
+        ),
+        "edl": _made_by("edl:write_edl", ".edl", "segments as a CMX 3600 edit list"),
+        "otio": _made_by(
+            "otio:write_otio",
+            ".otio",
+            "segments as an OpenTimelineIO timeline",
+            needs="opentimelineio",
         ),
     },
 )
+"""One file a video."""
 RUN_EXPORTS = Table(
     "export",
     {
-        "jsonl": Row(f"{_HERE}.json:JSONL", summary="one record a line"),
-        "csv": Row(f"{_HERE}.csv:CSV", summary="one caption a row"),
-        "parquet": Row(
-            f"{_HERE}.parquet:PARQUET",
-            needs=("pyarrow",),
-            install="pip install 'kinema[captions]'",
-            summary="one caption a row, typed",
+        "jsonl": _made_by("json:write_jsonl", "captions.jsonl", "one record a line"),
+        "csv": _made_by("csv:write_csv", "captions.csv", "one caption a row"),
+        "parquet": _made_by(
+            "parquet:write_parquet", "captions.parquet", "one caption a row, typed", needs="pyarrow"
         ),
-        "webdataset": Row(
-            f"{_HERE}.webdataset:WEBDATASET", summary="a tar of pictures with their captions"
+        "webdataset": _made_by(
+            "webdataset:write_webdataset",
+            "captions.tar",
+            "a tar of pictures with their captions",
+            shows_frames=True,
         ),
-        "failed": Row(f"{_HERE}.triage:FAILED", summary="what has no caption, and why"),
-        "triage": Row(f"{_HERE}.triage:TRIAGE", summary="facts about each file"),
+        "failed": _made_by("triage:write_failed", "failed.jsonl", "what has no caption, and why"),
+        "triage": _made_by("triage:write_triage", "triage.csv", "facts about each file"),
     },
 )
+"""One file for all videos of a run."""
 
 
 def check_formats(names: Iterable[str]) -> None:
@@ -85,7 +93,7 @@ def check_formats(names: Iterable[str]) -> None:
         UnknownName: no such format.
         MissingPackage: it needs a package that is not installed.
     """
-    every = Table("export", {**VIDEO_EXPORTS.rows, **RUN_EXPORTS.rows})
+    every = Table("export", VIDEO_EXPORTS | RUN_EXPORTS)
     for name in names:
         every.load(name)
 
@@ -106,14 +114,11 @@ def write_video(
     Raises:
         KinemaError: the disk is full or the folder cannot be written.
     """
-    written = []
-    for name in names:
-        if name in VIDEO_EXPORTS:
-            export: VideoExport = VIDEO_EXPORTS.load(name)
-            path = folder / f"{stem}{export.suffix}"
-            _write(export, record, path, load)
-            written.append(path)
-    return written
+    return [
+        _write(VIDEO_EXPORTS, name, record, folder / f"{stem}{VIDEO_EXPORTS[name].file}", load)
+        for name in names
+        if name in VIDEO_EXPORTS
+    ]
 
 
 def write_run(
@@ -135,13 +140,10 @@ def write_run(
         KinemaError: the disk is full or the folder cannot be written.
     """
     written = []
-    for name in names:
-        if name in RUN_EXPORTS:
-            export: RunExport = RUN_EXPORTS.load(name)
-            stem, dot, suffix = export.name.partition(".")
-            path = folder / f"{stem}{tag}{dot}{suffix}"
-            _write(export, records(), path, load)
-            written.append(path)
+    for name in filter(RUN_EXPORTS.__contains__, names):
+        stem, dot, suffix = RUN_EXPORTS[name].file.partition(".")
+        path = folder / f"{stem}{tag}{dot}{suffix}"
+        written.append(_write(RUN_EXPORTS, name, records(), path, load))
     return written
 
 
@@ -162,11 +164,12 @@ def check_folder(folder: Path) -> None:
         ) from problem
 
 
-def _write(export: VideoExport | RunExport, what: object, path: Path, load: Load | None) -> None:
+def _write(table: Table[Export], name: str, what: object, path: Path, load: Load | None) -> Path:
     try:
-        export.write(what, path, *((load,) if export.shows_frames else ()))
+        table.load(name)(what, path, *((load,) if table[name].shows_frames else ()))
     except OSError as problem:
         raise KinemaError(
             f"{path} cannot be written: {problem.strerror}.",
             hint="Free some disk space and run the same command again; nothing is lost.",
         ) from problem
+    return path

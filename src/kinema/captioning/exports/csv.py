@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from kinema.captioning.exports import RunExport
-from kinema.captioning.records import Caption, VideoRecord
-from kinema.files import write_lines
+from kinema.captioning.records import VideoRecord
+from kinema.files import whole_file
 
 COLUMNS = (
     "source",
@@ -29,37 +26,24 @@ COLUMNS = (
 
 def write_csv(records: Iterable[VideoRecord], path: Path) -> None:
     """One row a caption; a video without any has one row that says why."""
-    rows = (row for record in records for row in rows_of(record))
-    write_lines(path, csv_lines(COLUMNS, rows))
+    rows = (row for record in records for row in caption_rows(record, COLUMNS))
+    write_table(path, COLUMNS, (row | {"flags": " ".join(row.get("flags", ()))} for row in rows))
 
 
-def rows_of(record: VideoRecord) -> Iterator[dict[str, Any]]:
-    """A flat row for each caption."""
-    common = {"source": record.source, "status": record.status, "title": record.title}
+def caption_rows(record: VideoRecord, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """What is known about each caption, or about a video without any, by column."""
+    about = vars(record) | {"summary": record.summary_text}
+    common = {name: about[name] for name in columns if name in about}
     if not record.captions:
-        yield common | {"error": record.error}
+        yield common
     for caption in record.captions:
-        yield common | _caption(caption)
+        own = caption.to_dict() | {"segment": caption.index, "caption": caption.text}
+        yield common | {name: own[name] for name in columns if name in own}
 
 
-def _caption(caption: Caption) -> dict[str, Any]:
-    return {
-        "segment": caption.index,
-        "start_seconds": caption.start_seconds,
-        "end_seconds": caption.end_seconds,
-        "caption": caption.text,
-        "finish_reason": caption.finish_reason,
-        "flags": " ".join(caption.flags),
-        "error": caption.error,
-    }
-
-
-def csv_lines(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
     """A line of names, then one a row."""
-    for row in chain([{name: name for name in columns}], rows):
-        line = io.StringIO()
-        csv.DictWriter(line, columns, lineterminator="").writerow(row)
-        yield line.getvalue()
-
-
-CSV = RunExport("captions.csv", write_csv)
+    with whole_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kinema.captioning.exports import VideoExport
 from kinema.captioning.exports.subtitles import one_line
 from kinema.captioning.records import VideoRecord
 from kinema.files import write_atomically
@@ -32,6 +31,3 @@ def timecode(seconds: float, fps: float) -> str:
     frames = round(seconds * fps)
     rest, left = divmod(frames, nominal)
     return f"{rest // 3600:02d}:{rest // 60 % 60:02d}:{rest % 60:02d}:{left:02d}"
-
-
-EDL = VideoExport(".edl", write_edl)

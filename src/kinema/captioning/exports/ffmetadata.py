@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from kinema.captioning.exports import VideoExport
 from kinema.captioning.exports.subtitles import chapter_cues, one_line
 from kinema.captioning.records import VideoRecord
 from kinema.files import write_atomically
@@ -26,6 +25,3 @@ def write_ffmetadata(record: VideoRecord, path: Path) -> None:
 
 def _escaped(text: str) -> str:
     return re.sub(r"([=;#\\])", r"\\\1", one_line(text))
-
-
-FFMETADATA = VideoExport(".ffmetadata", write_ffmetadata)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from kinema.captioning.exports import RunExport, VideoExport
 from kinema.captioning.records import VideoRecord
 from kinema.files import write_atomically, write_lines
 
@@ -19,7 +18,3 @@ def write_json(record: VideoRecord, path: Path) -> None:
 def write_jsonl(records: Iterable[VideoRecord], path: Path) -> None:
     """One record a line, failed ones too: their ``status`` and ``error`` say so."""
     write_lines(path, (json.dumps(record.to_dict(), ensure_ascii=False) for record in records))
-
-
-JSON = VideoExport(".json", write_json)
-JSONL = RunExport("captions.jsonl", write_jsonl)

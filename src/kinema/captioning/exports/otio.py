@@ -7,7 +7,6 @@ from typing import Any
 
 import opentimelineio as otio
 
-from kinema.captioning.exports import VideoExport
 from kinema.captioning.records import VideoRecord
 from kinema.files import write_atomically
 
@@ -41,6 +40,3 @@ def _range(start: float, end: float, fps: float) -> Any:
     begin = otio.opentime.RationalTime.from_seconds(start, fps)
     stop = otio.opentime.RationalTime.from_seconds(end, fps)
     return otio.opentime.TimeRange.range_from_start_end_time(begin, stop)
-
-
-OTIO = VideoExport(".otio", write_otio)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from kinema.captioning.exports import RunExport
+from kinema.captioning.exports.csv import caption_rows
 from kinema.captioning.records import VideoRecord
 from kinema.files import whole_file
 
@@ -42,30 +41,7 @@ SCHEMA = pa.schema(
 
 def write_parquet(records: Iterable[VideoRecord], path: Path) -> None:
     """Every caption; a video without any has one row that says why."""
-    rows = (row for record in records for row in _rows(record))
+    rows = (row for record in records for row in caption_rows(record, SCHEMA.names))
     with whole_file(path) as draft, parquet.ParquetWriter(draft, SCHEMA) as writer:
         while group := list(islice(rows, _ROWS)):
             writer.write_table(pa.Table.from_pylist(group, schema=SCHEMA))
-
-
-def _rows(record: VideoRecord) -> Iterator[dict[str, Any]]:
-    common = {
-        "source": record.source,
-        "content": record.content,
-        "status": record.status,
-        "title": record.title,
-        "summary": record.summary_text,
-        "duration_seconds": record.duration_seconds,
-        "fingerprint": record.fingerprint,
-        "error": record.error,
-    }
-    if not record.captions:
-        yield common
-    for caption in record.captions:
-        own = caption.to_dict()
-        named = {"segment": caption.index, "caption": caption.text}
-        shared = {name: own[name] for name in SCHEMA.names if name in own}
-        yield common | shared | named
-
-
-PARQUET = RunExport("captions.parquet", write_parquet)

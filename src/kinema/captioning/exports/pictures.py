@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 
 from PIL import Image
@@ -13,6 +11,7 @@ from kinema.captioning.records import Chapter, VideoRecord
 from kinema.errors import MediaError
 from kinema.types import Frames, FrameSampling
 from kinema.video import contact_sheet
+from kinema.video.data_uri import jpeg_uri
 
 WIDTH = 240
 
@@ -25,6 +24,12 @@ def middles(record: VideoRecord, load: Load | None) -> Iterator[Image.Image | No
         yield None if frames is None else Image.fromarray(frames.pixels[0])
 
 
+def middle_addresses(record: VideoRecord, load: Load | None) -> dict[int, str | None]:
+    """The middle frame of each caption inside an address, by the caption's index."""
+    pairs = zip(record.captions, middles(record, load), strict=True)
+    return {one.index: None if frame is None else jpeg_uri(frame) for one, frame in pairs}
+
+
 def sheet(
     record: VideoRecord, chapter: Chapter, load: Load | None, *, most: int
 ) -> Image.Image | None:
@@ -35,20 +40,6 @@ def sheet(
     chosen = [seconds[(2 * i + 1) * len(seconds) // (2 * count)] for i in range(count)]
     frames = _frames(load, record.source, chosen)
     return None if frames is None else contact_sheet(frames, columns=6, width=140)
-
-
-def jpeg(picture: Image.Image) -> bytes:
-    """A JPEG file."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()
-
-
-def data_address(picture: Image.Image | None) -> str | None:
-    """A picture inside an address."""
-    if picture is None:
-        return None
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg(picture)).decode()
 
 
 def _frames(load: Load | None, source: str, seconds: Sequence[float]) -> Frames | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from html import escape
 from pathlib import Path
 
-from kinema.captioning.exports import VideoExport
 from kinema.captioning.records import VideoRecord
 from kinema.captioning.text import clock
 from kinema.files import write_atomically
@@ -49,19 +49,13 @@ def chapter_cues(record: VideoRecord) -> Iterator[Cue]:
 
 def vtt(cues: Iterable[Cue]) -> str:
     """A WebVTT file; text is escaped, so none of it reads as markup or as a time line."""
-    blocks = [f"{clock(start)} --> {clock(end)}\n{_escaped(text)}\n" for start, end, text in cues]
+    blocks = [
+        f"{clock(start)} --> {clock(end)}\n{escape(text, quote=False)}\n"
+        for start, end, text in cues
+    ]
     return "\n".join(["WEBVTT\n", *blocks])
 
 
 def one_line(text: str) -> str:
     """Text without line ends: an empty line would end a cue."""
     return " ".join(text.split())
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-SRT = VideoExport(".srt", write_srt)
-VTT = VideoExport(".vtt", write_vtt)
-CHAPTERS = VideoExport(".chapters.vtt", write_chapters)

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from kinema.captioning.exports import RunExport
-from kinema.captioning.exports.csv import csv_lines
+from kinema.captioning.exports.csv import write_table
 from kinema.captioning.records import VideoRecord
 from kinema.files import write_lines
 
@@ -34,7 +33,7 @@ _COLUMNS = ("source", "status", *_FACTS, *_DAMAGE, "warnings", "error")
 
 def write_triage(records: Iterable[VideoRecord], path: Path) -> None:
     """Facts about each file: codec, length, rotation, HDR, sound, damage."""
-    write_lines(path, csv_lines(_COLUMNS, (_row(record) for record in records)))
+    write_table(path, _COLUMNS, map(_row, records))
 
 
 def write_failed(records: Iterable[VideoRecord], path: Path) -> None:
@@ -65,7 +64,3 @@ def _why(record: VideoRecord) -> dict[str, Any]:
         "error": record.error,
         "segments": segments,
     }
-
-
-TRIAGE = RunExport("triage.csv", write_triage)
-FAILED = RunExport("failed.jsonl", write_failed)

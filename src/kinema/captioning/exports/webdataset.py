@@ -10,10 +10,11 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from kinema.captioning.exports import Load, RunExport
-from kinema.captioning.exports.pictures import jpeg, middles
+from kinema.captioning.exports import Load
+from kinema.captioning.exports.pictures import middles
 from kinema.captioning.records import VideoRecord
 from kinema.files import whole_file
+from kinema.video.data_uri import jpeg
 
 
 def write_webdataset(records: Iterable[VideoRecord], path: Path, load: Load | None) -> None:
@@ -41,6 +42,3 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
-
-
-WEBDATASET = RunExport("captions.tar", write_webdataset, shows_frames=True)

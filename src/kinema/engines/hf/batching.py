@@ -31,7 +31,13 @@ def pick(waiting: Sequence[Request], *, size: int, family: Family) -> list[Reque
         # A request without media shows nothing that it could share.
         groups.setdefault(shown_memory(request) or request.id, []).append(request)
     own, *rest = groups.values()
-    rest.sort(key=lambda group: min(_distance(first, request) for request in group))
+    shown, characters = length_of(first)
+
+    def distance(request: Request) -> tuple[int, int]:
+        also_shown, others = length_of(request)
+        return abs(shown - also_shown), abs(characters - others)
+
+    rest.sort(key=lambda group: min(map(distance, group)))
     return [request for group in (own, *rest) for request in group][:size]
 
 
@@ -59,11 +65,6 @@ def length_of(request: Request) -> tuple[int, int]:
     shown = sum(medium.frames.pixels.size for medium in request.media)
     shown += sum(math.prod(features.values.shape) for features in request.features)
     return shown, len(request.prompt.text)
-
-
-def _distance(one: Request, other: Request) -> tuple[int, int]:
-    (shown, characters), (also_shown, others) = length_of(one), length_of(other)
-    return abs(shown - also_shown), abs(characters - others)
 
 
 def shown_memory(request: Request) -> tuple[object, ...]:
@@ -114,11 +115,8 @@ def _joined(values: list[Any]) -> Any:
     if values[0].dim() == 1:
         return torch.cat(values)
     sides = [max(sizes) for sizes in zip(*(v.shape[1:] for v in values), strict=True)]
-    return torch.cat([_padded(value, sides) for value in values])
-
-
-def _padded(value: torch.Tensor, sides: list[int]) -> torch.Tensor:
-    missing = [side - own for side, own in zip(sides, value.shape[1:], strict=True)]
-    if not any(missing):
-        return value
-    return pad(value, [n for side in reversed(missing) for n in (0, side)])
+    missing = (
+        [side - own for side, own in zip(sides, value.shape[1:], strict=True)] for value in values
+    )
+    ends = ([n for side in reversed(one) for n in (0, side)] for one in missing)
+    return torch.cat([pad(value, end) for value, end in zip(values, ends, strict=True)])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from types import MappingProxyType
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from kinema.engines.device import pick_device
 from kinema.engines.hf.errors import translated
@@ -54,11 +53,15 @@ class Encoder:
     ) -> None:
         self.config = config
         self._device = pick_device(device)
-        self._dtype = _number(dtype, self._device)
+        if dtype == "auto":
+            dtype = "float16" if self._device.type == "cuda" else "float32"
+        self._dtype: torch.dtype = getattr(torch, dtype)
         self._variants = variants
         self._exact_frames = exact_frames
         self._processor = tower.video_processor
-        self._tower, self._running = _shortened(_loaded(tower, config), config)
+        module = build_tower(config)
+        module.load_state_dict({n.removeprefix(_PREFIX): w for n, w in tower.weights.items()})
+        self._tower, self._running = _shortened(module, config)
         self._tower.to(self._device, self._dtype).eval()
 
     @torch.inference_mode()
@@ -79,12 +82,19 @@ class Encoder:
         """
         transform = self._variants[variant] if variant else None
         batches = (pixels[i : i + batch_size] for i in range(0, len(pixels), batch_size))
-        with _room_for(batch_size):
-            prepared = prefetch(batches, lambda batch: self._prepare(batch, transform), depth=2)
-            states = torch.cat([self._states(batch) for batch in prepared])
-            if self._exact_frames is not None:
-                states = states[stretch_positions(len(states), self._exact_frames)]
-            return pool(states, self.config.layout).cpu()
+        try:
+            with translated():
+                prepared = prefetch(batches, lambda batch: self._prepare(batch, transform), depth=2)
+                every = [tower_states(self._tower, batch, self._running) for batch in prepared]
+                states = torch.cat(every)
+                if self._exact_frames is not None:
+                    states = states[stretch_positions(len(states), self._exact_frames)]
+                return pool(states, self.config.layout).cpu()
+        except OutOfMemory as problem:
+            raise OutOfMemory(
+                f"The device ran out of memory with {batch_size} frames at once.",
+                hint="Lower --batch-size, or compute in --dtype float16.",
+            ) from problem
 
     def release(self) -> None:
         """Empty the device's cache."""
@@ -101,35 +111,6 @@ class Encoder:
         inputs = self._processor([video.to(self._device)], input_data_format="channels_first")
         values: Tensor = inputs["pixel_values"].to(self._dtype)
         return values
-
-    def _states(self, pixels: Tensor) -> Tensor:
-        return tower_states(self._tower, pixels, self._running)
-
-
-@contextmanager
-def _room_for(batch_size: int) -> Iterator[None]:
-    try:
-        with translated():
-            yield
-    except OutOfMemory as problem:
-        raise OutOfMemory(
-            f"The device ran out of memory with {batch_size} frames at once.",
-            hint="Lower --batch-size, or compute in --dtype float16.",
-        ) from problem
-
-
-def _number(dtype: str, device: torch.device) -> torch.dtype:
-    if dtype == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    number: torch.dtype = getattr(torch, dtype)
-    return number
-
-
-def _loaded(tower: Tower, config: VideoLMConfig) -> nn.Module:
-    module = build_tower(config)
-    weights = {name.removeprefix(_PREFIX): tensor for name, tensor in tower.weights.items()}
-    module.load_state_dict(weights)
-    return module
 
 
 def _shortened(tower: Any, config: VideoLMConfig) -> tuple[Any, VideoLMConfig]:

@@ -18,7 +18,7 @@ from kinema.engines.hf.batching import collate, pick, shown_memory
 from kinema.engines.hf.detokenizer import Vocabulary
 from kinema.engines.hf.errors import translated
 from kinema.engines.hf.followup import Conversations, FollowUp, inputs_of, resume
-from kinema.engines.hf.generation import cut_at_stop, generation_config, seeded, token_logprobs
+from kinema.engines.hf.generation import generation_config, seeded, token_logprobs
 from kinema.engines.hf.inputs import InputMaker, Inputs, Tensors, placed
 from kinema.engines.hf.loading import context_length, load
 from kinema.engines.hf.parallel import ProcessGroup, agreed, find_process_group
@@ -33,20 +33,8 @@ from kinema.errors import (
     UsageError,
 )
 from kinema.families import Family
-from kinema.lazy import Row as TableRow
-from kinema.lazy import Table
-from kinema.messages import Completion, Request, SamplingParams, TokenLogprob, Usage
-
-_PARTS = Table(
-    "part",
-    {
-        "schemas": TableRow(
-            "kinema.engines.hf.structured:Schemas",
-            needs=("llguidance",),
-            install="pip install 'kinema[schema]'",
-        )
-    },
-)
+from kinema.lazy import require_packages
+from kinema.messages import Completion, Request, SamplingParams, Usage
 
 
 class HFEngine:
@@ -282,10 +270,14 @@ class HFEngine:
                 inbox.write(names[row], text)
 
         def complete(row: int, output: Any = None) -> None:
+            ids, count = rows[row].ids, params.logprobs
+            logprobs = None
+            if count is not None:
+                logprobs = token_logprobs(output.logits, row, ids, count, self._tokenizer)
             done = self._completion(
                 batch[row],
-                rows[row].ids,
-                logprobs=self._logprobs(output, row, rows[row].ids, params.logprobs),
+                ids,
+                logprobs=logprobs,
                 seconds=time.perf_counter() - began,
                 first_token_seconds=first_seconds.get(row),
             )
@@ -345,12 +337,15 @@ class HFEngine:
                 f"{self._family.title} has its own sentences and writes no JSON.",
                 hint="Leave --schema out, or use another model.",
             )
-        return _PARTS.load("schemas")(self._tokenizer, end_ids=self._end_ids)
+        require_packages("--schema", ["llguidance"], install="pip install 'kinema[schema]'")
+        from kinema.engines.hf.structured import Schemas  # noqa: PLC0415  an extra
+
+        return Schemas(self._tokenizer, end_ids=self._end_ids)
 
     def _completion(self, inputs: Inputs, ids: list[int], **facts: Any) -> Completion:
         """What a row said, by the ids of its whole answer."""
         text = self._vocabulary.decode(ids)
-        cut, stopped = cut_at_stop(text, inputs.request.params.stop)
+        cut, stopped = inputs.request.params.cut_at_stop(text)
         ended = stopped or (bool(ids) and ids[-1] in self._end_ids)
         return Completion(
             request_id=inputs.request.id,
@@ -360,13 +355,6 @@ class HFEngine:
             token_ids=tuple(ids),
             **facts,
         )
-
-    def _logprobs(
-        self, output: Any, row: int, ids: list[int], alternatives: int | None
-    ) -> tuple[TokenLogprob, ...] | None:
-        if alternatives is None:
-            return None
-        return token_logprobs(output.logits, row, ids, alternatives, self._tokenizer)
 
     @cached_property
     def _end_ids(self) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -15,18 +16,18 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "al
 _DEVICE_LOST = ("cuda error", "device-side assert", "nccl error")
 
 
-class translated:
+@contextmanager
+def translated() -> Iterator[None]:
     """A context in which torch's and transformers' errors come out as :class:`KinemaError`.
 
     What no model says of a request, such as a ``KeyError``, comes out as it is.
     """
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, problem: Any, trace: Any) -> None:
-        if problem is not None and (ours := _ours(problem)) is not None:
-            raise ours from problem
+    try:
+        yield
+    except Exception as problem:
+        if (ours := _ours(problem)) is None:
+            raise
+        raise ours from problem
 
 
 def _ours(problem: BaseException) -> KinemaError | None:
@@ -43,7 +44,8 @@ def _ours(problem: BaseException) -> KinemaError | None:
             f"The device failed: {first_line(problem)}",
             hint="Start again; with CUDA_LAUNCH_BLOCKING=1 the error names the place.",
         )
-    if _is_of_compiler(type(problem)):
+    # By name: importing the compiler takes seconds, and whoever raised its error has done so.
+    if any(base.__module__.startswith(_COMPILER) for base in type(problem).__mro__):
         return ModelError(
             f"--compile did not work here: {first_line(problem)}",
             hint="It needs a C++ compiler (apt install g++). Or leave --compile out.",
@@ -62,8 +64,3 @@ def is_out_of_memory(problem: BaseException) -> bool:
         return True
     text = str(problem).lower()
     return isinstance(problem, RuntimeError) and any(words in text for words in _NO_MEMORY)
-
-
-def _is_of_compiler(kind: type[BaseException]) -> bool:
-    # By name: importing the compiler takes seconds, and whoever raised its error has done so.
-    return any(base.__module__.startswith(_COMPILER) for base in kind.__mro__)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import update_wrapper
+from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,28 +30,25 @@ def cache_features(model: Any, folder: Path, *, weights: str) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     base = model.base_model
-    encoders = {name: getattr(base, name) for name in _METHODS if hasattr(base, name)}
-    for name, encode in encoders.items():
-        setattr(base, name, _Cached(encode, folder, f"{weights} {name}"))
+    for name in _METHODS:
+        if hasattr(base, name):
+            setattr(base, name, _cached(getattr(base, name), folder, f"{weights} {name}"))
 
 
-class _Cached:
+def _cached(encode: Callable[..., Any], folder: Path, salt: str) -> Callable[..., Any]:
     """A feature method that asks the disk first."""
 
-    def __init__(self, encode: Callable[..., Any], folder: Path, salt: str) -> None:
-        update_wrapper(self, encode)  # transformers reads the signature
-        self._encode = encode
-        self._folder = folder
-        self._salt = salt
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    @wraps(encode)  # transformers reads the signature
+    def look_up(*args: Any, **kwargs: Any) -> Any:
         pixels = next(v for v in (*args, *kwargs.values()) if isinstance(v, torch.Tensor))
-        file = self._folder / f"{_digest(self._salt, args, kwargs)}.safetensors"
+        file = folder / f"{_digest(salt, args, kwargs)}.safetensors"
         if file.is_file() and (found := _load(file, pixels.device)) is not None:
             return found
-        features = self._encode(*args, **kwargs)
+        features = encode(*args, **kwargs)
         _save(file, features)
         return features
+
+    return look_up
 
 
 def _digest(salt: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

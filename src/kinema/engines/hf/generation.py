@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,38 +16,27 @@ def generation_config(
     own: GenerationConfig, params: SamplingParams, *, compiled: bool
 ) -> GenerationConfig:
     """The checkpoint's stop tokens with the caller's sampling, and nothing inherited in silence."""
-    pad = own.pad_token_id if own.pad_token_id is not None else _first(own.eos_token_id)
+    end, pad = own.eos_token_id, own.pad_token_id
+    if pad is None:
+        pad = end[0] if isinstance(end, list) else end
+    more: dict[str, Any] = {}
+    if compiled:  # a cache of fixed size and one compiled decoding step, on a CPU too
+        more = {"cache_implementation": "static", "compile_config": CompileConfig()}
+        more["compile_config"]._compile_all_devices = True
     random = {"temperature": params.temperature, "top_p": params.top_p, "top_k": params.top_k}
     return GenerationConfig(
         bos_token_id=own.bos_token_id,
-        eos_token_id=own.eos_token_id,
+        eos_token_id=end,
         pad_token_id=pad,
         max_new_tokens=params.max_new_tokens,
         min_new_tokens=params.min_new_tokens,
         repetition_penalty=params.repetition_penalty,
         do_sample=params.temperature > 0,
         **(random if params.temperature > 0 else {}),
-        **(_compiled() if compiled else {}),
+        **more,
         return_dict_in_generate=True,
         output_logits=params.logprobs is not None,
     )
-
-
-def _compiled() -> dict[str, Any]:
-    """A cache of fixed size and one compiled decoding step, on a CPU too."""
-    config = CompileConfig()
-    config._compile_all_devices = True
-    return {"cache_implementation": "static", "compile_config": config}
-
-
-def _first(token: int | list[int] | None) -> int | None:
-    return token[0] if isinstance(token, list) else token
-
-
-def cut_at_stop(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
-    """The text before the first stop string, and whether there was one."""
-    found = [at for at in (text.find(s) for s in stop) if at >= 0]
-    return (text[: min(found)], True) if found else (text, False)
 
 
 def token_logprobs(
@@ -71,17 +60,10 @@ def _likeliest(step: torch.Tensor, count: int, tokenizer: Any) -> Iterator[tuple
         yield tokenizer.decode([token]), value
 
 
-@dataclass
-class seeded:
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
     """Makes sampling repeatable without touching the caller's random state."""
-
-    seed: int | None
-
-    def __enter__(self) -> None:
-        self._fork = torch.random.fork_rng(enabled=self.seed is not None)
-        self._fork.__enter__()
-        if self.seed is not None:
-            torch.manual_seed(self.seed)
-
-    def __exit__(self, *raised: Any) -> None:
-        self._fork.__exit__(*raised)
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield

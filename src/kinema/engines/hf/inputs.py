@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,8 @@ from kinema.engines.clips import shown_pixels, video_metadata
 from kinema.engines.hf.errors import translated
 from kinema.errors import RequestRefused
 from kinema.families import Family
-from kinema.messages import Media, Request
+from kinema.messages import Request
 from kinema.models.literals import LiteralTokens
-from kinema.types import Features
 
 Tensors = dict[str, Any]
 _VISUAL_ID_NAMES = ("image_token_id", "video_token_id", "image_token_index", "video_token_index")
@@ -108,25 +107,15 @@ class InputMaker:
         if images:
             arguments["images"] = [images]
         if request.features:
-            arguments |= self._feature_arguments(request.features)
-        return arguments | self._video_arguments(videos)
-
-    def _video_arguments(self, videos: list[Media]) -> dict[str, Any]:
-        if not videos:
-            return {}
-        return {
-            "videos": [shown_pixels(m.frames, self._family) for m in videos],
-            "video_metadata": [video_metadata(m.frames, self._family) for m in videos],
-            "do_sample_frames": False,
-        }
-
-    def _feature_arguments(self, features: Sequence[Features]) -> dict[str, Any]:
-        for one in features:
-            self._config.check_features(one.made)
-        return {
-            "features": [one.values for one in features],
-            "seconds": [one.seconds for one in features],
-        }
+            for one in request.features:
+                self._config.check_features(one.made)
+            arguments["features"] = [one.values for one in request.features]
+            arguments["seconds"] = [one.seconds for one in request.features]
+        if videos:
+            arguments["videos"] = [shown_pixels(m.frames, self._family) for m in videos]
+            arguments["video_metadata"] = [video_metadata(m.frames, self._family) for m in videos]
+            arguments["do_sample_frames"] = False
+        return arguments
 
     def _check_placeholders(self, request: Request) -> None:
         for kind in ("image", "video"):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.distributed import DistributedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
@@ -21,14 +23,12 @@ from kinema.engines.hf.features import cache_features
 from kinema.engines.hf.grouped import group_heads
 from kinema.engines.hf.mrope import follow_training_positions
 from kinema.engines.hf.packing import pack_linears
-from kinema.engines.hf.parallel import sliced
 from kinema.engines.hf.quantisation import quantization_config, refuse_saving_after_forward
 from kinema.engines.settings import HFSettings
-from kinema.errors import MissingPackage, ModelError, ModelNotFound, OutOfMemory, UnsafeModel
+from kinema.errors import ModelError, ModelNotFound, OutOfMemory, UnsafeModel
 from kinema.families import Family
 from kinema.families.weights import check_no_code, check_weights
-
-_FLASH = "flash_attention_2"
+from kinema.lazy import require_packages
 
 
 def load(
@@ -74,11 +74,9 @@ def _check(folder: Path, family: Family, settings: HFSettings) -> None:
     known = bool(family.classes) or config.get("model_type") in CONFIG_MAPPING_NAMES
     check_no_code(folder.name, config, known=known or settings.trust_remote_code)
     check_weights(folder, verify=settings.verify)
-    if settings.attn == _FLASH and importlib.util.find_spec("flash_attn") is None:
-        raise MissingPackage(
-            "--attn flash_attention_2 needs flash-attn and a CUDA GPU.",
-            hint="Install with: pip install flash-attn --no-build-isolation. Or use --attn sdpa.",
-        )
+    if settings.attn == "flash_attention_2":
+        install = "pip install flash-attn --no-build-isolation. Or use --attn sdpa."
+        require_packages("--attn flash_attention_2", ["flash_attn"], install=install)
 
 
 def _load_processor(folder: Path, settings: HFSettings) -> Any:
@@ -106,7 +104,8 @@ def _load_model(folder: Path, settings: HFSettings, device: torch.device) -> Any
     elif settings.device_map:
         arguments["device_map"] = settings.device_map
     elif world_size() > 1:
-        arguments |= sliced()
+        # This process's slice of the model's own plan.
+        arguments["distributed_config"] = DistributedConfig(tp_size=world_size())
     model = AutoModelForImageTextToText.from_pretrained(folder, **arguments)
     is_placed = {"device_map", "distributed_config"} & set(arguments)
     return model if is_placed else model.to(device)
@@ -123,8 +122,7 @@ def _add_adapter(model: Any, adapter: Path) -> None:
             f"{adapter} holds no adapter_model.safetensors.",
             hint="Save it again with safe_serialization=True; a pickle can run code.",
         )
-    if importlib.util.find_spec("peft") is None:
-        raise MissingPackage("--adapter needs peft.", hint="Install with: pip install peft")
+    require_packages("--adapter", ["peft"])
     model.load_adapter(str(adapter))
 
 
@@ -136,40 +134,37 @@ def _weights_name(folder: Path, model: Any) -> str:
     return "\n".join([*facts, str(model.dtype), str(quantised)])
 
 
-class _load_errors:
+@contextmanager
+def _load_errors(folder: Path) -> Iterator[None]:
     """What goes wrong while loading, as one sentence."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, problem: Any, trace: Any) -> None:
-        if problem is not None and is_out_of_memory(problem):
+    try:
+        yield
+    except Exception as problem:
+        if is_out_of_memory(problem):
             raise OutOfMemory(
-                f"The device has no room for the weights of {self._folder.name}.",
+                f"The device has no room for the weights of {folder.name}.",
                 hint="Use --quantization bnb-4bit, a smaller model or --device cpu.",
             ) from problem
-        if isinstance(problem, OSError | ValueError | ImportError | KeyError | RuntimeError):
-            raise ModelError(
-                f"transformers cannot load {self._folder.name}: {first_line(problem)}",
-                hint="Check that the download is complete and of a version transformers knows.",
-            ) from problem
+        if not isinstance(problem, OSError | ValueError | ImportError | KeyError | RuntimeError):
+            raise
+        raise ModelError(
+            f"transformers cannot load {folder.name}: {first_line(problem)}",
+            hint="Check that the download is complete and of a version transformers knows.",
+        ) from problem
 
 
-class quiet:
+@contextmanager
+def quiet() -> Iterator[None]:
     """Loading notes and bars of transformers stay off the user's terminal.
 
     So does what torch says when transformers imports torchao because it is there.
     """
-
-    def __enter__(self) -> None:
-        logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
-        self._level = transformers_logging.get_verbosity()
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
-
-    def __exit__(self, *raised: Any) -> None:
-        transformers_logging.set_verbosity(self._level)
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
         transformers_logging.enable_progress_bar()

@@ -9,7 +9,7 @@ its sides. Delete this file and its one call in ``loading.py`` when transformers
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable
 from types import MethodType
 from typing import Any
 
@@ -38,46 +38,31 @@ def _get_rope_index(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """``int64[3, B, L]`` positions and ``int64[B, 1]`` offsets of the text that follows."""
     real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-    clips = _Clips(self, image_grid_thw, video_grid_thw, second_per_grid_ts)
+    vision, device = self.config.vision_config, input_ids.device
+    rate = getattr(vision, "tokens_per_second", None)
+    # Images and videos of all rows, in prompt order.
+    grids = {_IMAGE: iter(_given(image_grid_thw)), _VIDEO: iter(_given(video_grid_thw))}
+    seconds = itertools.repeat(1) if second_per_grid_ts is None else iter(second_per_grid_ts)
     positions = input_ids.new_zeros(3, *input_ids.shape)
     offsets = []
     for row, keep in enumerate(real.bool()):
-        own = clips.positions(mm_token_type_ids[row][keep].tolist(), input_ids.device)
-        positions[:, row, keep] = own
-        offsets.append(int(own.max()) + 1 - own.shape[1])
-    return positions, torch.tensor(offsets, device=input_ids.device).unsqueeze(1)
-
-
-class _Clips:
-    """Hands out the grids of a batch's images and videos in prompt order."""
-
-    def __init__(self, model: Any, images: Any, videos: Any, seconds: Any) -> None:
-        vision = model.config.vision_config
-        self._lay = model.get_vision_position_ids
-        self._merge = vision.spatial_merge_size
-        self._rate: Any = getattr(vision, "tokens_per_second", None)
-        self._grids = {_IMAGE: _iterate(images), _VIDEO: _iterate(videos)}
-        self._seconds = itertools.repeat(1) if seconds is None else iter(seconds)
-
-    def positions(self, kinds: list[int], device: torch.device) -> torch.Tensor:
-        """``int64[3, L]`` for one row, given the kind of each of its tokens."""
         parts: list[torch.Tensor] = []
         start = 0
-        for kind, run in itertools.groupby(kinds):
-            parts.append(self._run(kind, len(list(run)), start, device))
+        for kind, run in itertools.groupby(mm_token_type_ids[row][keep].tolist()):
+            if kind == _TEXT:
+                end = start + len(list(run))
+                parts.append(torch.arange(start, end, device=device).expand(3, -1))
+            else:
+                step = rate * next(seconds) if kind == _VIDEO and rate is not None else 1
+                laid = self.get_vision_position_ids(
+                    start, next(grids[kind]), 1, vision.spatial_merge_size, step, device=device
+                )
+                parts.append(laid.long())
             start = int(parts[-1].max()) + 1
-        return torch.cat(parts, dim=1)
-
-    def _run(self, kind: int, length: int, start: int, device: torch.device) -> torch.Tensor:
-        if kind == _TEXT:
-            return torch.arange(start, start + length, device=device).expand(3, -1)
-        step = 1
-        if kind == _VIDEO and self._rate is not None:
-            step = self._rate * next(self._seconds)
-        grid = next(self._grids[kind])
-        laid: torch.Tensor = self._lay(start, grid, 1, self._merge, step, device=device)
-        return laid.long()
+        positions[:, row, keep] = torch.cat(parts, dim=1)
+        offsets.append(start - sum(part.shape[1] for part in parts))
+    return positions, torch.tensor(offsets, device=device).unsqueeze(1)
 
 
-def _iterate(grids: torch.Tensor | None) -> Iterator[torch.Tensor]:
-    return iter(()) if grids is None else iter(grids)
+def _given(grids: torch.Tensor | None) -> Iterable[torch.Tensor]:
+    return () if grids is None else grids

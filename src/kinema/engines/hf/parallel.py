@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch.distributed
-from transformers.distributed import DistributedConfig
 
 from kinema.engines.base import rank, world_size
 from kinema.engines.settings import HFSettings
@@ -69,11 +68,6 @@ def find_process_group(settings: HFSettings) -> ProcessGroup | None:
                 f"{flag} does not go together with tensor parallel.", hint=f"Leave {flag} out."
             )
     return ProcessGroup()
-
-
-def sliced() -> dict[str, Any]:
-    """Arguments of ``from_pretrained`` that load this process's slice of the model's own plan."""
-    return {"distributed_config": DistributedConfig(tp_size=world_size())}
 
 
 def agreed(params: SamplingParams) -> SamplingParams:

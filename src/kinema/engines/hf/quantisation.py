@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import torch
 from transformers import BitsAndBytesConfig
 
-from kinema.errors import MissingPackage, ModelError
+from kinema.errors import ModelError
+from kinema.lazy import require_packages
 
 _PACKAGE = {"bnb": "bitsandbytes", "torchao": "torchao"}
 
@@ -24,21 +24,13 @@ def quantization_config(choice: str, compute_dtype: torch.dtype) -> Any:
     Raises:
         MissingPackage: the library behind it is not installed.
     """
-    package = _PACKAGE[choice.partition("-")[0]]
-    if importlib.util.find_spec(package) is None:
-        raise MissingPackage(
-            f"--quantization {choice} needs {package}.", hint=f"Install with: pip install {package}"
-        )
+    require_packages(f"--quantization {choice}", [_PACKAGE[choice.partition("-")[0]]])
     if choice == "bnb-4bit":
         return BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute_dtype
         )
     if choice == "bnb-8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
-    return _torchao(choice)
-
-
-def _torchao(choice: str) -> Any:
     import torchao.quantization as ao  # noqa: PLC0415  optional, asked for above
     from transformers import TorchAoConfig  # noqa: PLC0415  wants torchao when it is imported
 

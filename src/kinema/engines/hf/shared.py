@@ -70,17 +70,13 @@ def _laid_out(rows: Sequence[torch.Tensor], lengths: Sequence[int], filler: int)
     """``int64[B, S + O]``: both parts of each ``int64[L]`` row, left padded to the longest."""
     longest = max(lengths)
     own = max(len(row) - length for row, length in zip(rows, lengths, strict=True))
-    return torch.stack(
-        [
-            torch.cat(
-                [
-                    pad(row[:length], (longest - length, 0), value=filler),
-                    pad(row[length:], (own - len(row) + length, 0), value=filler),
-                ]
-            )
-            for row, length in zip(rows, lengths, strict=True)
-        ]
-    )
+    laid = []
+    for row, length in zip(rows, lengths, strict=True):
+        shared = pad(row[:length], (longest - length, 0), value=filler)
+        laid.append(
+            torch.cat([shared, pad(row[length:], (own - len(row) + length, 0), value=filler)])
+        )
+    return torch.stack(laid)
 
 
 def _joined_cache(caches: Sequence[Any], lengths: Sequence[int]) -> Any:

@@ -64,7 +64,9 @@ class Row:
         return min((place for place in places if place >= 0), default=None)
 
     def _show(self, text: str) -> str:
-        end = len(text) - self._held_back(text) if self._stop_at is None else self._stop_at
+        end = self._stop_at
+        if end is None:
+            end = len(text) - self._params.num_held_back(text)
         while self._begin < end and not self.said and text[self._begin].isspace():
             self._begin += 1
         shown = self._begin + len(self.said)
@@ -73,14 +75,6 @@ class Row:
         piece = text[shown:end]
         self.said += piece
         return piece
-
-    def _held_back(self, text: str) -> int:
-        """Characters at the end that a later token may turn into a stop string."""
-        longest = max(map(len, self._params.stop), default=1) - 1
-        tails = (n for n in range(min(longest, len(text)), 0, -1))
-        return next(
-            (n for n in tails if any(s.startswith(text[-n:]) for s in self._params.stop)), 0
-        )
 
 
 class Rows(BaseStreamer, StoppingCriteria):  # type: ignore[misc]  # transformers is untyped

@@ -68,7 +68,8 @@ class OnlyJson(LogitsProcessor):  # type: ignore[misc]
         """Mask float[B, vocab]; B is the number of rows."""
         if self._read is not None:
             for matcher, new in zip(self._matchers, input_ids[:, self._read :], strict=True):
-                _consume(matcher, new.tolist())
+                if not matcher.is_stopped() and not matcher.consume_tokens(new.tolist()):
+                    raise ModelError(f"The grammar broke down: {matcher.get_error()}")
         self._read = input_ids.shape[1]
         masked = torch.full_like(scores, -torch.inf)
         for row, matcher in enumerate(self._matchers):
@@ -85,10 +86,3 @@ class OnlyJson(LogitsProcessor):  # type: ignore[misc]
         bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
         allowed = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
         return torch.from_numpy(allowed[allowed < vocab_size])
-
-
-def _consume(matcher: LLMatcher, tokens: list[int]) -> None:
-    if matcher.is_stopped():
-        return
-    if not matcher.consume_tokens(tokens):
-        raise ModelError(f"The grammar broke down: {matcher.get_error()}")

@@ -74,23 +74,8 @@ class Client:
         self._key_env = key_env
         self._has_answered = False
 
-    def answer(self, call: Call) -> Completion:
-        """The whole answer at once.
-
-        Raises:
-            KinemaError: as :meth:`stream`.
-        """
-        began = time.perf_counter()
-        body = chat_body(call.request, self._model)
-        with closing(self._send(body, call)) as response:
-            content = parsed(response.content)
-        if content is None:
-            raise self._no_completion()
-        self._has_answered = True
-        return completion_of(call.request, content, began)
-
-    def stream(self, call: Call, write: Callable[[str], None]) -> Completion:
-        """The answer, ``write`` being called with each piece as the server sends it.
+    def answer(self, call: Call, write: Callable[[str], None]) -> Completion:
+        """The answer; ``write`` is called with each piece of a streamed one as the server sends it.
 
         Raises:
             AccessRefused: the server does not accept the key (401, 403).
@@ -102,22 +87,44 @@ class Client:
             ModelError: what answers is not a chat server.
         """
         began = time.perf_counter()
+        first: list[float] = []
         body = chat_body(call.request, self._model)
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
-        gathered, first = Gathered(), None
+        if call.is_streamed:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+
+        def note(text: str) -> None:
+            first.append(time.perf_counter() - began)
+            write(text)
+
         with closing(self._send(body, call)) as response:
-            call.response = response
-            if call.cancelled.is_set():
-                call.cancel()
-            for event in events(response):
-                if text := gathered.add(event):
-                    first = first or time.perf_counter() - began
-                    write(text)
-        if not gathered.num_events:
-            raise self._no_completion()
+            if call.is_streamed:
+                content = self._gathered(call, response, note)
+            else:
+                content = parsed(response.content)
+        if content is None:
+            # A 200 with other content. From an address that never gave a completion it is the
+            # address that is wrong, for every request; later it is this one answer.
+            raise (RequestFailed if self._has_answered else ModelError)(
+                "The server's answer is not a chat completion.",
+                hint="Is --base-url that of an OpenAI-compatible server? It usually ends in /v1.",
+            )
         self._has_answered = True
-        completion = completion_of(call.request, gathered.as_answer(), began)
-        return replace(completion, first_token_seconds=first)
+        completion = completion_of(call.request, content, began)
+        return replace(completion, first_token_seconds=next(iter(first), None))
+
+    def _gathered(
+        self, call: Call, response: httpx.Response, write: Callable[[str], None]
+    ) -> dict[str, Any] | None:
+        """A streamed answer as if it had come at once; None where no event came."""
+        gathered = Gathered()
+        call.response = response
+        if call.cancelled.is_set():
+            call.cancel()
+        for event in events(response):
+            self._has_answered = True
+            if text := gathered.add(event):
+                write(text)
+        return gathered.as_answer() if gathered.num_events else None
 
     def close(self) -> None:
         """Close the connections."""
@@ -137,30 +144,18 @@ class Client:
             may_pass = response is None or _may_pass(response.status_code)
             if not may_pass or attempt == _ATTEMPTS or call.cancelled.is_set():
                 if response is None:
-                    raise self._unreachable() from problem
+                    url = self._http.base_url
+                    port = url.port or (443 if url.scheme == "https" else 80)
+                    raise EngineUnreachable(
+                        f"The server at {url.host}:{port} does not answer.",
+                        hint="Is it running, and is --base-url right? It usually ends in /v1.",
+                    ) from problem
                 with closing(response):
                     raise _refused(response, self._model, self._key_env)
             if response is not None:
                 response.close()
             call.cancelled.wait(pause_seconds(attempt, response))
         raise AssertionError("the last attempt returns or raises")
-
-    def _no_completion(self) -> ModelError:
-        """A 200 with other content. From an address that never gave a completion it is the
-        address that is wrong, for every request; later it is this one answer."""
-        kind = RequestFailed if self._has_answered else ModelError
-        return kind(
-            "The server's answer is not a chat completion.",
-            hint="Is --base-url that of an OpenAI-compatible server? It usually ends in /v1.",
-        )
-
-    def _unreachable(self) -> EngineUnreachable:
-        url = self._http.base_url
-        port = url.port or (443 if url.scheme == "https" else 80)
-        return EngineUnreachable(
-            f"The server at {url.host}:{port} does not answer.",
-            hint="Is it running, and is --base-url right? It usually ends in /v1.",
-        )
 
 
 def pause_seconds(attempt: int, response: httpx.Response | None) -> float:

@@ -90,8 +90,18 @@ class OpenAIEngine:
                 for request_id in filter(inbox.is_cancelled, list(running)):
                     running.pop(request_id).cancel()
                 for call, said in _all_of(news):
-                    if running.get(call.request.id) is call:
-                        _tell(call, said, inbox, running)
+                    if running.get(call.request.id) is not call:
+                        continue
+                    if isinstance(said, str):
+                        inbox.write(call.request.id, said)
+                        continue
+                    del running[call.request.id]
+                    if isinstance(said, Completion):
+                        inbox.complete(said)
+                    elif isinstance(said, KinemaError):
+                        inbox.fail(call.request.id, said)
+                    else:
+                        raise said
         finally:
             for call in running.values():
                 call.cancel()
@@ -107,10 +117,7 @@ class OpenAIEngine:
     def _run(self, call: Call, news: queue.SimpleQueue[_News]) -> None:
         """In a thread of the pool: one call, from its first attempt to its end."""
         try:
-            if call.is_streamed:
-                news.put((call, self._client.stream(call, lambda text: news.put((call, text)))))
-            else:
-                news.put((call, self._client.answer(call)))
+            news.put((call, self._client.answer(call, lambda text: news.put((call, text)))))
         except Exception as problem:
             news.put((call, problem))
 
@@ -123,19 +130,3 @@ def _all_of(news: queue.SimpleQueue[_News]) -> Iterator[_News]:
             yield news.get_nowait()
     except queue.Empty:
         return
-
-
-def _tell(
-    call: Call, said: str | Completion | Exception, inbox: Inbox, running: dict[str, Call]
-) -> None:
-    """Pass on a piece of an answer, or its end."""
-    if isinstance(said, str):
-        inbox.write(call.request.id, said)
-        return
-    del running[call.request.id]
-    if isinstance(said, Completion):
-        inbox.complete(said)
-    elif isinstance(said, KinemaError):
-        inbox.fail(call.request.id, said)
-    else:
-        raise said

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from vllm import LLM
 from vllm.exceptions import VLLMError
 from vllm.platforms import current_platform
@@ -19,6 +19,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from kinema.engines.base import Inbox
 from kinema.engines.failures import first_line
+from kinema.engines.hf.errors import is_out_of_memory
 from kinema.engines.settings import VLLMSettings
 from kinema.engines.vllm.folder import readable_folder
 from kinema.engines.vllm.prompts import PromptMaker, sampling_params
@@ -66,7 +67,12 @@ class VLLMEngine:
     """New requests may join those that run."""
 
     def __init__(self, folder: Path, *, family: Family, settings: VLLMSettings) -> None:
-        _check_parallel(settings)
+        # Its worker gives no output to the scheduler then, which fails on the first request (0.32).
+        if settings.pipeline_parallel > 1 and current_platform.is_cpu():
+            raise MissingCapability(
+                "vLLM does not do --pipeline-parallel on CPUs.",
+                hint="Use --tensor-parallel, which it does there.",
+            )
         check_weights(folder, verify=settings.verify)
         readable = readable_folder(folder, family)
         with _load_errors(folder.name):
@@ -117,7 +123,7 @@ class VLLMEngine:
         """
         running: dict[str, _Running] = {}
         try:
-            while (taken := self._take(inbox, running)) or running:
+            while (taken := inbox.take([one.request for one in running.values()])) or running:
                 for request in taken:
                     self._begin(request, inbox, running)
                 self._rendered.clear()  # what was counted and not taken does not run
@@ -132,7 +138,7 @@ class VLLMEngine:
             ) from problem
         except Exception as problem:
             self._clean_up(running)
-            if _is_out_of_memory(problem):
+            if is_out_of_memory(problem):
                 raise _out_of_memory(problem) from problem
             raise
 
@@ -162,14 +168,12 @@ class VLLMEngine:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
 
-    def _take(self, inbox: Inbox, running: dict[str, _Running]) -> list[Request]:
-        return inbox.take([one.request for one in running.values()])
-
     def _begin(self, request: Request, inbox: Inbox, running: dict[str, _Running]) -> None:
         """Hand a request to vLLM; one that it refuses has failed, and the others go on."""
         began = time.perf_counter()
         name = next(self._names)
         params = sampling_params(request.params, streamed=inbox.is_streamed(request.id))
+        rendered: Any
         try:
             counted, rendered = self._rendered.pop(request.id, (None, None))
             if counted is not request:
@@ -180,11 +184,13 @@ class VLLMEngine:
         except RequestRefused as problem:
             inbox.fail(request.id, problem)
         except _REFUSALS as problem:
-            if _is_out_of_memory(problem):
+            if is_out_of_memory(problem):
                 raise
             inbox.fail(request.id, _refused(problem))
         else:
-            running[name] = _Running(request, _visual_tokens(rendered), began)
+            media = rendered.get("mm_placeholders", {}).values()
+            visual = sum(int(place.get_num_embeds()) for places in media for place in places)
+            running[name] = _Running(request, visual, began)
 
     def _drop_cancelled(self, inbox: Inbox, running: dict[str, _Running]) -> None:
         gone = [n for n, one in running.items() if inbox.is_cancelled(one.request.id)]
@@ -227,19 +233,10 @@ class VLLMEngine:
             prompt = parse_model_prompt(self._llm.model_config, self._maker.make(request))
             (rendered,) = renderer.render_cmpl([prompt], params, skip_mm_cache=True)
         except (*_REFUSALS, MemoryError) as problem:
-            if _is_out_of_memory(problem):
+            if is_out_of_memory(problem):
                 raise _out_of_memory(problem) from problem
             raise _refused(problem) from problem
         return rendered
-
-
-def _check_parallel(settings: VLLMSettings) -> None:
-    # Its worker gives no output to the scheduler then, which fails on the first request (0.32).
-    if settings.pipeline_parallel > 1 and current_platform.is_cpu():
-        raise MissingCapability(
-            "vLLM does not do --pipeline-parallel on CPUs.",
-            hint="Use --tensor-parallel, which it does there.",
-        )
 
 
 def _arguments(folder: Path, family: Family, settings: VLLMSettings) -> dict[str, Any]:
@@ -263,21 +260,16 @@ def _arguments(folder: Path, family: Family, settings: VLLMSettings) -> dict[str
     }
 
 
-class _load_errors:
+@contextmanager
+def _load_errors(name: str) -> Iterator[None]:
     """What goes wrong while loading, as one sentence."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, problem: Any, trace: Any) -> None:
-        if isinstance(problem, (*_REFUSALS, OSError, ImportError)):
-            raise ModelError(
-                f"vLLM cannot load {self._name}: {first_line(problem)}",
-                hint="Its log above says more. The engine hf may run the model: --engine hf.",
-            ) from problem
+    try:
+        yield
+    except (*_REFUSALS, OSError, ImportError) as problem:
+        raise ModelError(
+            f"vLLM cannot load {name}: {first_line(problem)}",
+            hint="Its log above says more. The engine hf may run the model: --engine hf.",
+        ) from problem
 
 
 def _must_run_alone(request: Request) -> bool:
@@ -331,11 +323,6 @@ def _tell(output: Any, inbox: Inbox, running: dict[str, _Running]) -> None:
         inbox.fail(one.request.id, problem)
 
 
-def _visual_tokens(rendered: Any) -> int:
-    ranges = (r for found in rendered.get("mm_placeholders", {}).values() for r in found)
-    return sum(int(r.get_num_embeds()) for r in ranges)
-
-
 def _logprobs(answer: Any, alternatives: int | None) -> tuple[TokenLogprob, ...] | None:
     if alternatives is None:
         return None
@@ -343,14 +330,11 @@ def _logprobs(answer: Any, alternatives: int | None) -> tuple[TokenLogprob, ...]
         TokenLogprob(
             steps[token].decoded_token or "",
             steps[token].logprob,
-            tuple((s.decoded_token or "", s.logprob) for s in _ranked(steps)[:alternatives]),
+            tuple((s.decoded_token or "", s.logprob) for s in ranked[:alternatives]),
         )
         for token, steps in zip(answer.token_ids, answer.logprobs, strict=True)
+        for ranked in [sorted(steps.values(), key=lambda step: step.rank or 0)]
     )
-
-
-def _ranked(steps: dict[int, Any]) -> list[Any]:
-    return sorted(steps.values(), key=lambda step: step.rank or 0)
 
 
 def _refused(problem: Exception) -> RequestRefused:
@@ -364,11 +348,4 @@ def _out_of_memory(problem: BaseException) -> OutOfMemory:
     return OutOfMemory(
         f"vLLM ran out of memory: {first_line(problem) or type(problem).__name__}",
         hint="Use fewer frames, a smaller --max-context or a lower --gpu-memory.",
-    )
-
-
-def _is_out_of_memory(problem: BaseException) -> bool:
-    # torch's allocator for CPUs raises a plain RuntimeError.
-    return isinstance(problem, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(problem, RuntimeError) and "can't allocate memory" in str(problem)
     )

@@ -11,13 +11,13 @@ import hashlib
 import json
 import re
 import shutil
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kinema.config import cache_dir
 from kinema.families import Family
+from kinema.families.weights import read_header
 
 Names = tuple[tuple[str, str], ...]
 
@@ -26,10 +26,12 @@ def readable_folder(folder: Path, family: Family) -> Path:
     """The folder itself, or a copy of it in which names and settings are as vLLM reads them."""
     files = sorted(folder.glob("*.safetensors"))
     renames = family.vllm_weight_names
-    renamed = any(_changed(_header(file)[0], renames) for file in files)
+    renamed = any(_changed(read_header(file)[0], renames) for file in files)
     if not renamed and not family.vllm_video_processor:
         return folder
-    copy = cache_dir() / "vllm" / _key(files)
+    facts = [f"{f.resolve()} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files]
+    key = hashlib.blake2b("\n".join(facts).encode(), digest_size=12).hexdigest()
+    copy = cache_dir() / "vllm" / key
     if not (copy / "config.json").is_file():
         _copy(folder, files, copy, family)
     return copy
@@ -38,7 +40,7 @@ def readable_folder(folder: Path, family: Family) -> Path:
 def _copy(folder: Path, files: list[Path], copy: Path, family: Family) -> None:
     copy.mkdir(parents=True, exist_ok=True)
     for file in files:
-        if _changed(_header(file)[0], family.vllm_weight_names):
+        if _changed(read_header(file)[0], family.vllm_weight_names):
             _rename(file, copy / file.name, family.vllm_weight_names)
         else:
             (copy / file.name).symlink_to(file.resolve())
@@ -71,21 +73,14 @@ _CHANGES: dict[str, Callable[[Any, Family], Any]] = {
 
 
 def _rename(source: Path, target: Path, renames: Names) -> None:
-    header, start = _header(source)
+    header, start = read_header(source)
     renamed = {_new(name, renames): entry for name, entry in header.items()}
     raw = json.dumps(renamed).encode()
     raw += b" " * (-len(raw) % 8)
     with source.open("rb") as old, target.open("wb") as new:
-        new.write(struct.pack("<Q", len(raw)) + raw)
+        new.write(len(raw).to_bytes(8, "little") + raw)
         old.seek(start)
         shutil.copyfileobj(old, new, 1 << 24)
-
-
-def _header(file: Path) -> tuple[dict[str, object], int]:
-    """The names in a safetensors file and where its data begins."""
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        return json.loads(stream.read(length)), 8 + length
 
 
 def _changed(header: dict[str, object], renames: Names) -> bool:
@@ -96,8 +91,3 @@ def _new(name: str, renames: Names) -> str:
     for pattern, replacement in renames:
         name = re.sub(pattern, replacement, name)
     return name
-
-
-def _key(files: list[Path]) -> str:
-    facts = [f"{f.resolve()} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files]
-    return hashlib.blake2b("\n".join(facts).encode(), digest_size=12).hexdigest()

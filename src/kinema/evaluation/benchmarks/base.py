@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -78,7 +79,7 @@ class Benchmark:
     """The files it is read from, relative to the folder that the user gives."""
     read: str
     """``module:function``, called with a :class:`Folder` and a split, returns items."""
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...] = ("accuracy",)
     """Names in the table of metrics; the first one is the headline."""
     splits: tuple[str, ...] = ("test",)
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -115,18 +116,10 @@ class Benchmark:
             raise UsageError(
                 f"{root} holds no item of {self.title}.", hint=f"Expected: {self.layout}"
             )
-        _refuse_repeats(items, self)
+        (name, count), *_ = Counter(item.id for item in items).most_common(1)
+        if count > 1:
+            raise UsageError(f"{self.title}: the id {name!r} occurs twice.", hint="Ids are unique.")
         return items
-
-
-def _refuse_repeats(items: list[Item], benchmark: Benchmark) -> None:
-    seen: set[str] = set()
-    for item in items:
-        if item.id in seen:
-            raise UsageError(
-                f"{benchmark.title}: the id {item.id!r} occurs twice.", hint="Ids are unique."
-            )
-        seen.add(item.id)
 
 
 class Folder:
@@ -139,6 +132,7 @@ class Folder:
                 hint=f"Give the folder with {benchmark.layout}; nothing is downloaded.",
             )
         self.root = root
+        self.name = benchmark.name
         self.read_files: list[Path] = []
         self._layout = benchmark.layout
 
@@ -172,6 +166,13 @@ class Folder:
         except (UnicodeDecodeError, json.JSONDecodeError) as problem:
             raise UsageError(f"{path} is no JSON: {problem}.", hint="Fetch it again.") from None
 
+    def tasks(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        """Rows of ``json/<task>.json``: the task's name, the row's place in its file, the row."""
+        for path in sorted(self.path("json").glob("*.json")):
+            self.read_files.append(path)
+            for place, row in enumerate(json.loads(path.read_text(encoding="utf-8"))):
+                yield path.stem, place, row
+
     def table(self, *names: str) -> list[dict[str, str]]:
         """Rows of a CSV or TSV file with a header."""
         with self.path(*names).open(encoding="utf-8-sig", newline="") as file:
@@ -196,6 +197,10 @@ class Folder:
                 if ("/" + bare).endswith(tail):
                     return path
         return ""
+
+    def item(self, name: str, *, places: Collection[str] = (), **fields: Any) -> Item:
+        """A question about the video ``name``; ``places`` say where it may lie, if not there."""
+        return Item(video=self.video(*(places or (name,))), video_id=name, **fields)
 
     @cached_property
     def _videos(self) -> dict[str, list[str]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from kinema.evaluation.benchmarks.base import Folder
@@ -15,54 +15,49 @@ _NEXTQA_KINDS = {"C": "causal", "T": "temporal", "D": "descriptive"}
 
 def next_qa(folder: Folder, split: str) -> list[Item]:
     """``{split}.csv`` with options ``a0`` to ``a4`` and ``map_vid_vidorID.json``."""
-    places = _next_qa_places(folder)
-    items = []
-    for row in folder.table(f"{split}.csv"):
-        items.append(
-            Item(
-                task="choice",
-                options=tuple(row[f"a{i}"] for i in range(5)),
-                answer=int(row["answer"]),
-                **_next_qa_common(folder, row, places),
-            )
+    return [
+        Item(
+            task="choice",
+            options=tuple(row[f"a{i}"] for i in range(5)),
+            answer=int(row["answer"]),
+            **common,
         )
-    return items
+        for row, common in _next_qa_rows(folder, split)
+    ]
 
 
 def next_qa_open(folder: Folder, split: str) -> list[Item]:
     """``{split}.csv`` with free answers and ``map_vid_vidorID.json``."""
-    places = _next_qa_places(folder)
-    items = []
+    return [
+        Item(
+            task="text",
+            references=tuple(filter(None, (row["answer"], row.get("additional_ref_answer")))),
+            **common,
+        )
+        for row, common in _next_qa_rows(folder, split)
+    ]
+
+
+def _next_qa_rows(folder: Folder, split: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
+    """Each row with the fields of its item that both kinds of answers share."""
+    places = folder.json("map_vid_vidorID.json") if folder.maybe("map_vid_vidorID.json") else {}
     for row in folder.table(f"{split}.csv"):
-        answers = (row["answer"], row.get("additional_ref_answer") or "")
-        common = _next_qa_common(folder, row, places)
-        items.append(Item(task="text", references=tuple(filter(None, answers)), **common))
-    return items
-
-
-def _next_qa_places(folder: Folder) -> dict[str, str]:
-    return folder.json("map_vid_vidorID.json") if folder.maybe("map_vid_vidorID.json") else {}
-
-
-def _next_qa_common(folder: Folder, row: dict[str, str], places: dict[str, str]) -> dict[str, Any]:
-    kind = row["type"]
-    return {
-        "id": f"{row['video']}-{row['qid']}",
-        "question": row["question"].rstrip("?").capitalize() + "?",
-        "video": folder.video(places.get(row["video"], row["video"]), row["video"]),
-        "video_id": row["video"],
-        "groups": {"kind": _NEXTQA_KINDS[kind[0]], "type": kind},
-    }
+        kind = row["type"]
+        yield (
+            row,
+            {
+                "id": f"{row['video']}-{row['qid']}",
+                "question": row["question"].rstrip("?").capitalize() + "?",
+                "video": folder.video(places.get(row["video"], row["video"]), row["video"]),
+                "video_id": row["video"],
+                "groups": {"kind": _NEXTQA_KINDS[kind[0]], "type": kind},
+            },
+        )
 
 
 def mvbench(folder: Folder, split: str) -> list[Item]:
     """``json/*.json``, one a task, and ``video/``; TVQA as folders of pictures, three a second."""
-    items = []
-    for path in sorted(folder.path("json").glob("*.json")):
-        folder.read_files.append(path)
-        for i, row in enumerate(json.loads(path.read_text(encoding="utf-8"))):
-            items.append(_mvbench_item(folder, row, path.stem, i))
-    return items
+    return [_mvbench_item(folder, row, task, place) for task, place, row in folder.tasks()]
 
 
 def _mvbench_item(folder: Folder, row: dict[str, Any], task: str, position: int) -> Item:
@@ -87,12 +82,11 @@ def egoschema(folder: Folder, split: str) -> list[Item]:
     """``questions.json``, ``subset_answers.json``, ``videos/``; only the subset has answers."""
     answers = folder.json("subset_answers.json") if folder.maybe("subset_answers.json") else {}
     return [
-        Item(
+        folder.item(
+            row["q_uid"],
             id=row["q_uid"],
             task="choice",
             question=row["question"],
-            video=folder.video(row["q_uid"]),
-            video_id=row["q_uid"],
             options=tuple(row[f"option {i}"] for i in range(5)),
             answer=None if split == "full" else int(answers[row["q_uid"]]),
         )
@@ -165,21 +159,17 @@ def _without_label(line: str) -> str:
 
 def perception_test(folder: Folder, split: str) -> list[Item]:
     """``mc_question_{split}.json`` (or ``all_{split}.json``): ``mc_question`` lists by video."""
-    items = []
     videos = folder.json(f"mc_question_{split}.json", f"all_{split}.json")
-    for video, content in videos.items():
-        for row in content["mc_question"]:
-            groups = {name: row[name] for name in ("area", "reasoning") if name in row}
-            items.append(
-                Item(
-                    id=f"{video}-{row['id']}",
-                    task="choice",
-                    question=row["question"],
-                    video=folder.video(video),
-                    video_id=video,
-                    options=tuple(row["options"]),
-                    answer=row.get("answer_id"),
-                    groups=groups,
-                )
-            )
-    return items
+    return [
+        folder.item(
+            video,
+            id=f"{video}-{row['id']}",
+            task="choice",
+            question=row["question"],
+            options=tuple(row["options"]),
+            answer=row.get("answer_id"),
+            groups={name: row[name] for name in ("area", "reasoning") if name in row},
+        )
+        for video, content in videos.items()
+        for row in content["mc_question"]
+    ]

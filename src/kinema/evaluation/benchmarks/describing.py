@@ -16,12 +16,11 @@ def msrvtt_captions(folder: Folder, split: str) -> list[Item]:
     for sentence in info["sentences"]:
         captions.setdefault(sentence["video_id"], []).append(sentence["caption"])
     return [
-        Item(
+        folder.item(
+            video["video_id"],
             id=video["video_id"],
             task="caption",
             question=_DESCRIBE,
-            video=folder.video(video["video_id"]),
-            video_id=video["video_id"],
             references=tuple(captions[video["video_id"]]),
         )
         for video in info["videos"]
@@ -33,12 +32,11 @@ def youcook2(folder: Folder, split: str) -> list[Item]:
     """``youcookii_annotations_trainval.json``: one item a segment."""
     database = folder.json("youcookii_annotations_trainval.json")["database"]
     return [
-        Item(
+        folder.item(
+            video,
             id=f"{video}-{segment['id']}",
             task="caption",
             question=_STEP,
-            video=folder.video(video),
-            video_id=video,
             start_seconds=float(segment["segment"][0]),
             end_seconds=float(segment["segment"][1]),
             references=(segment["sentence"],),
@@ -52,18 +50,15 @@ def youcook2(folder: Folder, split: str) -> list[Item]:
 
 def charades_sta(folder: Folder, split: str) -> list[Item]:
     """``charades_sta_{split}.txt``: ``video start end##sentence`` lines."""
-    items = []
-    for i, line in enumerate(folder.lines(f"charades_sta_{split}.txt")):
-        head, _, sentence = line.partition("##")
-        video, start, end = head.split()
-        items.append(
-            Item(
-                id=f"{video}-{i}",
-                task="span",
-                question=sentence.strip().rstrip("."),
-                video=folder.video(video),
-                video_id=video,
-                references=(f"{float(start)} {float(end)}",),
-            )
+    lines = (line.partition("##") for line in folder.lines(f"charades_sta_{split}.txt"))
+    moments = ((*head.split(), sentence) for head, _, sentence in lines)
+    return [
+        folder.item(
+            video,
+            id=f"{video}-{i}",
+            task="span",
+            question=sentence.strip().rstrip("."),
+            references=(f"{float(start)} {float(end)}",),
         )
-    return items
+        for i, (video, start, end, sentence) in enumerate(moments)
+    ]

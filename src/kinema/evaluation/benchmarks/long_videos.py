@@ -7,11 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from kinema.errors import MissingPackage
+from kinema.datasets.rows import read_parquet
 from kinema.evaluation.benchmarks.base import Folder
 from kinema.evaluation.choice import LETTERS
 from kinema.evaluation.records import Item
-from kinema.lazy import Row
 
 _LABEL = re.compile(r"^\(?[A-Z][.):]\s*")
 _SRT_TEXT = re.compile(r"\d+\s*\n[\d:,.]+\s*-->\s*[\d:,.]+[^\n]*\n(.*?)(?:\n\s*\n|\Z)", re.DOTALL)
@@ -19,41 +18,27 @@ _MARKUP = re.compile(r"<[^>]*>|\{[^}]*\}")
 
 
 def video_mme(folder: Folder, split: str) -> list[Item]:
-    """``videomme/*.parquet``, ``data/<videoID>.mp4``."""
-    return [_video_mme_item(folder, row, subtitles="") for row in _parquet_rows(folder)]
+    """``videomme/*.parquet``, ``data/<videoID>.mp4``.
 
-
-def video_mme_subtitles(folder: Folder, split: str) -> list[Item]:
-    """The same, with ``subtitle/<videoID>.srt`` in front of the question."""
-    rows = _parquet_rows(folder)
-    return [_video_mme_item(folder, row, subtitles=_srt(folder, row["videoID"])) for row in rows]
-
-
-def _parquet_rows(folder: Folder) -> list[dict[str, Any]]:
-    if Row("", needs=("pyarrow",)).missing:
-        raise MissingPackage(
-            "Parquet files need pyarrow.", hint="Install with: pip install 'kinema[eval]'"
-        )
-    from pyarrow import parquet  # noqa: PLC0415  an extra
-
+    With subtitles, ``subtitle/<videoID>.srt`` stands in front of the question.
+    """
     paths = sorted(folder.root.rglob("*.parquet"))
     folder.read_files += paths
-    return [row for path in paths for row in parquet.read_table(path).to_pylist()]
-
-
-def _video_mme_item(folder: Folder, row: dict[str, Any], *, subtitles: str) -> Item:
+    rows = (row.value for path in paths for row in read_parquet(path))
     groups = ("duration", "domain", "sub_category", "task_type")
-    return Item(
-        id=row["question_id"],
-        task="choice",
-        question=row["question"],
-        video=folder.video(row["videoID"]),
-        video_id=row["videoID"],
-        options=tuple(_LABEL.sub("", option) for option in row["options"]),
-        answer=LETTERS.index(row["answer"].strip()),
-        groups={name: row[name] for name in groups if row.get(name)},
-        subtitles=subtitles,
-    )
+    return [
+        folder.item(
+            row["videoID"],
+            id=row["question_id"],
+            task="choice",
+            question=row["question"],
+            options=tuple(_LABEL.sub("", option) for option in row["options"]),
+            answer=LETTERS.index(row["answer"].strip()),
+            groups={name: row[name] for name in groups if row.get(name)},
+            subtitles=_srt(folder, row["videoID"]) if folder.name.endswith("-sub") else "",
+        )
+        for row in rows
+    ]
 
 
 def _srt(folder: Folder, name: str) -> str:
@@ -70,12 +55,11 @@ def srt_text(srt: str) -> str:
 def long_video_bench(folder: Folder, split: str) -> list[Item]:
     """``lvb_{split}.json``, ``videos/``, ``subtitles/``."""
     return [
-        Item(
+        folder.item(
+            row["video_path"],
             id=row["id"],
             task="choice",
             question=row["question"],
-            video=folder.video(row["video_path"]),
-            video_id=row["video_path"],
             options=tuple(row["candidates"]),
             answer=row.get("correct_choice"),
             groups={
@@ -98,12 +82,7 @@ def _json_subtitles(path: Path | None) -> str:
 
 def mlvu(folder: Folder, split: str) -> list[Item]:
     """``json/*.json``, one a task, and ``video/<task>/``; without candidates it is free text."""
-    items = []
-    for path in sorted(folder.path("json").glob("*.json")):
-        folder.read_files.append(path)
-        for i, row in enumerate(json.loads(path.read_text(encoding="utf-8"))):
-            items.append(_mlvu_item(folder, row, path.stem, i))
-    return items
+    return [_mlvu_item(folder, row, task, place) for task, place, row in folder.tasks()]
 
 
 def _mlvu_item(folder: Folder, row: dict[str, Any], task: str, position: int) -> Item:

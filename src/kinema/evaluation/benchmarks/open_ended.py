@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kinema.evaluation.benchmarks.base import Folder
-from kinema.evaluation.records import Item
+from kinema.evaluation.records import Item, Task
 
 ACTIVITYNET_TYPES = (
     *("motion", "spatial", "temporal", "yes/no", "colour", "object", "location", "number"),
@@ -33,12 +34,12 @@ def msrvtt_qa(folder: Folder, split: str) -> list[Item]:
 
 
 def _classic(folder: Folder, row: dict[str, Any], name: str, clips: dict[str, str]) -> Item:
-    return Item(
+    return folder.item(
+        name,
+        places=(name, clips.get(name, name)),
         id=str(row["id"]),
         task="text",
         question=row["question"],
-        video=folder.video(name, clips.get(name, name)),
-        video_id=name,
         references=(str(row["answer"]),),
         groups={"question": row["question"].split()[0].lower()},
     )
@@ -48,8 +49,10 @@ def questions_and_answers(folder: Folder, split: str) -> list[Item]:
     """``{split}_q.json`` and ``{split}_a.json``, joined by question id (or by position)."""
     questions, answers = folder.json(f"{split}_q.json"), folder.json(f"{split}_a.json")
     by_id = {a["question_id"]: a for a in answers if "question_id" in a}
-    pairs = [(q, by_id.get(q.get("question_id")) or answers[i]) for i, q in enumerate(questions)]
-    return [_joined(folder, question, answer) for question, answer in pairs]
+    return [
+        _joined(folder, question, by_id.get(question.get("question_id")) or answers[i])
+        for i, question in enumerate(questions)
+    ]
 
 
 def _joined(folder: Folder, question: dict[str, Any], answer: dict[str, Any]) -> Item:
@@ -57,42 +60,26 @@ def _joined(folder: Folder, question: dict[str, Any], answer: dict[str, Any]) ->
     groups = {"question": question["question"].split()[0].lower()}
     if "type" in answer:
         groups = {"type": ACTIVITYNET_TYPES[int(answer["type"])]}
-    return Item(
+    return folder.item(
+        name,
+        places=(name, f"v_{name}"),
         id=str(question["question_id"]),
         task="text",
         question=question["question"],
-        video=folder.video(name, f"v_{name}"),
-        video_id=name,
         references=(str(answer["answer"]),),
         groups=groups,
     )
 
 
-def tgif_frameqa(folder: Folder, split: str) -> list[Item]:
-    """``Test_frameqa_question.csv``, or Video-LLaVA's ``test_q.json`` and ``test_a.json``."""
-    if folder.maybe("test_q.json"):
+def tgif(folder: Folder, split: str) -> list[Item]:
+    """``Test_<kind>_question.csv``; FrameQA also as Video-LLaVA's ``test_q.json``, ``test_a.json``.
+
+    The kind is that of the benchmark: frameqa, count, action or transition.
+    """
+    kind = folder.name.removeprefix("tgif-")
+    if kind == "frameqa" and folder.maybe("test_q.json"):
         return questions_and_answers(folder, split)
-    return _tgif(folder, split, "frameqa")
-
-
-def tgif_count(folder: Folder, split: str) -> list[Item]:
-    """``Test_count_question.csv``."""
-    return _tgif(folder, split, "count")
-
-
-def tgif_action(folder: Folder, split: str) -> list[Item]:
-    """``Test_action_question.csv``."""
-    return _tgif(folder, split, "action")
-
-
-def tgif_transition(folder: Folder, split: str) -> list[Item]:
-    """``Test_transition_question.csv``."""
-    return _tgif(folder, split, "transition")
-
-
-def _tgif(folder: Folder, split: str, kind: str) -> list[Item]:
-    names = (f"{split.title()}_{kind}_question.csv", f"{split}_{kind}_question.csv")
-    rows = folder.table(*names)
+    rows = folder.table(f"{split.title()}_{kind}_question.csv", f"{split}_{kind}_question.csv")
     return [_tgif_item(folder, row, f"{kind}-{i}", kind) for i, row in enumerate(rows)]
 
 
@@ -106,8 +93,8 @@ def _tgif_item(folder: Folder, row: dict[str, str], item_id: str, kind: str) -> 
     if kind in ("action", "transition"):
         options = tuple(row[f"a{i}"] for i in range(1, 6))
         return Item(task="choice", options=options, answer=int(row["answer"]), **common)
-    task = "count" if kind == "count" else "text"
-    return Item(task=task, references=(row["answer"],), **common)  # type: ignore[arg-type]
+    task: Task = "count" if kind == "count" else "text"
+    return Item(task=task, references=(row["answer"],), **common)
 
 
 def video_chatgpt(folder: Folder, split: str) -> list[Item]:
@@ -117,15 +104,13 @@ def video_chatgpt(folder: Folder, split: str) -> list[Item]:
     two wordings of a consistency question are judged together.
     """
     items = []
-    for kind in ("generic", "temporal"):
+    for kind, aspects in (("generic", ASPECTS), ("temporal", ("temporal",))):
         for i, row in enumerate(folder.json(f"{kind}_qa.json")):
-            aspects = list(ASPECTS) if kind == "generic" else ["temporal"]
-            items.append(_aspect_item(folder, row, f"{kind}-{i}", row["Q"], kind, aspects))
+            items.append(_aspect_item(folder, row, f"{kind}-{i}", row["Q"], aspects))
     for i, row in enumerate(folder.json("consistency_qa.json")):
-        for which in ("Q1", "Q2"):
-            item_id = f"consistency-{i}-{which}"
-            aspects = ["consistency"] if which == "Q2" else []
-            items.append(_aspect_item(folder, row, item_id, row[which], "consistency", aspects))
+        first, second = f"consistency-{i}-Q1", f"consistency-{i}-Q2"
+        items.append(_aspect_item(folder, row, first, row["Q1"], ()))
+        items.append(_aspect_item(folder, row, second, row["Q2"], ("consistency",), first))
     return items
 
 
@@ -134,17 +119,15 @@ def _aspect_item(
     row: dict[str, Any],
     item_id: str,
     question: str,
-    kind: str,
-    aspects: list[str],
+    aspects: Sequence[str],
+    partner: str = "",
 ) -> Item:
-    partner = item_id[:-2] + "Q1" if item_id.endswith("Q2") else ""
-    return Item(
+    return folder.item(
+        row["video_name"],
         id=item_id,
         task="text",
         question=question,
-        video=folder.video(row["video_name"]),
-        video_id=row["video_name"],
         references=(row["A"],),
-        groups={"set": kind},
-        facts={"aspects": aspects, "partner": partner},
+        groups={"set": item_id.partition("-")[0]},
+        facts={"aspects": list(aspects), "partner": partner},
     )

@@ -6,50 +6,42 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from kinema.datasets.segments import Ends, as_text, parse_segments, runs
 from kinema.evaluation.benchmarks.base import Folder
 from kinema.evaluation.records import Item
 
 _FPS = {"breakfast": 15.0, "50salads": 30.0}
+# The first one stands for frames that nothing covers.
 _IDLE = {"breakfast": ["SIL"], "50salads": ["action_start", "action_end"]}
-_FILL = {"breakfast": "SIL", "50salads": "action_start"}
 # P03_cam01_P03_cereals of the feature files is P03/cam01/P03_cereals.avi on disk.
 _VIEW = re.compile(r"(P\d+)_((?:cam|webcam|stereo)\d*)_(P\d+_\w+)")
 
 
-def breakfast(folder: Folder, split: str) -> list[Item]:
-    """``groundTruth/``, ``mapping.txt`` and ``splits/test.split<K>.bundle`` of Breakfast."""
-    return _ms_tcn(folder, split, "breakfast")
+def ms_tcn(folder: Folder, split: str) -> list[Item]:
+    """``groundTruth/``, ``mapping.txt`` and ``splits/test.split<K>.bundle``.
 
-
-def salads(folder: Folder, split: str) -> list[Item]:
-    """``groundTruth/``, ``mapping.txt`` and ``splits/test.split<K>.bundle`` of 50Salads."""
-    return _ms_tcn(folder, split, "50salads")
-
-
-def _ms_tcn(folder: Folder, split: str, name: str) -> list[Item]:
-    """One fold, or ``all`` of them; every video is in the test list of exactly one."""
+    One fold, or ``all`` of them; every video is in the test list of exactly one.
+    """
     labels = [line.split(maxsplit=1)[1] for line in folder.lines("mapping.txt")]
     folds = [split]
     if split == "all":
         names = (path.name for path in folder.path("splits").glob("test.split*.bundle"))
         folds = sorted(name.split(".")[1] for name in names)
     return [
-        _from_frames(folder, Path(line).stem, labels, name, fold)
+        _from_frames(folder, Path(line).stem, labels, fold)
         for fold in folds
         for line in folder.lines(f"splits/test.{fold}.bundle")
     ]
 
 
-def _from_frames(folder: Folder, video: str, labels: list[str], name: str, fold: str) -> Item:
+def _from_frames(folder: Folder, video: str, labels: list[str], fold: str) -> Item:
     frames = folder.lines(f"groundTruth/{video}.txt")
     item = _item(
-        name=name,
-        video_id=video,
-        video=folder.video(*_places(video)),
-        question=_question(labels, _activity(video) if name == "breakfast" else ""),
+        folder,
+        video,
+        places=_places(video),
+        question=_question(labels, _activity(video) if folder.name == "breakfast" else ""),
         references=tuple(as_text(runs(frames), ends="inclusive").splitlines()),
         num_frames=len(frames),
         labels=labels,
@@ -81,7 +73,7 @@ def breakfast_chat(folder: Folder, split: str) -> list[Item]:
     texts = {path: _labels_text(folder, path) for path in listed}
     labels = _vocabulary(texts.values())
     return [
-        _fork_item("breakfast", folder, path, text, labels, activity=_activity(path))
+        _fork_item(folder, path, text, labels, activity=_activity(path))
         for path, text in texts.items()
     ]
 
@@ -100,21 +92,19 @@ def salads_chat(folder: Folder, split: str) -> list[Item]:
     texts = {path.name.removesuffix(".txt"): path.read_text(encoding="utf-8") for path in paths}
     labels = _vocabulary(texts.values())
     return [
-        _fork_item("50salads", folder, path, text, labels, activity="making salads")
+        _fork_item(folder, path, text, labels, activity="making salads")
         for path, text in texts.items()
     ]
 
 
-def _fork_item(
-    name: str, folder: Folder, path: str, text: str, labels: list[str], *, activity: str
-) -> Item:
+def _fork_item(folder: Folder, path: str, text: str, labels: list[str], *, activity: str) -> Item:
     lines = (line.strip().replace("_", " ") for line in text.splitlines())
     # The written end is exclusive and repeats as the next start.
     num_frames = parse_segments(text).segments[-1].end + 1
     return _item(
-        name=name,
-        video_id=path,
-        video=folder.video(path),
+        folder,
+        path,
+        places=[path],
         question=f"List down all the segments. action is {activity}",
         references=tuple(filter(None, lines)),
         num_frames=num_frames,
@@ -137,31 +127,32 @@ def _question(labels: list[str], activity: str) -> str:
 
 
 def _item(
-    *,
-    name: str,
-    video_id: str,
+    folder: Folder,
     video: str,
+    *,
+    places: Iterable[str],
     question: str,
     references: tuple[str, ...],
     num_frames: int,
     labels: list[str],
     ends: Ends,
 ) -> Item:
-    facts: dict[str, Any] = {
-        "num_frames": num_frames,
-        "fps": _FPS[name],
-        "vocabulary": labels,
-        "background": _FILL[name] if _FILL[name] in labels else "background",
-        "idle": _IDLE[name],
-        "ends": ends,
-    }
-    return Item(
-        id=video_id,
+    name = folder.name.removesuffix("-chat")
+    fill, *_ = idle = _IDLE[name]
+    return folder.item(
+        video,
+        places=tuple(places),
+        id=video,
         task="segments",
         question=question,
-        video=video,
-        video_id=video_id,
         references=references,
-        groups={"activity": _activity(video_id)} if name == "breakfast" else {},
-        facts=facts,
+        groups={"activity": _activity(video)} if name == "breakfast" else {},
+        facts={
+            "num_frames": num_frames,
+            "fps": _FPS[name],
+            "vocabulary": labels,
+            "background": fill if fill in labels else "background",
+            "idle": idle,
+            "ends": ends,
+        },
     )

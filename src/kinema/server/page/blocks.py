@@ -14,6 +14,8 @@ from kinema.server.service import Service
 
 _WORDS = SamplingParams()
 _SUGGESTIONS = ("What happens in this video?", "What comes first?", "And last?")
+_PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+_QUIET: dict[str, Any] = _PRIVATE | {"show_progress": "hidden"}
 _KEYS = "Keys: / to ask, I and O to mark a part, Esc for the whole video."
 
 
@@ -66,14 +68,12 @@ class _Layout:
     def _watching(self) -> None:
         gr.HTML(asset("stage.html"), elem_id="stage")
         with gr.Row(elem_classes="tight"):
-            self.link = gr.Textbox(
-                placeholder="… or paste a link and press Enter",
-                show_label=False,
-                container=False,
-                elem_id="link",
+            self.link = _box(
+                "link",
+                "… or paste a link and press Enter",
+                "Link to a video",
                 scale=4,
                 max_length=4000,
-                label="Link to a video",
             )
             self.start = _time_box("start", "from 0:00")
             self.end = _time_box("end", "to the end")
@@ -102,16 +102,14 @@ class _Layout:
             placeholder="### Ask about the video\nOpen one on the left, or try the example clip.",
             examples=[{"text": text} for text in _SUGGESTIONS],
         )
-        self.question = gr.Textbox(
-            placeholder="Ask about the video …",
-            show_label=False,
-            container=False,
-            elem_id="question",
+        self.question = _box(
+            "question",
+            "Ask about the video …",
+            "Question",
             submit_btn="Ask",
             stop_btn=False,
             autofocus=True,
             max_length=20_000,
-            label="Question",
         )
         self.note = gr.HTML(elem_id="note")
         with gr.Row(elem_classes="tight"):
@@ -143,64 +141,47 @@ class _Layout:
             (self.signal.change, self._handlers.open_file, self.signal),
             (self.link.submit, self._handlers.open_link, self.link),
         ):
-            trigger(
-                handler,
-                [source, self.video],
-                opened,
-                show_progress="hidden",
-                api_visibility="private",
-            ).then(None, self.playing, js="(p) => { window.kinema.play(p); }")
+            opening = trigger(handler, [source, self.video], opened, **_QUIET)
+            opening.then(None, self.playing, js="(p) => { window.kinema.play(p); }")
 
     def _wire_talking(self) -> None:
+        handlers = self._handlers
         given = [self.talk, self.video, self.start, self.end, *self.picks]
         shown = [self.talk, self.chat, self.strip, self.question, self.note, self.transcript]
-        quiet: dict[str, Any] = {
-            "outputs": shown,
-            "show_progress": "hidden",
-            "api_visibility": "private",
-        }
         asking: list[Any] = [
-            self.question.submit(self._handlers.ask, [self.question, *given], **quiet),
-            self.chat.example_select(self._handlers.suggest, given, **quiet),
-            self.chat.retry(self._handlers.retry, given, **quiet),
-            self.chat.edit(self._handlers.edit, given, **quiet),
+            self.question.submit(handlers.ask, [self.question, *given], shown, **_QUIET),
+            self.chat.example_select(handlers.suggest, given, shown, **_QUIET),
+            self.chat.retry(handlers.retry, given, shown, **_QUIET),
+            self.chat.edit(handlers.edit, given, shown, **_QUIET),
         ]
-        self.question.stop(
-            self._handlers.stop, self.talk, shown, cancels=asking, api_visibility="private"
-        )
+        self.question.stop(handlers.stop, self.talk, shown, cancels=asking, **_PRIVATE)
         for begun_anew in (self.again.click, self.chat.clear):
-            begun_anew(self._handlers.forget, None, shown, cancels=asking, api_visibility="private")
+            begun_anew(handlers.forget, None, shown, cancels=asking, **_PRIVATE)
 
     def _wire_describing(self) -> None:
-        model = self.picks[0]
+        handlers = self._handlers
         shown = [self.outline, self.files, self.describe, self.cancel]
         describing = self.describe.click(
-            self._handlers.describe,
-            [self.video, model],
-            shown,
-            show_progress="hidden",
-            api_visibility="private",
+            handlers.describe, [self.video, self.picks[0]], shown, **_QUIET
         )
-        self.cancel.click(
-            self._handlers.stop_describing,
-            None,
-            shown,
-            cancels=[describing],
-            api_visibility="private",
-        )
+        self.cancel.click(handlers.stop_describing, None, shown, cancels=[describing], **_PRIVATE)
 
 
-def _time_box(name: str, placeholder: str) -> gr.Textbox:
+def _box(name: str, placeholder: str, label: str, **more: Any) -> gr.Textbox:
+    """A line to type in; readers of the screen hear its label."""
     return gr.Textbox(
         placeholder=placeholder,
+        label=label,
         show_label=False,
         container=False,
         elem_id=name,
-        scale=1,
-        min_width=90,
-        max_length=20,
-        label=f"Ask about the part {placeholder}",
+        **more,
     )
+
+
+def _time_box(name: str, placeholder: str) -> gr.Textbox:
+    label = f"Ask about the part {placeholder}"
+    return _box(name, placeholder, label, scale=1, min_width=90, max_length=20)
 
 
 _HEADER = """

@@ -88,7 +88,11 @@ class _Door:
             return
         if scope["path"].rstrip("/").endswith("/queue/join"):
             body = await _read(receive)
-            if not _is_plain(body):
+            try:
+                is_plain = not _names_a_file(json.loads(body))
+            except (ValueError, RecursionError):
+                is_plain = False
+            if not is_plain:
                 await error_response(_NO_FILES)(scope, receive, send)
                 return
             receive = _replayed(body, receive)
@@ -112,13 +116,6 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return waiting.pop() if waiting else await receive()
 
     return again
-
-
-def _is_plain(body: bytes) -> bool:
-    try:
-        return not _names_a_file(json.loads(body))
-    except (ValueError, RecursionError):
-        return False
 
 
 def _names_a_file(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 import gradio as gr
 
 from kinema.errors import KinemaError, UsageError
-from kinema.messages import Conversation, Message, SamplingParams, VideoPart
+from kinema.messages import Conversation, SamplingParams, VideoPart
 from kinema.server.captions import Job, Wanted
 from kinema.server.page import views
-from kinema.server.page.talk import Look, Picks, Talk, Turn, answer
+from kinema.server.page.talk import Look, Talk, Turn, answer
 from kinema.server.service import Service
+from kinema.tasks.caption.settings import CaptionSettings
 from kinema.types import Frames
 
 PURPOSE = "page"
@@ -93,28 +94,27 @@ class Handlers:
     async def describe(self, file_id: str, model: str) -> AsyncGenerator[Shown, None]:
         """Captions and chapters of the whole video; ending this early ends the job."""
         try:
-            job = self._job(file_id, model)
+            if not file_id:
+                raise UsageError("There is no video yet.", hint="Open one first.")
+            backend, file = self._service.find(model), self._service.files.get(file_id)
+            say = CaptionSettings(model=backend.model)
+            job = self._service.captions.start(Wanted(backend=backend, file=file, say=say))
         except KinemaError as problem:
             yield views.error_card(problem), "", *_describing(running=False)
             return
         try:
             while not job.has_ended:
-                yield views.progress_card(_progress(job)), "", *_describing(running=True)
+                said = f"Watching the whole video … {job.num_answers} passages written"
+                said = "Waiting for its turn …" if job.status == "queued" else said
+                yield views.progress_card(said), "", *_describing(running=True)
                 await asyncio.sleep(_LOOK_SECONDS)
         finally:
-            self._service.captions.cancel(job.id)
+            job.cancel()
         yield *_described(job), *_describing(running=False)
 
     def stop_describing(self) -> Shown:
         """The job was cancelled; nothing is shown of it."""
         return "", "", *_describing(running=False)
-
-    def _job(self, file_id: str, model: str) -> Job:
-        if not file_id:
-            raise UsageError("There is no video yet.", hint="Open one first.")
-        return self._service.captions.start(
-            Wanted(backend=self._service.find(model), file=self._service.files.get(file_id))
-        )
 
     def release(self, file_id: str) -> None:
         """A visitor has gone, or has opened another video."""
@@ -138,51 +138,44 @@ class Handlers:
         backend = next(iter(self._service.backends.values()))
         with self._service.admission.enter():
             part = VideoPart(self._service.files.get(file_id).path)
-            said = Conversation((Message("user", (part,)),))
+            said = Conversation.asked(part)
             return (await self._service.read(said, SamplingParams(), backend=backend)).frames[0]
 
     async def _answered(
         self, talk: Talk, question: str, given: tuple[Any, ...]
     ) -> AsyncGenerator[Shown, None]:
-        file_id, start, end, *picked = given
+        file_id, start, end, *picked, num_frames = given
         before = talk
         try:
-            picks = _picks(picked)
             if not question.strip():
                 raise UsageError("There is no question.", hint="Type one, then press Enter.")
             look = Look(file_id, start.strip(), end.strip()) if file_id else None
-            talk = Talk((*talk.turns, Turn(question, look, picks.num_frames)))
+            talk = Talk((*talk.turns, Turn(question, look, int(num_frames) or None)))
             yield _shown(talk, running=True)
-            async with aclosing(answer(self._service, talk, picks)) as pieces:
-                async for piece in pieces:
-                    is_first, talk = not talk.turns[-1].seen, piece.talk
-                    yield _shown(talk, running=True, frames=piece.frames if is_first else ())
+            async with aclosing(answer(self._service, talk, _fields(picked))) as pieces:
+                async for so_far, frames in pieces:
+                    is_first, talk = not talk.turns[-1].seen, so_far
+                    yield _shown(talk, running=True, frames=frames if is_first else ())
             yield _shown(talk, running=False)
         except KinemaError as problem:
             yield _shown(before, running=False, problem=problem, question=question)
 
 
-def _picks(values: list[Any]) -> Picks:
-    model, temperature, top_p, max_tokens, seed, num_frames = values
-    return Picks(
-        model=model,
-        temperature=temperature,
-        top_p=top_p,
-        max_tokens=int(max_tokens),
-        seed=int(seed or 0) or None,
-        num_frames=int(num_frames) or None,
-    )
+def _fields(picked: list[Any]) -> dict[str, Any]:
+    """What the visitor chose, as fields of a request."""
+    model, temperature, top_p, max_tokens, seed = picked
+    return {
+        "model": model,
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_tokens": int(max_tokens),
+        "seed": int(seed or 0) or None,
+    }
 
 
 def _turn_of(message_index: Any) -> int:
     """A message's place among turns: each is a question and an answer."""
     return int(message_index if isinstance(message_index, int) else message_index[0]) // 2
-
-
-def _progress(job: Job) -> str:
-    if job.status == "queued":
-        return "Waiting for its turn …"
-    return f"Watching the whole video … {job.num_answers} passages written"
 
 
 def _describing(*, running: bool) -> Shown:
@@ -211,7 +204,7 @@ def _shown(
     talk: Talk,
     *,
     running: bool,
-    frames: tuple[Frames, ...] = (),
+    frames: Sequence[Frames] = (),
     problem: KinemaError | None = None,
     question: str = "",
 ) -> Shown:
@@ -219,7 +212,10 @@ def _shown(
     strip = views.film_strip(frames[-1]) if frames else _SAME
     box = gr.Textbox(value=question, submit_btn=not running and "Ask", stop_btn=running and "Stop")
     note = views.error_card(problem) if problem else ""
-    transcript = "" if running or not talk.turns else _transcript_link(talk)
+    transcript = ""
+    if talk.turns and not running:
+        address = views.text_address(talk.transcript(), "text/markdown")
+        transcript = views.links([("Transcript", "transcript.md", address)])
     return talk, _messages(talk), strip, box, note, transcript
 
 
@@ -231,8 +227,3 @@ def _messages(talk: Talk) -> list[dict[str, str]]:
         seen = f"\n\n*{turn.seen}*" if turn.seen else ""
         messages.append({"role": "assistant", "content": said + seen})
     return messages
-
-
-def _transcript_link(talk: Talk) -> str:
-    address = views.text_address(talk.transcript(), "text/markdown")
-    return views.links([("Transcript", "transcript.md", address)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from kinema.errors import UsageError
-from kinema.server.asking import read_question
 from kinema.server.schema import ChatRequest
 from kinema.server.service import Service
 from kinema.types import Frames
@@ -45,19 +44,6 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Picks:
-    """What the visitor chose beside the words."""
-
-    model: str
-    temperature: float
-    top_p: float
-    max_tokens: int
-    seed: int | None
-    num_frames: int | None
-    """0 or None leaves the count to the model."""
-
-
-@dataclass(frozen=True)
 class Talk:
     """Turns in order."""
 
@@ -71,8 +57,10 @@ class Talk:
         """The same talk, its last turn replaced."""
         return Talk((*self.turns[:-1], turn))
 
-    def body(self, picks: Picks) -> ChatRequest:
+    def body(self, picks: Mapping[str, Any]) -> ChatRequest:
         """The request that asks the last turn's question after all before it.
+
+        ``picks`` are fields of a request: what the visitor chose beside the words.
 
         The model is shown what the last question is about, in the turn that first looked at it;
         so a follow-up begins with what the engine has already read. What was said about another
@@ -92,17 +80,8 @@ class Talk:
             messages.append({"role": "user", "content": content})
             if turn.answer:
                 messages.append({"role": "assistant", "content": turn.answer})
-        body = {
-            "model": picks.model,
-            "messages": messages,
-            "temperature": picks.temperature,
-            "top_p": picks.top_p,
-            "max_tokens": picks.max_tokens,
-            "seed": picks.seed,
-            "fit": True,
-        }
         try:
-            return ChatRequest.model_validate(body)
+            return ChatRequest.model_validate({"messages": messages, "fit": True, **picks})
         except ValidationError as problem:
             first = problem.errors()[0]
             raise UsageError(f"{first['loc'][-1]}: {first['msg']}.", hint="Change it.") from None
@@ -113,28 +92,21 @@ class Talk:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class Piece:
-    """How far an answer is."""
+async def answer(
+    service: Service, talk: Talk, picks: Mapping[str, Any]
+) -> AsyncGenerator[tuple[Talk, list[Frames]], None]:
+    """The talk with its last turn answered piece by piece, and the frames that it shows.
 
-    talk: Talk
-    frames: tuple[Frames, ...]
-    """What the model is shown in this talk, in order."""
-
-
-async def answer(service: Service, talk: Talk, picks: Picks) -> AsyncGenerator[Piece, None]:
-    """The talk with its last turn answered piece by piece, admitted like any request.
-
-    Closing the iterator stops the model.
+    It is admitted like any request. Closing the iterator stops the model.
 
     Raises:
         KinemaError: what the API would answer with an error.
     """
     with service.admission.enter():
-        question, backend = await read_question(talk.body(picks), service)
-        frames = tuple(question.frames)
+        question, backend = await service.read_question(talk.body(picks))
+        frames = question.frames
         turn = replace(talk.turns[-1], answer="", seen=frames[-1].seen if frames else "")
-        yield Piece(talk.with_last(turn), frames)
+        yield talk.with_last(turn), frames
         async with aclosing(service.answer(question, backend, streamed=True)) as pieces:
             async for piece in pieces:
                 if piece.answered is not None:
@@ -143,4 +115,4 @@ async def answer(service: Service, talk: Talk, picks: Picks) -> AsyncGenerator[P
                     turn = replace(turn, answer=turn.answer + piece.text)
                 else:
                     continue
-                yield Piece(talk.with_last(turn), frames)
+                yield talk.with_last(turn), frames

@@ -31,8 +31,8 @@ def files_of(folder: Path, formats: Sequence[str], names: Iterable[str]) -> Iter
         names: of the videos.
     """
     wanted = (*ALWAYS, *formats)
-    yield from (folder / RUN_EXPORTS.load(n).name for n in wanted if n in RUN_EXPORTS)
-    suffixes = [VIDEO_EXPORTS.load(n).suffix for n in wanted if n in VIDEO_EXPORTS]
+    yield from (folder / RUN_EXPORTS[n].file for n in wanted if n in RUN_EXPORTS)
+    suffixes = [VIDEO_EXPORTS[n].file for n in wanted if n in VIDEO_EXPORTS]
     yield from (folder / f"{name}{suffix}" for name in names for suffix in suffixes)
 
 
@@ -58,15 +58,16 @@ class Outputs:
     def write_one(self, one: VideoInput, described: Described) -> None:
         """The files of one video, as soon as it ended."""
         if self.folder is not None:
-            record = flagged(described.record, wanted=self.wanted, language=self.language)
+            record = self._flagged(described)
             write_video(record, self.formats, self.folder, one.name, load=self.load)
 
     def write_all(self) -> Counter[str]:
         """Everything that is not there yet, or says more now; returns how many of each status."""
         common = common_sentences(described.record for described in self.job.results())
         statuses: Counter[str] = Counter()
-        known = zip(self.job.known(), self._flagged(common), strict=True)
-        for place, (one, record) in enumerate(known):
+        known = zip(self.job.known(), self.job.results(), strict=True)
+        for place, (one, described) in enumerate(known):
+            record = self._flagged(described, common)
             if place < len(self.job.asked):
                 statuses[record.status] += 1
             if self._is_stale(one, record, common):
@@ -75,7 +76,7 @@ class Outputs:
         if self.folder is not None:
             formats = dict.fromkeys((*ALWAYS, *self.formats))
             write_run(
-                lambda: self._flagged(common),
+                lambda: (self._flagged(described, common) for described in self.job.results()),
                 formats,
                 self.folder,
                 tag=self.job.tag,
@@ -86,22 +87,19 @@ class Outputs:
     def write_result(self, path: Path) -> dict[str, Any]:
         """The captioning demo's file, of the only video."""
         described = next(self.job.results())
-        record = flagged(described.record, wanted=self.wanted, language=self.language)
-        result = demo_result(record, described.timings, batch_size=self.job.segments.batch_size)
+        record = self._flagged(described)
+        result = demo_result(record, described.timings, batch_size=self.job.say.segments.batch_size)
         write_atomically(path, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
         return result
 
-    def _flagged(self, common: frozenset[str]) -> Iterator[VideoRecord]:
-        for described in self.job.results():
-            yield flagged(
-                described.record, common=common, wanted=self.wanted, language=self.language
-            )
+    def _flagged(self, described: Described, common: frozenset[str] = frozenset()) -> VideoRecord:
+        return flagged(described.record, common=common, wanted=self.wanted, language=self.language)
 
     def _is_stale(self, one: VideoInput, record: VideoRecord, common: frozenset[str]) -> bool:
         if self.folder is None or not record.captions:
             return False
         boiled = any("boilerplate" in caption.flags for caption in record.captions)
         again = any(caption.attempt > 1 for caption in record.captions)
-        suffixes = (VIDEO_EXPORTS.load(n).suffix for n in self.formats if n in VIDEO_EXPORTS)
+        suffixes = (VIDEO_EXPORTS[n].file for n in self.formats if n in VIDEO_EXPORTS)
         missing = any(not (self.folder / f"{one.name}{suffix}").exists() for suffix in suffixes)
         return missing or boiled or again

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from kinema.captioning.records import Segment, Word
-from kinema.captioning.segments import SegmentOptions, cut, read_ranges
+from kinema.captioning.segments import SegmentOptions, cut
 from kinema.tasks.caption.speech import speech_model
 from kinema.types import FrameSampling
 from kinema.video import Workers
@@ -107,19 +107,6 @@ def look_at(
         words=words,
         warnings=tuple(dict.fromkeys((*first.warnings, *info["warnings"], *notes))),
     )
-
-
-def plan_settings(
-    options: SegmentOptions, sampling: FrameSampling, transcribe: str | None = None
-) -> dict[str, Any]:
-    """All that decides how a video is cut; a list counts by what is in it, ready for JSON."""
-    listed = options.segment_list
-    return {
-        **vars(options),
-        "segment_list": None if listed is None else read_ranges(listed),
-        "sampling": sampling.to_dict(),
-        "transcribe": None if transcribe is None else speech_model(transcribe).fingerprint,
-    }
 
 
 def content_of(source: str, workers: Workers) -> str:

@@ -6,21 +6,57 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from kinema.captioning.prompts import Prompts
+from kinema.captioning.prompts import DEFAULT_STYLE, Prompts
 from kinema.captioning.records import Segment
-from kinema.captioning.segments import SegmentOptions
+from kinema.captioning.segments import SegmentOptions, read_ranges
+from kinema.captioning.summary import SummaryBy
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings
 from kinema.errors import UsageError
-from kinema.messages import Ask, Conversation, Message, Part, SamplingParams, TextPart, VideoPart
-from kinema.tasks.caption.options import CaptionOptions
-from kinema.tasks.caption.plan import VideoPlan, plan_settings
+from kinema.messages import Ask, Conversation, SamplingParams, TextPart, VideoPart
+from kinema.tasks.caption.plan import VideoPlan
+from kinema.tasks.caption.speech import speech_model
 from kinema.tasks.deciding import model_identity
 from kinema.tasks.models import Model
 from kinema.types import FrameSampling
 
+_DEFAULT_FPS = 1.0
 _AGAIN_TEMPERATURE = 0.7
 """Of a second answer to the same question, where the first was greedy: it has to differ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionOptions:
+    """What the model is asked about a segment, and what is made of its answers."""
+
+    prompt: str | None = None
+    """Question about each segment; {start} and {end} stand for its times."""
+    summary_prompt: str | None = None
+    """Question about numbered captions, which stand where {notes} is, or behind it."""
+    title_prompt: str | None = None
+    """Question about a summary, which stands where {summary} is, or behind it."""
+    style: str = DEFAULT_STYLE
+    """How captions read: detailed, brief, dense or plain."""
+    language: str | None = None
+    """Language of all text: English, German, Chinese …"""
+    skip_similar: float | None = None
+    """Leave out frames whose brightness differs by less than this (of 255) from the one before;
+    first, middle and last stay."""
+    transcribe: str | None = None
+    """Speech model that hears what is said, for the model and the records: a folder of Whisper,
+    or a name on a model hub."""
+    frame_size: int | None = None
+    """Scale frames down to this many pixels on their shorter side."""
+    summary_by: SummaryBy = "auto"
+    """Who summarises: the model, or its captions' own sentences (extract)."""
+    chapter_seconds: float = 120.0
+    """About how long a chapter is."""
+
+    def __post_init__(self) -> None:
+        if self.chapter_seconds <= 0:
+            raise UsageError("--chapter-seconds must be above 0.", hint="Try 120.")
+        if self.frame_size is not None and self.frame_size < 1:
+            raise UsageError("--frame-size must be 1 or more.", hint="Try 448.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,43 +64,71 @@ class CaptionSettings:
     """A model and every setting that decides what is written about a video.
 
     Raises:
+        UnknownName: there is no such style.
         UsageError: the model cannot do what is asked: free summaries, JSON, a style or a language.
     """
 
     model: Model
-    engine: EngineSettings
-    params: SamplingParams
-    options: CaptionOptions
-    segments: SegmentOptions
-    sampling: FrameSampling
+    engine: EngineSettings = EngineSettings()
+    params: SamplingParams = SamplingParams()
+    options: CaptionOptions = CaptionOptions()
+    segments: SegmentOptions = SegmentOptions()
+    sampling: FrameSampling = FrameSampling()
+    """Which frames stand for a segment; where nothing is said, one a second."""
 
     def __post_init__(self) -> None:
-        writes_freely = self.model.family.writes_freely
-        if self.summarises_by_model and not writes_freely:
-            raise UsageError(
-                f"{self.model.family.title} answers questions about videos alone.",
-                hint="Use --summary-by extract, or another model.",
-            )
-        if self.params.json_schema is not None and not writes_freely:
-            raise UsageError(
-                f"{self.model.family.title} has its own sentences and writes no JSON.",
-                hint="Leave --schema out, or use another model.",
-            )
-        self.options.prompts(self.model)
+        family, options = self.model.family, self.options
+        if not family.writes_freely:
+            if options.language is not None or options.style != DEFAULT_STYLE:
+                raise UsageError(
+                    f"{family.title} has its own sentences, in English.",
+                    hint="Leave --language and --style out, or use another model.",
+                )
+            if self.summarises_by_model:
+                raise UsageError(
+                    f"{family.title} answers questions about videos alone.",
+                    hint="Use --summary-by extract, or another model.",
+                )
+            if self.params.json_schema is not None:
+                raise UsageError(
+                    f"{family.title} has its own sentences and writes no JSON.",
+                    hint="Leave --schema out, or use another model.",
+                )
+        _ = self.prompts
 
     @cached_property
     def prompts(self) -> Prompts:
-        """What the model is asked."""
-        return self.options.prompts(self.model)
+        """What the model is asked, in words that it understands."""
+        return Prompts.chosen(
+            prompt=self.options.prompt,
+            summary_prompt=self.options.summary_prompt,
+            title_prompt=self.options.title_prompt,
+            style=self.options.style,
+            language=self.options.language,
+            plain=not self.model.family.writes_freely,
+        )
 
     @property
     def summarises_by_model(self) -> bool:
         """Whether the model writes summaries, or they are put together from captions."""
-        return self.options.by_model(self.model)
+        by = self.options.summary_by
+        return self.model.family.writes_freely if by == "auto" else by == "model"
+
+    @property
+    def frames(self) -> FrameSampling:
+        """Which frames stand for a segment."""
+        return self.sampling.or_default(FrameSampling(fps=_DEFAULT_FPS))
 
     @cached_property
     def _plan(self) -> dict[str, Any]:
-        return plan_settings(self.segments, self.sampling, self.options.transcribe)
+        """How a video is cut and what is heard in it; a list of segments by what is in it."""
+        listed, speech = self.segments.segment_list, self.options.transcribe
+        return {
+            **vars(self.segments),
+            "segment_list": None if listed is None else read_ranges(listed),
+            "sampling": self.frames.to_dict(),
+            "transcribe": None if speech is None else speech_model(speech).fingerprint,
+        }
 
     @cached_property
     def plan_fingerprint(self) -> str:
@@ -96,11 +160,6 @@ class CaptionSettings:
             "chapter_seconds": self.options.chapter_seconds,
         }
 
-    @cached_property
-    def record_fingerprint(self) -> str:
-        """Of :attr:`record`."""
-        return fingerprint(self.record)
-
     def question(
         self, plan: VideoPlan, segment: Segment, *, attempt: int = 1, speech: str = ""
     ) -> Ask:
@@ -130,7 +189,7 @@ class CaptionSettings:
         about = {"content": plan.content, "frames": segment.frame_indices, "attempt": attempt}
         return Ask(
             key=self._key(kind="describe", text=text, **about),
-            conversation=_said(video, TextPart(text)),
+            conversation=Conversation.asked(video, TextPart(text)),
             params=params,
             fit=True,
         )
@@ -139,14 +198,10 @@ class CaptionSettings:
         """A question of words alone: for a summary or a title."""
         return Ask(
             key=self._key(kind=kind, text=text),
-            conversation=_said(TextPart(text)),
+            conversation=Conversation.asked(TextPart(text)),
             params=replace(self.params, json_schema=None),
             fit=True,
         )
 
     def _key(self, **about: Any) -> str:
         return f"{self.answer_fingerprint}-{fingerprint(about)}"
-
-
-def _said(*parts: Part) -> Conversation:
-    return Conversation((Message("user", parts),))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -39,27 +38,28 @@ class Speech:
             MediaError: the file cannot be read.
             ModelError: the model cannot be used.
         """
-        return tuple(self._heard(source, duration_seconds, workers))
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with the model."""
-        return f"{self.name} {revision_of(read_checkpoint(self.name, self._folder))}"
-
-    def _heard(self, source: str, duration_seconds: float, workers: Workers) -> Iterator[Word]:
+        heard = []
         start = 0.0
         while start < duration_seconds:
             end = min(start + _STRETCH_SECONDS, duration_seconds)
             sound = workers.load_sound(source, start_seconds=start, end_seconds=end)
             with self._lock:
                 spoken = list(self._transcriber.words(sound.samples, rate=sound.rate))
-            for text, begins, ends in spoken:
-                yield Word(
+            heard += [
+                Word(
                     text=text,
                     start_seconds=round(start + begins, 3),
                     end_seconds=round(start + ends, 3),
                 )
+                for text, begins, ends in spoken
+            ]
             start = end
+        return tuple(heard)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the model."""
+        return f"{self.name} {revision_of(read_checkpoint(self.name, self._folder))}"
 
     @cached_property
     def _folder(self) -> Path:

@@ -6,9 +6,8 @@ import json
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +19,6 @@ from kinema import prompt as prompts
 from kinema.captioning.quality import flagged
 from kinema.captioning.records import Segment, VideoRecord
 from kinema.captioning.result import DEMO_BACKENDS, DEMO_MODELS, demo_result
-from kinema.captioning.segments import SegmentOptions
 from kinema.engines import EngineSettings
 from kinema.engines.job import Answered
 from kinema.engines.scheduler import Scheduler
@@ -28,20 +26,16 @@ from kinema.errors import KinemaError, UsageError
 from kinema.files import write_atomically
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.runner import in_own_loop
-from kinema.jobs.site import Local
-from kinema.jobs.towers import Encoded
-from kinema.messages import Ask, Reply, SamplingParams, VideoPart
+from kinema.messages import Ask, Reply, SamplingParams
 from kinema.structured import follow_schema
-from kinema.tasks.caption.options import DEFAULT_FPS, CaptionOptions
 from kinema.tasks.caption.plan import VideoPlan
-from kinema.tasks.caption.settings import CaptionSettings
-from kinema.tasks.caption.story import Described, Storyteller
+from kinema.tasks.caption.settings import CaptionOptions, CaptionSettings
+from kinema.tasks.caption.story import Described, Made, Storyteller, caption_of
 from kinema.tasks.models import DEFAULT_MODEL, find_model
-from kinema.tasks.site import local_site
+from kinema.tasks.site import JobSettings, open_site
 from kinema.types import Frames, FrameSampling
-from kinema.video import Workers, load_frames
+from kinema.video import load_frames
 
-T = TypeVar("T")
 Frame = TypeVar("Frame")
 """(seconds, uint8[H, W, 3]), as :class:`~kinema.types.Frames` yields, or uint8[H, W, 3]."""
 
@@ -95,8 +89,6 @@ class Captioner:
             engine=settings,
             params=params,
             options=options,
-            segments=SegmentOptions(),
-            sampling=FrameSampling(fps=DEFAULT_FPS),
         )
         self._scheduler: Scheduler = self._say.model.scheduler(settings)
 
@@ -110,44 +102,38 @@ class Captioner:
         stream = _Stream(self._say, self._scheduler, self._batch_size)
         try:
             for number, frame in enumerate(frames):
-                stream.add(*_clocked(frame, number / self._fps))
+                given: Any = frame
+                is_plain = isinstance(given, np.ndarray)
+                seconds, pixels = (number / self._fps, given) if is_plain else given
+                stream.add(float(seconds), pixels)
                 if self._pass_through:
                     yield frame
             plan = stream.finish()
         finally:
             stream.stop()
-        self._conclude(plan, stream.answers, began)
-
-    def close(self) -> None:
-        """Give the engine's memory back."""
-        self._scheduler.close()
-
-    def _conclude(
-        self, plan: VideoPlan, answers: dict[str, Reply | KinemaError], began: float
-    ) -> None:
-        """Summary, title and chapters; every caption is known by now."""
         if not plan.segments:
             self.record = VideoRecord(source=plan.source, status="failed", error="No frame came.")
             return
-
-        async def describe() -> Described:
-            with ExitStack() as stack:
-                known = stack.enter_context(AnswerCache(Path(":memory:")))
-                site = stack.enter_context(
-                    local_site(
-                        self._say.model, self._say.engine, workers=1, scheduler=self._scheduler
-                    )
-                )
-                heard = _Heard(site, answers)
-                teller = Storyteller(heard, self._say, known, room=len(plan.segments))
-                return await teller.tell(plan, began=began)
-
-        described = in_own_loop(describe)
+        described = in_own_loop(lambda: self._summarised(plan, stream.made, began))
         self.record = flagged(described.record)
         self.result = demo_result(self.record, described.timings, batch_size=self._batch_size)
         if self._result_path is not None:
             text = json.dumps(self.result, ensure_ascii=False, indent=2)
             write_atomically(self._result_path, text + "\n")
+
+    def close(self) -> None:
+        """Give the engine's memory back."""
+        self._scheduler.close()
+
+    async def _summarised(self, plan: VideoPlan, made: list[Made], began: float) -> Described:
+        """Summary, title and chapters; every caption is known by now."""
+        one = JobSettings(workers=1)
+        with (
+            AnswerCache(Path(":memory:")) as known,
+            open_site(self._say.model, self._say.engine, one, scheduler=self._scheduler) as site,
+        ):
+            teller = Storyteller(site, self._say, known, room=1)
+            return await teller.summarised(plan, made, began=began)
 
 
 @dataclass(eq=False)
@@ -157,12 +143,12 @@ class _Stream:
     say: CaptionSettings
     scheduler: Scheduler
     batch_size: int
-    answers: dict[str, Reply | KinemaError] = field(default_factory=dict)
-    """What the model said to each question, by its key."""
+    made: list[Made] = field(default_factory=list)
+    """The caption of each segment, and the seconds that the engine took for it."""
     _content: str = field(default_factory=lambda: uuid.uuid4().hex)
     _buffer: list[tuple[float, NDArray[np.uint8]]] = field(default_factory=list)
     _segments: list[Segment] = field(default_factory=list)
-    _waiting: deque[tuple[Ask, Future[Answered]]] = field(default_factory=deque)
+    _waiting: deque[tuple[Segment, Ask, Future[Answered]]] = field(default_factory=deque)
 
     def add(self, seconds: float, pixels: NDArray[np.uint8]) -> None:
         """One more frame; a full batch goes to the engine."""
@@ -184,7 +170,7 @@ class _Stream:
 
     def stop(self) -> None:
         """Cancel what has no answer."""
-        for _, future in self._waiting:
+        for *_, future in self._waiting:
             future.cancel()
 
     def _ask(self) -> None:
@@ -198,26 +184,28 @@ class _Stream:
             indices=np.array(segment.frame_indices, dtype=np.int64),
             source="frames",
         )
+        asked: Future[Answered] = Future()
         try:
             decoded = prompts.decode(ask.conversation, self.say.model.family, load=_given(frames))
+            asked = self.scheduler.submit(replace(ask, conversation=decoded))
         except KinemaError as problem:
-            self.answers[ask.key] = problem
-            return
-        self._waiting.append((ask, self.scheduler.submit(replace(ask, conversation=decoded))))
+            asked.set_exception(problem)
+        self._waiting.append((segment, ask, asked))
         while len(self._waiting) > _WAITING:
             self._take_answer()
 
     def _take_answer(self) -> None:
-        ask, future = self._waiting.popleft()
+        segment, ask, asked = self._waiting.popleft()
         try:
-            reply = future.result().reply()
+            reply = asked.result().reply()
             if ask.params.json_schema is not None:
                 follow_schema(reply.completion.text, ask.params.json_schema)
-            self.answers[ask.key] = reply
+            said: Reply | KinemaError = reply
         except KinemaError as problem:
             if problem.blame in ("engine", "run"):
                 raise
-            self.answers[ask.key] = problem
+            said = problem
+        self.made.append(caption_of(segment, said, ask))
 
     def _segment(self, group: list[tuple[float, NDArray[np.uint8]]]) -> Segment:
         seconds = [at for at, _ in group]
@@ -241,32 +229,6 @@ class _Stream:
         )
 
 
-@dataclass(frozen=True)
-class _Heard:
-    """A site where the questions about frames have been answered already."""
-
-    site: Local
-    answers: dict[str, Reply | KinemaError]
-
-    async def answer(self, ask: Ask) -> Reply:
-        known = self.answers.get(ask.key)
-        if isinstance(known, KinemaError):
-            raise known
-        return known or await self.site.answer(ask)
-
-    async def look(self, task: Callable[[Workers], T]) -> T:
-        return await self.site.look(task)
-
-    async def encode(self, part: VideoPart, variants: Sequence[str] = ("",)) -> Encoded:
-        return await self.site.encode(part, variants)
-
-    async def count(self, text: str) -> int:
-        return await self.site.count(text)
-
-    async def context_length(self) -> int | None:
-        return await self.site.context_length()
-
-
 def _given(frames: Frames) -> prompts.LoadFrames:
     """Reads the frames that are there already, scaled where that is asked."""
 
@@ -274,11 +236,3 @@ def _given(frames: Frames) -> prompts.LoadFrames:
         return load_frames(frames, **choice) if choice else frames
 
     return load
-
-
-def _clocked(frame: Any, otherwise: float) -> tuple[float, NDArray[np.uint8]]:
-    """A frame's time and picture."""
-    if isinstance(frame, np.ndarray):
-        return otherwise, frame
-    seconds, pixels = frame
-    return float(seconds), pixels

@@ -16,19 +16,20 @@ from kinema.captioning.records import Caption, Segment, VideoRecord, Word
 from kinema.captioning.result import Timings
 from kinema.captioning.summary import Budget, Kind, Outline, Summariser
 from kinema.config import fingerprint
-from kinema.errors import KinemaError, RequestFailed
+from kinema.errors import KinemaError
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.site import Site
-from kinema.messages import Reply
+from kinema.messages import Ask, Reply
 from kinema.tasks.caption.plan import VideoPlan, content_of, look_at
 from kinema.tasks.caption.settings import CaptionSettings
-from kinema.types import DAMAGE
 
 _SERVER_CONTEXT = 8192
 """Tokens that a server is trusted to have where nothing says how many."""
 _BYTES_PER_TOKEN = 3
 """To guess tokens where only a server could count them."""
 
+Made = tuple[Caption, float, KinemaError | None]
+"""A caption, the seconds that the engine took for it, and why it has no text, where it has none."""
 OnCaption = Callable[[Segment, int], None]
 """Told a segment that has its caption, and how many segments the video has."""
 
@@ -78,6 +79,7 @@ class Storyteller:
         *,
         again: frozenset[int] = frozenset(),
         told: OnCaption = lambda segment, of: None,
+        may_try_again: bool = False,
     ) -> Described:
         """The record of one video.
 
@@ -85,37 +87,42 @@ class Storyteller:
             source: path, or ``archive.tar::member``.
             again: segments to ask about twice; the answer with fewer flags is kept.
             told: hears of each caption.
+            may_try_again: raise an error of a segment that may pass, instead of leaving a hole.
 
         Raises:
             MediaError: the video cannot be used.
-            RequestFailed: not one segment got an answer, or the summary failed.
+            KinemaError: not one segment got an answer, or the summary failed.
         """
         began = time.perf_counter()
         plan = await self.plan(source)
-        return await self.tell(plan, began=began, again=again, told=told)
-
-    async def tell(
-        self,
-        plan: VideoPlan,
-        *,
-        began: float,
-        again: frozenset[int] = frozenset(),
-        told: OnCaption = lambda segment, of: None,
-    ) -> Described:
-        """The record of a video that was looked at; see :meth:`describe`."""
-        budget = await self.budget()
+        await self.budget()  # a context that is too short is told before the first caption
         made = await _together(
             self._caption(plan, segment, again=segment.index in again, told=told)
             for segment in plan.segments
         )
-        captions = [caption for caption, _ in made]
-        _require_some(captions)
-        summariser = Summariser(
-            self._say.prompts, self._ask_words, budget, self._say.options.chapter_seconds
-        )
+        return await self.summarised(plan, made, began=began, may_try_again=may_try_again)
+
+    async def summarised(
+        self,
+        plan: VideoPlan,
+        made: Sequence[Made],
+        *,
+        began: float,
+        may_try_again: bool = False,
+    ) -> Described:
+        """The record of a video whose captions are known; see :meth:`describe`."""
+        problems = [problem for _, _, problem in made if problem is not None]
+        for problem in problems:
+            # A hole is for what stays as it is, and a video without any caption has failed.
+            if len(problems) == len(made) or (may_try_again and problem.may_pass):
+                raise problem
+        captions = [caption for caption, _, _ in made]
+        say = self._say
+        budget, chapter_seconds = await self.budget(), say.options.chapter_seconds
+        summariser = Summariser(say.prompts, self._ask_words, budget, chapter_seconds)
         outline = await summariser.outline(captions)
         timings = Timings(
-            caption_seconds=tuple(seconds for _, seconds in made),
+            caption_seconds=tuple(seconds for _, seconds, _ in made),
             turnaround_seconds=round(time.perf_counter() - began, 6),
         )
         return Described(self._record(plan, captions, outline), timings)
@@ -131,7 +138,7 @@ class Storyteller:
             source,
             content,
             self._say.segments,
-            self._say.sampling,
+            self._say.frames,
             self._say.options.transcribe,
         )
         made: VideoPlan = await self._site.look(looking)
@@ -160,52 +167,24 @@ class Storyteller:
 
     async def _caption(
         self, plan: VideoPlan, segment: Segment, *, again: bool, told: OnCaption
-    ) -> tuple[Caption, float]:
-        """The caption of a segment, and the seconds that the engine took for it."""
+    ) -> Made:
         async with self._room:
-            caption, seconds = await self._attempt(plan, segment, 1)
+            made = await self._attempt(plan, segment, 1)
             if again:
-                second, _ = await self._attempt(plan, segment, 2)
-                caption = _better(caption, second)
+                made = _better(made, await self._attempt(plan, segment, 2))
         told(segment, len(plan.segments))
-        return caption, seconds
+        return made
 
-    async def _attempt(
-        self, plan: VideoPlan, segment: Segment, attempt: int
-    ) -> tuple[Caption, float]:
+    async def _attempt(self, plan: VideoPlan, segment: Segment, attempt: int) -> Made:
         speech = speech_in(plan.words, segment)
         ask = self._say.question(plan, segment, attempt=attempt, speech=speech or "")
-        about: dict[str, Any] = {
-            "index": segment.index,
-            "start_seconds": segment.start_seconds,
-            "end_seconds": segment.end_seconds,
-            "attempt": attempt,
-            "speech": speech,
-        }
         try:
-            reply = await self._site.answer(ask)
+            said: Reply | KinemaError = await self._site.answer(ask)
         except KinemaError as problem:
             if problem.blame in ("engine", "run"):
                 raise
-            return _without_text(about, problem), 0.0
-        return self._from_reply(about, reply), round(reply.completion.seconds, 6)
-
-    def _from_reply(self, about: dict[str, Any], reply: Reply) -> Caption:
-        shown, text = reply.shown, reply.completion.text
-        warnings = [w for one in shown for w in one.warnings]
-        damage: dict[str, Any] = {name: sum(one.damage[name] for one in shown) for name in DAMAGE}
-        return Caption(
-            **about,
-            text=text,
-            frame_indices=tuple(i for one in shown for i in one.indices),
-            frame_seconds=tuple(s for one in shown for s in one.seconds),
-            skipped_frame_seconds=tuple(s for one in shown for s in one.left_out_seconds),
-            finish_reason=reply.completion.finish_reason,
-            usage=vars(reply.completion.usage).copy(),
-            fields=json.loads(text) if self._say.params.json_schema is not None else None,
-            warnings=tuple(dict.fromkeys([*warnings, *([reply.note] if reply.note else [])])),
-            **damage,
-        )
+            said = problem
+        return caption_of(segment, said, ask, attempt=attempt, speech=speech)
 
     async def _ask_words(self, kind: Kind, text: str) -> Any:
         reply = await self._site.answer(self._say.words(kind, text))
@@ -252,7 +231,7 @@ class Storyteller:
             captions=tuple(captions),
             words=plan.words,
             info=plan.info,
-            fingerprint=self._say.record_fingerprint,
+            fingerprint=fingerprint(self._say.record),
             warnings=plan.warnings,
             error=said,
         )
@@ -286,29 +265,60 @@ def speech_in(words: Sequence[Word] | None, segment: Segment) -> str | None:
     return " ".join(word.text.strip() for word in inside)
 
 
-def _without_text(about: dict[str, Any], problem: KinemaError) -> Caption:
-    return Caption(
+def caption_of(
+    segment: Segment,
+    said: Reply | KinemaError,
+    ask: Ask,
+    *,
+    attempt: int = 1,
+    speech: str | None = None,
+) -> Made:
+    """What came of the question about a segment."""
+    about: dict[str, Any] = {
+        "index": segment.index,
+        "start_seconds": segment.start_seconds,
+        "end_seconds": segment.end_seconds,
+        "attempt": attempt,
+        "speech": speech,
+    }
+    if isinstance(said, KinemaError):
+        return (
+            Caption(
+                **about,
+                text="",
+                frame_indices=(),
+                frame_seconds=(),
+                finish_reason="error",
+                error=said.sentence,
+            ),
+            0.0,
+            said,
+        )
+    shown, completion = said.shown, said.completion
+    warnings = [*(w for one in shown for w in one.warnings), *([said.note] if said.note else [])]
+    caption = Caption(
         **about,
-        text="",
-        frame_indices=(),
-        frame_seconds=(),
-        finish_reason="error",
-        error=problem.sentence,
+        text=completion.text,
+        frame_indices=tuple(i for one in shown for i in one.indices),
+        frame_seconds=tuple(s for one in shown for s in one.seconds),
+        skipped_frame_seconds=tuple(s for one in shown for s in one.left_out_seconds),
+        finish_reason=completion.finish_reason,
+        usage=vars(completion.usage).copy(),
+        fields=json.loads(completion.text) if ask.params.json_schema is not None else None,
+        warnings=tuple(dict.fromkeys(warnings)),
+        damaged_packets=sum(one.damage["damaged_packets"] for one in shown),
+        damaged_frames=sum(one.damage["damaged_frames"] for one in shown),
     )
+    return caption, round(completion.seconds, 6), None
 
 
-def _require_some(captions: Sequence[Caption]) -> None:
-    if captions and all(caption.error is not None for caption in captions):
-        raise RequestFailed(f"No segment could be described: {captions[0].error}")
-
-
-def _better(first: Caption, second: Caption) -> Caption:
-    """The second where its flags weigh less, else the first."""
-    if second.error is not None:
+def _better(first: Made, second: Made) -> Made:
+    """The second caption where its flags weigh less, else the first; the first one's seconds."""
+    if second[0].error is not None:
         return first
 
     def weight(caption: Caption) -> int:
         alone = VideoRecord(source="", status="ok", captions=(caption,))
         return badness(flagged(alone).captions[0])
 
-    return second if weight(second) < weight(first) else first
+    return (second[0], first[1], None) if weight(second[0]) < weight(first[0]) else first

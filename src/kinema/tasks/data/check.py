@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from kinema.datasets.rows import read_rows
 from kinema.datasets.samples import Sample, sample_of
 from kinema.datasets.shapes import Shape, shape_of
 from kinema.errors import KinemaError, UsageError
-from kinema.messages import Conversation, FeaturesPart, ImagePart, Message, Part, VideoPart
+from kinema.messages import Conversation, FeaturesPart, ImagePart, Part, VideoPart
 from kinema.types import FrameSampling
 from kinema.video import Workers, load_image
 
@@ -27,10 +27,6 @@ class BadRow:
     line: int
     id: str
     problems: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return {"line": self.line, "id": self.id, "problems": list(self.problems)}
 
 
 @dataclass(frozen=True)
@@ -57,9 +53,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        bad = [row.to_dict() for row in self.bad]
-        found = {"rows": self.rows, "media": self.media, "shapes": self.shapes, "bad": bad}
-        return found | {"longest": asdict(self.longest) if self.longest else None}
+        return asdict(self)
 
 
 @dataclass
@@ -104,10 +98,12 @@ def check_data(
     parts = {
         _key(part): part for row in rows if row.sample for part in row.sample.conversation.media
     }
-    problems = _problems_of(parts, decode, workers)
+    with Workers(workers) as readers, ThreadPoolExecutor(workers, "kinema-check") as pool:
+        said = pool.map(lambda part: _problem(part, readers, decode), parts.values())
+        problems = dict(zip(parts, said, strict=True))
     for row in rows:
         found = row.sample.conversation.media if row.sample else ()
-        row.problems += [said for part in found if (said := problems[_key(part)])]
+        row.problems += filter(None, (problems[_key(part)] for part in found))
     longest = _measure(rows, model, max_length) if model is not None else None
     bad = tuple(BadRow(r.line, r.id, tuple(dict.fromkeys(r.problems))) for r in rows if r.problems)
     return Report(len(rows), len(parts), shapes, bad, longest)
@@ -163,18 +159,10 @@ def turn_problems(conversation: Conversation) -> Iterator[str]:
         yield "The last turn is not the assistant's: there is nothing to learn from it."
     if not any(turn.text.strip() for turn in turns if turn.role == "assistant"):
         yield "No answer has words: there is nothing to learn."
-    yield from (f"Turn {place + 1} is empty." for place, t in enumerate(turns) if _is_empty(t))
-
-
-def _is_empty(turn: Message) -> bool:
-    has_media = any(isinstance(p, VideoPart | ImagePart | FeaturesPart) for p in turn.parts)
-    return not has_media and not turn.text.strip()
-
-
-def _problems_of(parts: Mapping[Any, Part], decode: bool, workers: int) -> dict[Any, str]:
-    with Workers(workers) as readers, ThreadPoolExecutor(workers, "kinema-check") as pool:
-        said = pool.map(lambda part: _problem(part, readers, decode), parts.values())
-        return dict(zip(parts, said, strict=True))
+    for place, turn in enumerate(turns):
+        has_media = any(isinstance(p, VideoPart | ImagePart | FeaturesPart) for p in turn.parts)
+        if not has_media and not turn.text.strip():
+            yield f"Turn {place + 1} is empty."
 
 
 def _problem(part: Part, workers: Workers, decode: bool) -> str:

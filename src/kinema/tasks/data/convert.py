@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from kinema.datasets.folds import Split, breakfast_fold, check_leak, listed, salads_fold
 from kinema.datasets.recordings import WITHOUT_CLASS, Recording, breakfast, salads
@@ -24,7 +22,7 @@ from kinema.datasets.shapes import TITLES
 from kinema.datasets.video_chatgpt import video_instruct
 from kinema.errors import MediaError, MediaNotFound, UnknownName, UsageError
 from kinema.files import FEATURES_SUFFIX, VIDEO_SUFFIXES, whole_file
-from kinema.messages import Conversation, FeaturesPart, Part, VideoPart
+from kinema.messages import FeaturesPart, Part, VideoPart
 from kinema.tasks.features.job import INDEX
 from kinema.video import plan
 
@@ -250,26 +248,24 @@ def _with_features(sample: Sample, options: ConvertOptions) -> Sample:
                 return FeaturesPart(folder / features_name(Path(part.source.name)))
         return part
 
-    return _mapped(sample, swapped)
-
-
-def _mapped(sample: Sample, change: Callable[[Part], Part]) -> Sample:
-    messages = (replace(m, parts=tuple(map(change, m.parts))) for m in sample.conversation.messages)
-    return replace(sample, conversation=Conversation(tuple(messages)))
+    return replace(sample, conversation=sample.conversation.mapped(swapped))
 
 
 def _convert_chat(
     samples: Iterable[Sample], output: Path, options: ConvertOptions, notes: tuple[str, ...]
 ) -> Converted:
-    left_out: Counter[str] = Counter()
+    left_out = 0
 
     def kept() -> Iterator[Sample]:
+        nonlocal left_out
         for sample in (_saved(one, output) for one in samples):
-            missing = [p.source for p in sample.conversation.media if _is_missing(p.source)]
+            sources = [part.source for part in sample.conversation.media]
+            paths = [p for one in sources for p in (one if isinstance(one, list) else [one])]
+            missing = [p for p in paths if isinstance(p, Path) and not p.exists()]
             if not missing:
                 yield sample
             elif options.skip_missing:
-                left_out["missing"] += 1
+                left_out += 1
             else:
                 raise MediaNotFound(
                     f"{sample.id} (line {sample.line}) shows {missing[0]!s}, which is not there.",
@@ -277,13 +273,9 @@ def _convert_chat(
                 )
 
     number = _write(output, kept())
-    said = (f"{left_out['missing']} samples were left out: their media are missing.",)
-    return Converted({output: number}, notes + (said if left_out else ()))
-
-
-def _is_missing(source: Any) -> bool:
-    paths = source if isinstance(source, list) else [source]
-    return any(isinstance(path, Path) and not path.exists() for path in paths)
+    if left_out:
+        notes = (*notes, f"{left_out} samples were left out: their media are missing.")
+    return Converted({output: number}, notes)
 
 
 def _saved(sample: Sample, output: Path) -> Sample:
@@ -302,20 +294,11 @@ def _saved(sample: Sample, output: Path) -> Sample:
             draft.write_bytes(part.source)
         return replace(part, source=path)
 
-    return _mapped(sample, to_file)
+    return replace(sample, conversation=sample.conversation.mapped(to_file))
 
 
 def _write(path: Path, samples: Iterable[Sample]) -> int:
-    number = 0
-
-    def counted() -> Iterator[Sample]:
-        nonlocal number
-        for sample in samples:
-            number += 1
-            yield sample
-
     try:
-        write_samples(path, counted())
+        return write_samples(path, samples)
     except MediaError as problem:
         raise type(problem)(f"{path.name}: {problem}", hint=problem.hint) from problem
-    return number

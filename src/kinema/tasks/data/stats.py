@@ -75,7 +75,12 @@ def data_stats(path: Path, *, media: Path | None = None) -> DataStats:
         UsageError: a row is no sample; names its line.
     """
     samples = list(read_samples(path, media=media))
-    sources = {part.source: part for sample in samples for part in _videos(sample)}
+    sources = {
+        part.source: part
+        for sample in samples
+        for part in sample.conversation.media
+        if isinstance(part, VideoPart | FeaturesPart) and isinstance(part.source, str | Path)
+    }
     durations = [_duration(part) for part in sources.values()]
     known = [seconds for seconds in durations if seconds is not None]
     columns = {
@@ -91,12 +96,6 @@ def data_stats(path: Path, *, media: Path | None = None) -> DataStats:
         histograms=tuple(Histogram.of(t, values) for t, values in columns.items() if values),
         labels=dict(_labels(samples).most_common()),
     )
-
-
-def _videos(sample: Sample) -> Iterable[VideoPart | FeaturesPart]:
-    for part in sample.conversation.media:
-        if isinstance(part, VideoPart | FeaturesPart) and isinstance(part.source, str | Path):
-            yield part
 
 
 def _duration(part: VideoPart | FeaturesPart) -> float | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kinema.errors import KinemaError
-from kinema.evaluation.benchmarks import Benchmark, Folder, WrongRow, WrongRows, find_benchmark
+from kinema.evaluation.benchmarks import Folder, WrongRow, WrongRows, find_benchmark
 from kinema.files import sha256_of
 from kinema.lazy import load
 from kinema.tasks.evaluate.questions import video_of
@@ -83,6 +83,11 @@ def check_benchmark(
             on_progress(done, len(present))
             if problem:
                 unreadable[video] = problem
+    folder = Folder(root, benchmark)
+    with suppress(WrongRows):
+        load(benchmark.read)(folder, split)
+    base = root if root.is_dir() else root.parent
+    files = sorted({path for path in folder.read_files if path.is_file()})
     return Check(
         benchmark=name,
         split=split,
@@ -91,7 +96,7 @@ def check_benchmark(
         videos=len(present),
         missing=tuple(dict.fromkeys(i.video_id for i in items if not i.video and i.video_id)),
         unreadable=unreadable,
-        sha256=_hashes(benchmark, root, split),
+        sha256={path.relative_to(base).as_posix(): sha256_of(path) for path in files},
         wrong_rows=wrong,
     )
 
@@ -102,12 +107,3 @@ def _first_frame(video: Path | PictureFolder) -> str:
     except KinemaError as problem:
         return f"{problem.code}: {problem}"
     return ""
-
-
-def _hashes(benchmark: Benchmark, root: Path, split: str) -> dict[str, str]:
-    folder = Folder(root, benchmark)
-    with suppress(WrongRows):
-        load(benchmark.read)(folder, split)
-    base = root if root.is_dir() else root.parent
-    files = sorted({path for path in folder.read_files if path.is_file()})
-    return {path.relative_to(base).as_posix(): sha256_of(path) for path in files}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kinema.config import fingerprint
-from kinema.engines import EngineSettings, world_size
-from kinema.errors import KinemaError, MissingPackage, UsageError
+from kinema.engines import EngineSettings
+from kinema.errors import UsageError
 from kinema.evaluation.judge import (
     Case,
     Protocol,
@@ -24,13 +23,14 @@ from kinema.evaluation.judge import (
 )
 from kinema.files import sha256_of, write_atomically
 from kinema.jobs.ledger import Ledger, Outcome, Unit
-from kinema.jobs.runner import in_own_loop, run, unfinished
-from kinema.jobs.site import PATIENCE_SECONDS, Local
-from kinema.messages import Ask, Conversation, Message, SamplingParams, TextPart
+from kinema.jobs.progress import Meter
+from kinema.jobs.runner import unfinished, work_off
+from kinema.jobs.site import Site
+from kinema.messages import Ask, Conversation, SamplingParams, TextPart
 from kinema.tasks.deciding import model_identity
 from kinema.tasks.evaluate.stored import PREDICTIONS, Run
 from kinema.tasks.models import Model, find_model
-from kinema.video import Workers
+from kinema.tasks.site import open_site
 
 JUDGEMENT, CACHE = "judgement.json", "judge.sqlite"
 _PARAMS = SamplingParams(max_new_tokens=64)
@@ -130,56 +130,24 @@ def _verdicts(
     judge = fingerprint({"params": _PARAMS.to_dict(), **model_identity(model, settings.loading)})
     keys = [f"{case.key}-{judge}" for case in cases]
     wanted = dict(zip(keys, cases, strict=True))
-    with Ledger(path, settings={"prompt": prompt_hash(protocol)}, restart=True) as ledger:
-        ledger.add((key, {}) for key in wanted)
-        ledger.reopen("skipped", "partial", "failed", "quarantined")
-        for unit in [unit for unit in ledger.units("todo") if unit.id not in wanted]:
-            ledger.skip(unit.id, "not asked for in this run")
-        problem = _ask(ledger, wanted, protocol, model, settings)
-        if problem is not None:
-            raise unfinished(problem, ledger, noun="verdicts") from problem
-        units = {unit.id: unit for unit in ledger.units() if unit.result is not None}
-    return [Verdict(**units[key].result) if key in units else Verdict(None) for key in keys]
 
-
-def _ask(
-    ledger: Ledger,
-    cases: dict[str, Case],
-    protocol: Protocol,
-    model: Model,
-    settings: JudgeSettings,
-) -> KinemaError | None:
-    """Have what is to do judged; returns what ended that early."""
-    if not ledger.counts().get("todo") and world_size() == 1:
-        return None  # in several processes the others wait for this one to open the model
-    with (
-        Workers() as workers,
-        closing(model.scheduler(settings.loading, patience_seconds=PATIENCE_SECONDS)) as scheduler,
-        closing(Local(scheduler, workers, family=model.family)) as site,
-    ):
-
+    async def one(site: Site, unit: Unit) -> Outcome:
         async def ask(system: str, question: str) -> str:
-            said = _said(system, question, settings)
+            said = Conversation.asked(TextPart(question), system=system)
+            if not settings.is_server:  # not every template has a place for a system prompt
+                said = Conversation.asked(TextPart(f"{system}\n\n{question}"))
             key = fingerprint({"system": system, "question": question})
             reply = await site.answer(Ask(key=key, conversation=said, params=_PARAMS))
             return reply.completion.text
 
-        async def one(unit: Unit) -> Outcome:
-            verdict = await judge_case(cases[unit.id], protocol, ask)
-            return Outcome(verdict.to_dict(), is_partial=verdict.score is None)
+        verdict = await judge_case(wanted[unit.id], protocol, ask)
+        return Outcome(verdict.to_dict(), is_partial=verdict.score is None)
 
-        try:
-            in_own_loop(lambda: run(one, ledger=ledger, window=_WINDOW))
-        except KinemaError as problem:
-            if isinstance(problem, UsageError | MissingPackage) and not ledger.counts().get("done"):
-                raise
-            return problem
-    return None
-
-
-def _said(system: str, question: str, settings: JudgeSettings) -> Conversation:
-    if settings.is_server:
-        asked = Message("user", (TextPart(question),))
-        return Conversation((Message("system", (TextPart(system),)), asked))
-    # Not every local model's template has a place for a system prompt.
-    return Conversation((Message("user", (TextPart(f"{system}\n\n{question}"),)),))
+    about = {"prompt": prompt_hash(protocol)}
+    with Ledger(path, settings=about, restart=True, noun="verdicts") as ledger:
+        ledger.enter(((key, {}) for key in wanted), retry_failed=True)
+        problem = work_off(one, open_site(model, settings.loading), Meter(ledger), window=_WINDOW)
+        if problem is not None:
+            raise unfinished(problem, ledger) from problem
+        units = {unit.id: unit for unit in ledger.units() if unit.result is not None}
+    return [Verdict(**units[key].result) if key in units else Verdict(None) for key in keys]

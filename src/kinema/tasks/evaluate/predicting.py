@@ -15,7 +15,6 @@ from kinema.jobs.ledger import Outcome, Unit
 from kinema.jobs.site import Site
 from kinema.messages import Ask, Completion, SamplingParams
 from kinema.tasks.evaluate.questions import Question
-from kinema.types import Shown
 
 _ALTERNATIVES = 20
 """First tokens whose probability is asked for when options are ranked."""
@@ -51,7 +50,10 @@ class Predictor:
         said = reply.completion
         result = {
             "reply": said.text,
-            "frames": [_seen(shown) for shown in reply.shown],
+            "frames": [
+                {name: value for name, value in shown.about.items() if name != "warnings"}
+                for shown in reply.shown
+            ],
             "warnings": [warning for shown in reply.shown for warning in shown.warnings],
             "option_scores": self._scores(said, len(item.options)) if ranks else None,
             "finish_reason": said.finish_reason,
@@ -96,8 +98,3 @@ class Predictor:
             return None
         lowest = min(tokens.values())
         return tuple(round(math.log(c), 6) if c else lowest for c in chances)
-
-
-def _seen(shown: Shown) -> dict[str, Any]:
-    """Which frames these are, without what every record says anyway."""
-    return {name: value for name, value in shown.about.items() if name != "warnings"}

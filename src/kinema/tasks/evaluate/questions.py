@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinema.evaluation.benchmarks import Benchmark
-from kinema.evaluation.presets import Preset, choose_sampling, put_question
 from kinema.evaluation.records import Item
-from kinema.messages import Conversation, Message, Part, TextPart, VideoPart
+from kinema.messages import Conversation, TextPart, VideoPart
 from kinema.types import FrameSampling, PictureFolder
 
 _PICTURES_PER_SECOND = 1.0
@@ -29,47 +27,11 @@ class Question:
     missing: bool = False
     """There is no file of this video."""
 
-    @staticmethod
-    def of(
-        item: Item,
-        benchmark: Benchmark,
-        preset: Preset,
-        sampling: FrameSampling,
-        root: Path,
-        *,
-        blind: bool,
-        default: FrameSampling = FrameSampling(),
-    ) -> Question:
-        """The item as a preset asks it.
-
-        Args:
-            item: of ``benchmark``.
-            benchmark: where it comes from.
-            preset: whose words and frames.
-            sampling: what the user asked for.
-            root: the benchmark's folder, or its file of items.
-            blind: without the video.
-            default: the model family's sampling, where neither preset nor user say.
-        """
-        return Question(
-            item,
-            put_question(item, benchmark, preset),
-            preset.style(item, benchmark).system,
-            None if blind else video_of(item, root),
-            choose_sampling(item, benchmark, preset, sampling).or_default(default),
-            missing=not blind and not item.video,
-        )
-
     @property
     def conversation(self) -> Conversation:
         """What the model is shown and asked."""
-        parts: list[Part] = []
-        if self.source is not None:
-            parts.append(VideoPart(self.source, self.sampling))
-        asked = Conversation((Message("user", (*parts, TextPart(self.prompt))),))
-        if not self.system:
-            return asked
-        return Conversation((Message("system", (TextPart(self.system),)), *asked.messages))
+        shown = () if self.source is None else (VideoPart(self.source, self.sampling),)
+        return Conversation.asked(*shown, TextPart(self.prompt), system=self.system)
 
 
 def video_of(item: Item, root: Path) -> Path | PictureFolder:

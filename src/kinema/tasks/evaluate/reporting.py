@@ -175,20 +175,13 @@ def _answer_blocks(runs: Sequence[Run]) -> list[Block]:
         ["answered", *(f"{r.scores.answered} of {r.scores.items}" for r in runs)],
         ["score on answered", *map(on_answered, runs)],
         ["unparsed", *(f"{r.scores.unparsed} ({r.scores.unparsed_rate:.1%})" for r in runs)],
-        *_error_rows(runs),
-        *_note_rows(runs),
     ]
+    for code in sorted({code for run in runs for code in run.scores.errors}):
+        rows.append([f"error: {code}", *(str(r.scores.errors.get(code, 0)) for r in runs)])
+    for name in dict.fromkeys(name for run in runs for name in run.scores.notes):
+        counts = (str(run.scores.notes.get(name, 0)) for run in runs)
+        rows.append([name.replace("_", " "), *counts])
     return [Heading("Answers"), Table(["", *(r.name for r in runs)], rows)]
-
-
-def _error_rows(runs: Sequence[Run]) -> list[list[str]]:
-    codes = sorted({code for run in runs for code in run.scores.errors})
-    return [[f"error: {c}", *(str(r.scores.errors.get(c, 0)) for r in runs)] for c in codes]
-
-
-def _note_rows(runs: Sequence[Run]) -> list[list[str]]:
-    names = dict.fromkeys(name for run in runs for name in run.scores.notes)
-    return [[n.replace("_", " "), *(str(r.scores.notes.get(n, 0)) for r in runs)] for n in names]
 
 
 def _judge_blocks(runs: Sequence[Run]) -> list[Block]:
@@ -269,10 +262,10 @@ def _pictures(run: Run, answer: Answer, output: Path) -> list[Block]:
     name = safe_name(answer.item.id)
     blocks: list[Block] = []
     if answer.item.task == "segments":
-        said, truth = segment_frames(answer)
-        draw_timeline(said, truth, title=answer.item.id).save(place / f"{name}-timeline.png")
-        path = (place / f"{name}-timeline.png").relative_to(output).as_posix()
-        blocks.append(Picture(path, f"{answer.item.id}: prediction over truth"))
+        path = place / f"{name}-timeline.png"
+        _draw(answer, path)
+        title = f"{answer.item.id}: prediction over truth"
+        blocks.append(Picture(path.relative_to(output).as_posix(), title))
     if sheet := _sheet(run, answer, place / f"{name}.png"):
         blocks.append(Picture(sheet.relative_to(output).as_posix(), f"{answer.item.id}: frames"))
     return blocks
@@ -298,10 +291,13 @@ def write_timelines(run: Run) -> int:
     place = run.folder / "timelines"
     for answer in answers[:_MOST_TIMELINES]:
         place.mkdir(exist_ok=True)
-        said, truth = segment_frames(answer)
-        image = draw_timeline(said, truth, title=answer.item.id)
-        image.save(place / f"{safe_name(answer.item.id)}.png")
+        _draw(answer, place / f"{safe_name(answer.item.id)}.png")
     return min(len(answers), _MOST_TIMELINES)
+
+
+def _draw(answer: Answer, path: Path) -> None:
+    said, truth = segment_frames(answer)
+    draw_timeline(said, truth, title=answer.item.id).save(path)
 
 
 def safe_name(item_id: str) -> str:

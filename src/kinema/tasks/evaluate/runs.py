@@ -5,29 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from kinema.captioning.exports import check_folder
-from kinema.engines import EngineSettings, world_size
+from kinema.engines import EngineSettings
 from kinema.errors import UsageError
 from kinema.evaluation.benchmarks import Benchmark, find_benchmark
-from kinema.evaluation.presets import PRESETS, PresetName
+from kinema.evaluation.presets import PRESETS, PresetName, choose_sampling, put_question
 from kinema.evaluation.records import Item, Record
 from kinema.files import refuse_foreign
-from kinema.jobs.ledger import Ledger
-from kinema.jobs.progress import Meter, Progress
+from kinema.jobs.ledger import Ledger, Outcome, Unit
+from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
+from kinema.jobs.site import Site
 from kinema.messages import SamplingParams
 from kinema.tasks.deciding import model_identity
 from kinema.tasks.evaluate.predicting import Predictor
-from kinema.tasks.evaluate.questions import Question
+from kinema.tasks.evaluate.questions import Question, video_of
 from kinema.tasks.evaluate.stored import FILES, LEDGER, Run, score_run, write_run
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import find_model
-from kinema.tasks.site import Runner, check_site, open_site, window_of
+from kinema.tasks.site import JobSettings, check_site, open_site
 from kinema.types import FrameSampling
 from kinema.version import __version__
 
@@ -55,7 +56,7 @@ class EvalSettings:
             raise UsageError(f"There is no preset {self.preset!r}.", hint=", ".join(PRESETS))
 
 
-def run_benchmark(  # noqa: PLR0913  one keyword per choice of the user is the point
+def run_benchmark(
     settings: EvalSettings,
     model: str,
     *,
@@ -63,11 +64,8 @@ def run_benchmark(  # noqa: PLR0913  one keyword per choice of the user is the p
     engine: str | None = None,
     loading: EngineSettings = EngineSettings(),
     parts: CheckpointParts = CheckpointParts(),
-    restart: bool = False,
-    retry_failed: bool = False,
-    runner: Runner = "local",
-    workers: int = 2,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    job: JobSettings = JobSettings(),
+    on_progress: OnProgress = lambda progress: None,
 ) -> Run:
     """Answer every item that has no answer yet, then score.
 
@@ -80,10 +78,7 @@ def run_benchmark(  # noqa: PLR0913  one keyword per choice of the user is the p
         engine: instead of the family's first.
         loading: how weights are loaded.
         parts: what the checkpoint is put together from.
-        restart: start over when the folder holds a run with other settings.
-        retry_failed: ask items again that failed.
-        runner: this process, or a Ray cluster; the records are the same.
-        workers: processes that decode; with the runner ray, actors that have an engine each.
+        job: where the work is done, and what happens to what an earlier run left.
         on_progress: told of every item that ends.
 
     Raises:
@@ -93,33 +88,32 @@ def run_benchmark(  # noqa: PLR0913  one keyword per choice of the user is the p
         Unfinished: the engine or the run failed; what is answered is written, and not scored.
     """
     benchmark = find_benchmark(settings.benchmark)
-    items = read_items(benchmark, settings)
+    items = benchmark.items(settings.data, split=settings.split)[: settings.limit]
     found = find_model(model, engine=engine, parts=parts)
-    check_site(found, loading, runner)
+    check_site(found, loading, job.runner)
     about = _about(settings, benchmark, items)
     predictor = Predictor(
         about | model_identity(found, loading), settings.params, settings.rank_options
     )
     questions = _questions(items, settings, found.family.default_sampling)
+
+    async def one(site: Site, unit: Unit) -> Outcome:
+        return await predictor.predict(questions[unit.id], site)
+
     place = output / run_name(model, blind=settings.blind)
     check_folder(place)
     if not (place / LEDGER).exists():
-        refuse_foreign((place / name for name in FILES), force=restart)
-    with Ledger(place / LEDGER, settings=predictor.identity, restart=restart) as ledger:
-        ledger.enter(((item.id, {}) for item in items), retry_failed=retry_failed)
-        problem = None
-        meter = Meter(ledger, questions.keys())
-        on_progress(meter.begun)
-        # In several processes the others wait for this one to open the model, to do or not.
-        if ledger.counts().get("todo") or world_size() > 1:
-            actors = workers if runner == "ray" else 1
-            problem = work_off(
-                lambda site: lambda unit: predictor.predict(questions[unit.id], site),
-                open_site(found, loading, runner=runner, workers=workers),
-                ledger=ledger,
-                window=actors * window_of(found.engine, loading),
-                report=lambda unit, outcome: on_progress(meter.ended(unit, outcome)),
-            )
+        refuse_foreign((place / name for name in FILES), force=job.force)
+    with Ledger(
+        place / LEDGER, settings=predictor.identity, anew=job.force, noun="items"
+    ) as ledger:
+        ledger.enter(((item.id, {}) for item in items), retry_failed=job.retry_failed)
+        problem = work_off(
+            one,
+            open_site(found, loading, job),
+            Meter(ledger, on_progress),
+            window=job.window(found.engine, loading),
+        )
         ended = [u for u in ledger.units() if u.id in questions and u.state != "todo"]
         asked = {unit.id: questions[unit.id] for unit in ended}
         write_run(
@@ -133,13 +127,8 @@ def run_benchmark(  # noqa: PLR0913  one keyword per choice of the user is the p
             to_do=len(items) - len(ended),
         )
         if problem is not None:
-            raise unfinished(problem, ledger, noun="items") from problem
+            raise unfinished(problem, ledger) from problem
     return score_run(place)
-
-
-def read_items(benchmark: Benchmark, settings: EvalSettings) -> list[Item]:
-    """The items of a split, or its first ``limit``."""
-    return benchmark.items(settings.data, split=settings.split)[: settings.limit]
 
 
 def run_name(model: str, *, blind: bool) -> str:
@@ -148,21 +137,21 @@ def run_name(model: str, *, blind: bool) -> str:
     return f"{name}+blind" if blind else name
 
 
-def fingerprint_items(items: Sequence[Item]) -> str:
-    """SHA-256 over everything that the annotation files say, and which videos were found."""
-    text = json.dumps([item.to_dict() for item in items], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _questions(
     items: Sequence[Item], settings: EvalSettings, default: FrameSampling
 ) -> dict[str, Question]:
+    """Each item as the preset asks it; ``default`` frames where neither preset nor user say."""
     benchmark, preset = find_benchmark(settings.benchmark), PRESETS[settings.preset]
     return {
-        item.id: Question.of(
-            *(item, benchmark, preset, settings.sampling, settings.data),
-            blind=settings.blind,
-            default=default,
+        item.id: Question(
+            item,
+            prompt=put_question(item, benchmark, preset),
+            system=preset.style(item, benchmark).system,
+            source=None if settings.blind else video_of(item, settings.data),
+            sampling=choose_sampling(item, benchmark, preset, settings.sampling).or_default(
+                default
+            ),
+            missing=not settings.blind and not item.video,
         )
         for item in items
     }
@@ -170,9 +159,11 @@ def _questions(
 
 def _about(settings: EvalSettings, benchmark: Benchmark, items: Sequence[Item]) -> dict[str, Any]:
     """Everything but the model that decides the numbers; a ledger never goes on with others."""
+    # All that the annotation files say, and which videos were found.
+    text = json.dumps([item.to_dict() for item in items], sort_keys=True)
     return {
         "benchmark": benchmark.name,
-        "data_sha256": fingerprint_items(items),
+        "data_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "split": settings.split or benchmark.splits[0],
         "limit": settings.limit,
         "preset": settings.preset,

@@ -118,11 +118,8 @@ def read_records(path: Path) -> list[Record]:
 
 def write_records(path: Path, records: Sequence[Record]) -> None:
     """One JSON line a record, each with what was read from the reply."""
-    write_lines(path, (json.dumps(_line(record), ensure_ascii=False) for record in records))
-
-
-def _line(record: Record) -> dict[str, Any]:
-    return record.to_dict() | {"answer": read_answer(record).to_dict()}
+    lines = (record.to_dict() | {"answer": read_answer(record).to_dict()} for record in records)
+    write_lines(path, (json.dumps(line, ensure_ascii=False) for line in lines))
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -93,24 +93,28 @@ def open_extraction(options: FeatureOptions, sampling: FrameSampling) -> Extract
         ModelNotFound: the tower is not there.
     """
     if (folder := _videolm_folder(options.tower)) is not None:
-        _check_left_out(options)
-        model = find_model(str(folder))
-        opened = open_videolm_tower(folder)
-        return Extraction(
-            _exactly(opened, options), sampling.or_default(model.family.default_sampling)
+        chosen = {"--kind": options.kind, "--layers": options.layers, "--fit": options.fit}
+        for given in (flag for flag, value in chosen.items() if value):
+            raise UsageError(
+                f"{given} was given, and {options.tower} has its own.",
+                hint="A whole model says which features it reads. Leave the flag away.",
+            )
+        tower = open_videolm_tower(folder)
+        sampling = sampling.or_default(find_model(str(folder)).family.default_sampling)
+    else:
+        kind = options.kind or "spatio_temporal"
+        frames = KINDS[kind].num_frames
+        sampling = sampling.or_default(FrameSampling(num_frames=frames, formula="segments"))
+        tower = open_tower(
+            options.tower,
+            kind=kind,
+            layers=options.layers,
+            num_frames=sampling.num_frames or sampling.max_frames or frames,
+            fit=options.fit or "stretch",
         )
-    kind = options.kind or "spatio_temporal"
-    sampling = sampling.or_default(
-        FrameSampling(num_frames=KINDS[kind].num_frames, formula="segments")
-    )
-    opened = open_tower(
-        options.tower,
-        kind=kind,
-        layers=options.layers,
-        num_frames=sampling.num_frames or sampling.max_frames or KINDS[kind].num_frames,
-        fit=options.fit or "stretch",
-    )
-    return Extraction(_exactly(opened, options), sampling)
+    if options.exact_frames is not None:
+        tower = replace(tower, exact_frames=options.exact_frames)
+    return Extraction(tower, sampling)
 
 
 def _videolm_folder(name: str) -> Path | None:
@@ -120,18 +124,3 @@ def _videolm_folder(name: str) -> Path | None:
     if ":" in name or name.endswith(".nemo"):
         return find_model(name).checkpoint.folder
     return None
-
-
-def _check_left_out(options: FeatureOptions) -> None:
-    chosen = {"--kind": options.kind, "--layers": options.layers, "--fit": options.fit}
-    for given in (flag for flag, value in chosen.items() if value):
-        raise UsageError(
-            f"{given} was given, and {options.tower} has its own.",
-            hint="A whole model says which features it reads. Leave the flag away.",
-        )
-
-
-def _exactly(tower: FeatureTower, options: FeatureOptions) -> FeatureTower:
-    if options.exact_frames is None:
-        return tower
-    return replace(tower, exact_frames=options.exact_frames)

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 from kinema.datasets.variants import augmented_from
 from kinema.errors import UsageError
+from kinema.files import stamp_of
 from kinema.jobs.inputs import find_inputs, require_existing
 from kinema.video.archive import SEPARATOR
 
@@ -29,11 +30,7 @@ class Medium:
     @property
     def stamp(self) -> str:
         """Changes when the file does, found without reading it."""
-        try:
-            status = self.path.stat()
-        except OSError:
-            return "missing"
-        return f"{status.st_size}-{status.st_mtime_ns}"
+        return stamp_of(self.path) or "missing"
 
 
 def find_media(words: Sequence[str | Path], *, pattern: str = "") -> list[Medium]:
@@ -56,7 +53,12 @@ def find_media(words: Sequence[str | Path], *, pattern: str = "") -> list[Medium
         sources = [p for f in folders for p in sorted(f.rglob("*")) if p.is_file()]
     else:
         matcher = None
-        sources = [_plain(found.source) for found in find_inputs(words)]
+        sources = [Path(found.source) for found in find_inputs(words)]
+        for source in sources:
+            if SEPARATOR in str(source):
+                raise UsageError(
+                    f"{source} is inside a tar.", hint="Unpack it: features lie like files."
+                )
     root = _root(folders, sources)
     named = [(path, path.relative_to(root)) for path in map(Path.absolute, sources)]
     media = [m for path, name in named if (m := _matched(path, name, matcher)) is not None]
@@ -74,12 +76,6 @@ def without_copies(media: Sequence[Medium]) -> tuple[list[Medium], dict[PurePath
     found = {medium.name: augmented_from(medium.name, names) for medium in media}
     copies = {name: original for name, original in found.items() if original is not None}
     return [medium for medium in media if medium.name not in copies], copies
-
-
-def _plain(source: str) -> Path:
-    if SEPARATOR in source:
-        raise UsageError(f"{source} is inside a tar.", hint="Unpack it: features lie like files.")
-    return Path(source)
 
 
 def _root(folders: list[Path], sources: list[Path]) -> Path:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,27 +15,30 @@ from kinema.captioning.exports import check_folder
 from kinema.config import fingerprint
 from kinema.datasets.samples import features_name
 from kinema.errors import KinemaError
+from kinema.families import FAMILIES
 from kinema.files import refuse_foreign, sha256_of, write_lines
 from kinema.jobs.ledger import Ledger, Outcome, Unit
-from kinema.jobs.progress import Meter, Progress
+from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
-from kinema.jobs.site import Site
+from kinema.jobs.site import Local, Site
+from kinema.jobs.towers import Towers
 from kinema.messages import VideoPart
 from kinema.tasks.features.inputs import Medium
 from kinema.tasks.features.options import FeatureOptions
-from kinema.tasks.features.site import TowerSettings, open_site
-from kinema.tasks.site import Runner, check_runner
+from kinema.tasks.site import JobSettings, check_runner, ray_site
 from kinema.types import FrameSampling
+from kinema.video import Workers
 
 if TYPE_CHECKING:
     from kinema.tasks.features.extraction import Extraction
 
+_DEADLINE_SECONDS = 600.0
 INDEX = "features.jsonl"
 """Lists every video of the folder: its files, its frames, or why there are none."""
 
 
-@dataclass(kw_only=True)
-class FeaturesJob:
+@dataclass(frozen=True, kw_only=True)
+class FeaturesJob(JobSettings):
     """Everything that decides the features of some videos, and where they go.
 
     Call :meth:`run`; calling it again after a crash goes on where it ended.
@@ -44,24 +47,16 @@ class FeaturesJob:
     media: Sequence[Medium]
     output: Path
     """Folder of the features files, laid out as the videos are."""
-    options: FeatureOptions = field(default_factory=FeatureOptions)
-    sampling: FrameSampling = field(default_factory=FrameSampling)
+    options: FeatureOptions = FeatureOptions()
+    sampling: FrameSampling = FrameSampling()
     devices: Sequence[str] = ("auto",)
     """Where towers run, one on each; videos are shared out among them."""
     batch_size: int = 32
     """Frames that go through a tower together."""
-    workers: int = 2
-    """Processes that decode; with the runner ray, actors that have towers each."""
-    force: bool = False
-    """Start over where a run with other settings left features."""
-    retry_failed: bool = False
-    """Try videos again that failed in an earlier run."""
-    runner: Runner = "local"
-    """This process, or a Ray cluster; the files are the same."""
     limit: int | None = None
     """Only so many of the first videos; what others were encoded before stays in the list."""
 
-    def run(self, on_progress: Callable[[Progress], None] = lambda progress: None) -> int:
+    def run(self, on_progress: OnProgress = lambda progress: None) -> int:
         """Write the features of every video, and the list of them, also when the run stops early.
 
         Returns:
@@ -85,13 +80,24 @@ class FeaturesJob:
         with Ledger(
             self.output / ".kinema" / "features.sqlite",
             settings=extraction.fingerprinted(self.options),
-            restart=self.force,
+            anew=self.force,
+            noun="videos",
         ) as ledger:
             wanted = self._enter(ledger)
-            problem = self._work(ledger, extraction, wanted, on_progress)
+
+            async def one(site: Site, unit: Unit) -> Outcome:
+                return await self._extract(site, extraction, wanted[unit.id], unit)
+
+            problem = work_off(
+                one,
+                self._site(extraction),
+                Meter(ledger, on_progress),
+                # Some videos are decoded while others are encoded.
+                window=2 * (self.workers + len(self.devices)),
+            )
             failed = self._write_index(ledger, wanted, problem)
             if problem is not None:
-                raise unfinished(problem, ledger, noun="videos") from problem
+                raise unfinished(problem, ledger) from problem
             return failed
 
     def records(self) -> list[dict[str, Any]]:
@@ -108,7 +114,9 @@ class FeaturesJob:
         with ThreadPoolExecutor(self.workers, "kinema-hash") as pool:
             asked = self.media[: self.limit]
             payloads = list(pool.map(lambda medium: _payload(medium, known), asked))
-        units = {_unit_id(payload): payload for payload in payloads}
+        units = {
+            fingerprint({"name": one["name"], "sha256": one["sha256"]}): one for one in payloads
+        }
         ledger.enter(units.items(), retry_failed=self.retry_failed)
         done = [unit for unit in ledger.units("done") if unit.id in units]
         for unit in done:
@@ -119,42 +127,39 @@ class FeaturesJob:
     def _is_whole(self, unit: Unit) -> bool:
         return all((self.output / name).is_file() for name in unit.result["features"].values())
 
-    def _work(
-        self,
-        ledger: Ledger,
-        extraction: Extraction,
-        wanted: Mapping[str, Medium],
-        on_progress: Callable[[Progress], None],
-    ) -> KinemaError | None:
-        """Encode what is to do; returns what ended the run early."""
-        if not ledger.counts().get("todo"):
-            return None
-        meter = Meter(ledger, wanted)
-        settings = TowerSettings(
-            options=self.options,
-            sampling=self.sampling,
-            devices=tuple(self.devices),
-            batch_size=self.batch_size,
-            workers=self.workers,
-        )
-        return work_off(
-            lambda site: partial(self._extract, site, extraction, wanted),
-            open_site(settings, extraction, runner=self.runner),
-            ledger=ledger,
-            window=self._window,
-            report=lambda unit, outcome: on_progress(meter.ended(unit, outcome)),
-        )
+    @contextmanager
+    def _site(self, extraction: Extraction) -> Iterator[Site]:
+        """Where videos are encoded; towers are put on their devices when the first one is there."""
+        if self.runner == "ray":
+            each = replace(self, media=(), workers=1, runner="local")
+            with ray_site(each.open, actors=self.workers, gpus=1) as site:
+                yield site
+            return
+        with ExitStack() as stack:
+            yield self.open(stack, extraction)
 
-    @property
-    def _window(self) -> int:
-        """Videos under way: some are decoded while others are encoded."""
-        return 2 * (self.workers + len(self.devices))
+    def open(self, stack: ExitStack, extraction: Extraction | None = None) -> Local:
+        """A site of this process, closed with ``stack``; actors of a cluster open it by name."""
+        if extraction is None:
+            from kinema.tasks.features.extraction import open_extraction  # noqa: PLC0415  torch
+
+            extraction = open_extraction(self.options, self.sampling)
+        towers = Towers(
+            lambda device: extraction.encoder_on(device, self.options),
+            self.devices,
+            batch_size=self.batch_size,
+        )
+        stack.callback(towers.close)
+        workers = stack.enter_context(Workers(self.workers, deadline_seconds=_DEADLINE_SECONDS))
+        # The echo's family takes any video as it is.
+        site = Local(None, workers, family=FAMILIES["echo"], towers=towers, readers=self.workers)
+        return stack.enter_context(closing(site))
 
     async def _extract(
-        self, site: Site, extraction: Extraction, wanted: Mapping[str, Medium], unit: Unit
+        self, site: Site, extraction: Extraction, medium: Medium, unit: Unit
     ) -> Outcome:
         """The story of one video: read, encode, write."""
-        part = VideoPart(wanted[unit.id].path, extraction.sampling, size=self.options.size)
+        part = VideoPart(medium.path, extraction.sampling, size=self.options.size)
         encoded = await site.encode(part, ("", *self.options.variants))
         written = {}
         for variant, rows in encoded.rows.items():
@@ -198,19 +203,10 @@ class FeaturesJob:
 def _payload(medium: Medium, known: Mapping[tuple[str, str], str]) -> dict[str, str]:
     """Where a medium is and what is in it; it is read only when it has changed."""
     name, stamp = medium.name.as_posix(), medium.stamp
-    sha256 = known.get((name, stamp)) or _sha256(medium.path)
+    sha256 = known.get((name, stamp), "")
+    with suppress(OSError):  # a file that cannot be read fails by itself, later
+        sha256 = sha256 or sha256_of(medium.path)
     return {"name": name, "stamp": stamp, "sha256": sha256}
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except OSError:
-        return ""
-
-
-def _unit_id(payload: Mapping[str, str]) -> str:
-    return fingerprint({"name": payload["name"], "sha256": payload["sha256"]})
 
 
 def _record(unit: Unit, medium: Medium, stopped: KinemaError | None) -> dict[str, Any]:

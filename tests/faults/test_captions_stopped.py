@@ -1,19 +1,12 @@
-"""Captions killed at random points, resumed, and stopped by hand; bad places to write to."""
+"""Captions stopped by hand and resumed; bad places to write to."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from kill_captions import answered, command, kill_and_compare, make_videos
-
-
-def test_a_run_killed_at_random_points_ends_with_the_same_bytes(tmp_path):
-    assert kill_and_compare(tmp_path, num_videos=24, kills=5) >= 3
+from support.stopped import answered, command, make_videos
 
 
 def test_two_processes_on_one_folder_are_kept_apart_and_ctrl_c_is_resumed(tmp_path):
