@@ -12,13 +12,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The overview and the version are printed here, before anything else is imported.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
-        return _overview()
-    if words == ["--version"]:
-        return _version()
-    from kinema.cli.app import run  # noqa: PLC0415  the overview above stays instant
+    if words and words[0] not in ("-h", "--help") and words != ["--version"]:
+        from kinema.cli.app import run  # noqa: PLC0415  the overview below stays instant
 
-    return run(words)
+        return run(words)
+    try:
+        return _version() if words == ["--version"] else _overview()
+    except BrokenPipeError:
+        from kinema.cli.app import UNREAD  # noqa: PLC0415
+        from kinema.cli.output import leave_stdout  # noqa: PLC0415
+
+        leave_stdout()
+        return UNREAD
 
 
 def _overview() -> int:
@@ -30,7 +35,8 @@ def _overview() -> int:
         "Language models that watch video.\n\n"
         f"Commands:\n{rows}\n\n"
         "`kinema COMMAND --help` shows a command's flags.\n"
-        'Start with: kinema chat clip.mp4 "What happens in this video?"'
+        'Start with: kinema chat clip.mp4 "What happens in this video?"',
+        flush=True,
     )
     return 0
 
@@ -38,7 +44,7 @@ def _overview() -> int:
 def _version() -> int:
     from kinema.version import __version__  # noqa: PLC0415
 
-    print(f"kinema {__version__}")
+    print(f"kinema {__version__}", flush=True)
     return 0
 
 

@@ -22,7 +22,7 @@
     │   ├── ModelNotFound     model_not_found
     │   ├── UnsafeModel       unsafe_model
     │   ├── MissingPackage    missing_package
-    │   ├── MissingCapability missing_capability
+    │   ├── MissingCapability missing_capability            exit 2
     │   │   └── MediumRefused missing_capability                          request
     │   ├── AccessRefused     access_refused
     │   ├── ContextTooLong    context_too_long                            request
@@ -43,13 +43,17 @@ answer or a score: the run stops and its units stay to do.
 
 ``str(error)`` is one plain sentence; ``error.hint`` says what to do next; ``error.code`` never
 changes between releases. Messages hold no native pointers, URL queries or credentials.
+
+Sentences are written with flags (``--num-frames 8``). The command line says them so
+(:func:`saying_flags`), Python names the keyword (``num_frames 8``) and HTTP the field.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 Blame = Literal["input", "request", "engine", "run"]
@@ -74,8 +78,10 @@ class KinemaError(Exception):
             cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+        self.written = (message, hint)
+        """Message and hint with flags, wherever they are read."""
+        super().__init__(_said(message))
+        self.hint = _said(hint)
 
     @property
     def sentence(self) -> str:
@@ -84,14 +90,55 @@ class KinemaError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross the border of worker processes, so the hint has to survive pickling.
-        return (_rebuild, (type(self), str(self), dict(self.__dict__)))
+        return (_rebuild, (type(self), dict(self.__dict__)))
 
 
-def _rebuild(kind: type[KinemaError], message: str, state: dict[str, object]) -> KinemaError:
+def _rebuild(kind: type[KinemaError], state: dict[str, Any]) -> KinemaError:
     error = kind.__new__(kind)
-    Exception.__init__(error, message)
     error.__dict__.update(state)
+    message, hint = error.written
+    Exception.__init__(error, _said(message))
+    error.hint = _said(hint)
     return error
+
+
+_SETTING = re.compile(
+    r"(?P<command>`[^`]*`|(?:pip install|torchrun|kinema [a-z]+) .*)|--(?P<name>[a-z]\w*(?:-\w+)*)"
+)
+"""A command to type, which stays as it is, or a flag outside of one."""
+_PYTHON = {"schema": "json_schema"}
+"""Keywords that are called otherwise than their flags."""
+_flags = 0
+
+
+@contextmanager
+def saying_flags() -> Iterator[None]:
+    """Within, errors name flags, as on the command line."""
+    global _flags  # noqa: PLW0603  threads and loops of one process speak to the same person
+    _flags += 1
+    try:
+        yield
+    finally:
+        _flags -= 1
+
+
+def _said(text: str) -> str:
+    return text if _flags else in_fields(text)
+
+
+def in_fields(text: str, names: Mapping[str, str] = _PYTHON) -> str:
+    """A sentence that names fields instead of flags.
+
+    Args:
+        text: with flags.
+        names: of fields, by their flags, where they are others than the flags' own.
+    """
+
+    def field(found: re.Match[str]) -> str:
+        name = (found["name"] or "").replace("-", "_")
+        return found["command"] or names.get(name, name)
+
+    return _SETTING.sub(field, text.replace("See --help.", "Choose another value."))
 
 
 class UsageError(KinemaError):
@@ -206,7 +253,9 @@ class MissingPackage(ModelError):
 
 
 class MissingCapability(ModelError):
-    """This family or engine cannot do this; the hint names the ones that can."""
+    """This family or engine cannot do what the call asks for; the hint names the ones that can."""
+
+    exit_code = 2
 
 
 class MediumRefused(MissingCapability):

@@ -43,6 +43,24 @@ def write_lines(path: Path, lines: Iterable[str], *, end: str = "\n") -> None:
         file.writelines(f"{line}{end}" for line in lines)
 
 
+def refuse_foreign(paths: Iterable[Path], *, force: bool) -> None:
+    """Keep files where nothing says that kinema wrote them; called before any work.
+
+    Args:
+        paths: of files that would be written.
+        force: they may be lost.
+
+    Raises:
+        UsageError: one is there and holds something.
+    """
+    for path in () if force else paths:
+        if path.is_file() and path.stat().st_size:
+            raise UsageError(
+                f"{path} is there already, and nothing says that kinema wrote it.",
+                hint="Choose another --output, or --force to write over it.",
+            )
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A draft to write to; it becomes ``path`` at the end, and goes where something fails."""

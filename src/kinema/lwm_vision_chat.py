@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from kinema.errors import KinemaError, UsageError
+from kinema.errors import KinemaError, UsageError, saying_flags
 from kinema.tasks.lwm import ChatFlags, ask, is_first_host, join_hosts
 
 
@@ -35,7 +35,8 @@ def run(command: Callable[..., Any], words: Sequence[str]) -> int:
     )
     app.default(command)
     try:
-        _parse(app, words)
+        with saying_flags():
+            _parse(app, words)
     except KinemaError as error:
         sys.stderr.write(f"kinema: {error}\n" + (f"  {error.hint}\n" if error.hint else ""))
         return error.exit_code

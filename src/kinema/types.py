@@ -190,6 +190,10 @@ class Frames:
     """What the user should know about the reading, a plain sentence each."""
     left_out_seconds: tuple[float, ...] = ()
     """Times of frames that were decoded and left out, as they look like the one before."""
+    damaged_packets: int = 0
+    """Packets of the source that the decoder refused on the way to these frames."""
+    damaged_frames: int = 0
+    """Frames that were asked for and are marked as corrupt, or could not be decoded."""
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 4 or self.pixels.shape[-1] != 3:
@@ -289,6 +293,10 @@ class Features:
         }
 
 
+DAMAGE = ("damaged_packets", "damaged_frames")
+"""Fields that count what of a source was damaged; they stand in a record where they are not 0."""
+
+
 @dataclass(frozen=True)
 class Shown(Plain):
     """What a model was shown of one medium: a record of its frames or features, without pixels."""
@@ -302,6 +310,9 @@ class Shown(Plain):
         about = medium.to_dict()
         if isinstance(medium, Frames) and medium.left_out_seconds:
             about["left_out_seconds"] = [round(s, 6) for s in medium.left_out_seconds]
+        for name in DAMAGE if isinstance(medium, Frames) else ():
+            if count := getattr(medium, name):
+                about[name] = count
         return Shown(about)
 
     @property
@@ -323,6 +334,11 @@ class Shown(Plain):
     def left_out_seconds(self) -> tuple[float, ...]:
         """Times of frames that were decoded and left out."""
         return tuple(self.about.get("left_out_seconds", ()))
+
+    @property
+    def damage(self) -> dict[str, int]:
+        """How many packets and frames of the source were damaged."""
+        return {name: self.about.get(name, 0) for name in DAMAGE}
 
     def to_dict(self) -> dict[str, Any]:
         """The record, ready for JSON."""

@@ -328,7 +328,7 @@ def test_a_file_of_questions_answers_like_a_chat_also_from_features(
 def test_features_that_another_model_made_are_refused_by_name(shelf, tmp_path, capsys, features_of):
     stored = features_of(shelf / "video_0.mp4", tmp_path / "0.safetensors", num_frames=4)
     words = ["chat", str(stored), "What?", "--model", str(shelf / "neva.nemo")]
-    assert run([*words, "--base-model", str(shelf / "llm")]) == 1
+    assert run([*words, "--base-model", str(shelf / "llm")]) == 2
     assert "pooling spatio_temporal; the model has frames" in capsys.readouterr().err
     media = (shelf / "video_0.mp4", stored, shelf / "video_1.mp4")
     records = [{"video": str(medium), "text": "<video>?"} for medium in media]
@@ -339,10 +339,10 @@ def test_features_that_another_model_made_are_refused_by_name(shelf, tmp_path, c
     assert errors[0] is errors[2] is None
     assert "pooling spatio_temporal; the model has frames" in errors[1]
     capsys.readouterr()
-    assert run(["chat", str(stored), "What?", "--model", "echo"]) == 1
+    assert run(["chat", str(stored), "What?", "--model", "echo"]) == 2
     assert "does not take precomputed features" in capsys.readouterr().err
     words = ["chat", str(stored), "?", "--video", str(shelf / "video_0.mp4")]
-    assert run([*words, *chatgpt_words(shelf)]) == 1
+    assert run([*words, *chatgpt_words(shelf)]) == 2
     assert "do not go into one conversation" in capsys.readouterr().err
 
 

@@ -1,6 +1,8 @@
 """``kinema caption`` on the command line."""
 
+import csv
 import json
+import random
 import sqlite3
 from contextlib import closing
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from kinema.cli.app import run
-from support.clips import make_audio, make_clip
+from support.clips import clip_bytes, make_audio, make_clip
 
 DEMO_KEYS = [
     "video_title",
@@ -105,6 +107,30 @@ def test_many_videos_go_to_a_folder_and_bad_ones_are_named(clip, tmp_path):
     assert "codec" in (out / "triage.csv").read_text().splitlines()[0]
 
 
+def test_a_damaged_clip_is_told_from_a_sound_one(tmp_path):
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    videos.mkdir()
+    sound = clip_bytes(num_frames=60, codec="mpeg4", height=240, width=320, options={"g": "60"})
+    (videos / "sound.mp4").write_bytes(sound)
+    flipped, chance = bytearray(sound), random.Random(1)
+    body = flipped.index(b"mdat") + 4
+    for _ in range(20):
+        flipped[chance.randrange(body + 500, len(flipped) * 2 // 3)] ^= 1 << chance.randrange(8)
+    (videos / "flipped.mp4").write_bytes(flipped)
+    assert caption(videos, "-o", out, "--fps", 10) == 0
+    rows = list(csv.DictReader((out / "triage.csv").read_text().splitlines()))
+    flipped_row, sound_row = sorted(rows, key=lambda row: row["source"])
+    names = ("damaged_packets", "damaged_frames", "damaged_segments")
+    assert [sound_row[name] for name in names] == ["0", "0", "0"]
+    assert int(flipped_row["damaged_packets"]) + int(flipped_row["damaged_frames"]) > 0
+    assert int(flipped_row["damaged_segments"]) > 0
+    assert "The file is damaged" in flipped_row["warnings"]
+    records = {r["source"].rpartition("/")[2]: r for r in lines(out / "captions.jsonl")}
+    for name in ("damaged_packets", "damaged_frames"):
+        counted = sum(c[name] for c in records["flipped.mp4"]["captions"])
+        assert counted == int(flipped_row[name])
+
+
 def test_the_same_command_again_asks_nothing_and_other_settings_are_refused(clip, tmp_path, capsys):
     out = tmp_path / "out"
     assert caption(clip, "-o", out) == 0
@@ -113,6 +139,8 @@ def test_the_same_command_again_asks_nothing_and_other_settings_are_refused(clip
     assert (out / "captions.jsonl").read_bytes() == before
     assert caption(clip, "-o", out, "--style", "brief") == 2
     assert "other settings" in capsys.readouterr().err
+    assert caption(clip, "-o", out, "--num-frames", 2, "--segment-by", "shots") == 2
+    assert "other settings (fps, num_frames, segment_by)" in capsys.readouterr().err
     assert caption(clip, "-o", out, "--style", "brief", "--force") == 0
     assert (out / "captions.jsonl").read_bytes() != before
 

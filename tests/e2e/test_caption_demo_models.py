@@ -65,7 +65,7 @@ def test_the_one_that_only_vllm_has_says_so(clip, in_the_hub, tmp_path, capsys):
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "deepseek_vl_v2"}))
     in_the_hub(DEMO_MODELS["Deepseek_VL2"], folder)
-    assert run(["caption", str(clip), "-m", "Deepseek_VL2", "--backend", "hugging_face"]) == 1
+    assert run(["caption", str(clip), "-m", "Deepseek_VL2", "--backend", "hugging_face"]) == 2
     assert "vllm" in capsys.readouterr().err
 
 

@@ -128,3 +128,29 @@ def test_an_address_and_a_compressed_tar_are_refused_with_what_to_do(tmp_path):
     (tmp_path / "a.tar").write_bytes(b"\x1f\x8b" + b"\0" * 600)
     with pytest.raises(NotMedia, match="no readable tar"):
         find_inputs([tmp_path / "a.tar"])
+
+
+def test_a_limit_on_a_finished_folder_loses_no_record(videos, tmp_path):
+    out = tmp_path / "out"
+    assert caption(videos, "-o", out) == 0
+    whole = sorted((out / "captions.jsonl").read_text().splitlines())
+    assert len(whole) > 1
+    assert caption(videos, "-o", out, "--limit", 1) == 0
+    assert sorted((out / "captions.jsonl").read_text().splitlines()) == whole
+
+
+def test_files_that_another_program_wrote_are_kept(videos, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "triage.csv").write_text("my notes")
+    assert caption(videos, "-o", out) == 2
+    said = capsys.readouterr().err
+    assert "triage.csv is there already" in said
+    assert "--force" in said
+    assert (out / "triage.csv").read_text() == "my notes"
+    assert [path.name for path in out.iterdir()] == ["triage.csv"]
+    assert caption(videos, "-o", out, "--force") == 0
+    one = tmp_path / "result.json"
+    one.write_text("{}")
+    assert caption(videos, "--limit", 1, "--result-path", one) == 2
+    assert one.read_text() == "{}"

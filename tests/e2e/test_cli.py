@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from kinema.cli.app import run
 from support.clips import make_clip
 
 HEAVY = ("torch", "transformers", "av", "numpy", "cyclopts", "rich", "jax", "vllm")
@@ -208,7 +209,7 @@ def _file(folder: Path, name: str, content: bytes) -> str:
         (["CLIP", "hi", "--model", "./nowhere"], 1, "is no model folder"),
         (["CLIP", "hi", "--model", "owner/name"], 1, "hub cannot be reached"),
         (["CLIP", "hi", "--model", "echo", "--engine", "warp"], 2, "no engine 'warp'"),
-        (["CLIP", "hi", "--model", "echo", "--engine", "hf"], 1, "does not run on"),
+        (["CLIP", "hi", "--model", "echo", "--engine", "hf"], 2, "does not run on"),
         (["CLIP", "hi", "--config", "nowhere.yaml"], 2, "--config"),
     ],
 )
@@ -258,3 +259,40 @@ def test_terminal_escapes_of_a_prompt_do_not_reach_the_terminal(clip):
     from kinema.cli.output import plain
 
     assert plain("a\x1b[31mred\x1b[0m\x07 \u202eb\nc") == "ared b\nc"
+
+
+def test_a_variable_that_nothing_reads_is_named_once_with_the_nearest(monkeypatch, capsys):
+    monkeypatch.setenv("KINEMA_NUM_FRAME", "4")
+    monkeypatch.setenv("KINEMA_PORT", "5")  # of another command
+    monkeypatch.setenv("KINEMA_HOME", "/tmp")
+    assert run(["models", "--json"]) == 0
+    (note,) = capsys.readouterr().err.splitlines()
+    assert note.startswith("note: KINEMA_NUM_FRAME is no variable that kinema reads; ")
+    assert note.endswith("did you mean KINEMA_NUM_FRAMES?")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["eval", "list"]])
+def test_a_reader_that_leaves_ends_a_command_without_a_word(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "kinema", *words]
+    with os.fdopen(writer, "wb") as stdout:
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_answers_are_written_although_their_reader_leaves(tmp_path):
+    prompts = tmp_path / "p.jsonl"
+    prompts.write_text('{"text": "one"}\n{"text": "two"}\n')
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = ["answer", str(prompts), "-o", str(tmp_path / "a.jsonl"), "-m", "echo"]
+    with os.fdopen(writer, "wb") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-m", "kinema", *words],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2

@@ -140,6 +140,35 @@ def test_a_submission_is_written_and_never_scored(tmp_path):
     assert set(submission) == {"u0", "u1", "u2"}
 
 
+def test_a_model_that_cannot_be_measured_does_not_hold_up_the_others(data, tmp_path):
+    output = tmp_path / "out"
+    models = ("-m", tmp_path / "nowhere", "-m", "echo")
+    done = kinema("jsonl", data, *models, "--num-frames", 2, "-o", output)
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.splitlines()[0].split() == ["METRIC", "echo"]
+    assert "nowhere was not measured: " in done.stderr
+    assert "Not measured: " in done.stderr.splitlines()[-2]
+    report = (output / "report.md").read_text()
+    assert "Not measured: " in report
+    assert "nowhere" in report
+    assert (output / "echo" / "results.json").is_file()
+
+
+def test_quiet_prints_nothing_and_records_only_when_they_are_asked_for(data, tmp_path):
+    words = ("jsonl", data, "-m", "echo", "--num-frames", 2, "-o", tmp_path / "out", "-q")
+    quiet = kinema(*words)
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    (record,) = [json.loads(line) for line in kinema(*words, "--json").stdout.splitlines()]
+    assert record["run"]["model"] == "echo"
+
+
+def test_what_is_missing_for_several_scores_is_said_once(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("KINEMA_WORDNET", str(tmp_path / "nowhere"))
+    done = kinema("jsonl", data, "-m", "echo", "--blind", "--num-frames", 2, "-o", tmp_path / "o")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("WordNet") == 1
+
+
 def test_every_benchmark_is_listed_with_its_files():
     rows = [json.loads(line) for line in kinema("list", "--json").stdout.splitlines()]
     assert [row["name"] for row in rows] == sorted(LAYOUTS, key=[r["name"] for r in rows].index)
@@ -160,3 +189,36 @@ def test_a_wrong_call_is_refused_with_what_to_do(words, said, tmp_path):
     done = kinema(*words, *([] if words[0] == "rescore" else ["-m", "echo", "-o", tmp_path]))
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_wrong_rows_are_listed_by_check_and_refused_before_a_model_is_loaded(tmp_path):
+    rows = ['{"question": "x", "task": "tango"}', '{"question": "x", "answer": "y"}', "{"]
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(rows))
+    checked = kinema("check", "jsonl", path)
+    assert checked.returncode == 3
+    assert "2 rows" in checked.stderr
+    assert 'line 1: task is "tango"; it must be one of choice, text' in checked.stdout
+    assert 'line 3: row is "{"; it must be a JSON object' in checked.stdout
+    found = json.loads(kinema("check", "jsonl", path, "--json").stdout)
+    assert [(row["line"], row["field"], row["value"]) for row in found["wrong_rows"]] == [
+        (1, "task", "tango"),
+        (3, "row", "{"),
+    ]
+    assert found["items"] == 1
+    refused = kinema("jsonl", path, "-m", "nowhere/nothing", "-o", tmp_path / "out")
+    assert refused.returncode == 2
+    assert f'{path}, line 1: task is "tango"' in refused.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_report_that_another_program_wrote_is_kept(data, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "report.md").write_text("my notes")
+    words = ("jsonl", data, "-m", "echo", "--num-frames", 2, "-o", output, "-q")
+    refused = kinema(*words)
+    assert refused.returncode == 2
+    assert "report.md is there already" in refused.stderr
+    assert (output / "report.md").read_text() == "my notes"
+    assert kinema(*words, "--force").returncode == 0

@@ -11,9 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
+import pytest
 
+from kinema.cli.app import run
 from kinema.engines import EngineSettings
 from kinema.server.backend import Backend
 from kinema.tasks.models import find_model
@@ -131,3 +134,26 @@ def test_two_models_of_one_name_are_refused():
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--served-model-name" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--port", "99999"], "--port is 99999; it must be 0 to 65535"),
+        (["--host", "nohost.invalid"], "Nobody can listen on nohost.invalid"),
+        (["--decode-workers", "0"], "--decode-workers is 0; it must be 1 or more"),
+        (["--decode-seconds", "0"], "--decode-seconds is 0.0; it must be above 0"),
+        (["--allowed-local-media-path", "/nowhere"], "must be a folder that exists"),
+        (["other/tiny", "--port", "0"], "Two models would both be called"),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_model_is_loaded(words, said, capsys, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr("kinema.server.running.Backend", refuse)
+    monkeypatch.setattr("kinema.cli.serve.find_model", lambda name, **_: SimpleNamespace(name=name))
+    assert run(["serve", "tiny", *words]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert "loading" not in told

@@ -129,5 +129,5 @@ def test_slices_without_torchrun_say_how_to_start(monkeypatch):
         find_process_group(EngineSettings(tensor_parallel=2))
     assert "torchrun --nproc-per-node 2" in caught.value.hint
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(MissingCapability, match="--quantization"):
+    with pytest.raises(MissingCapability, match="quantization"):
         find_process_group(EngineSettings(quantization="bnb-8bit"))

@@ -78,7 +78,7 @@ def test_code_of_the_checkpoint_is_refused_and_not_run(folder, tmp_path):
     (folder / "code.py").write_text(f"from pathlib import Path\nPath({str(canary)!r}).touch()\n")
     with pytest.raises(UnsafeModel, match="running Python files") as caught:
         _open(folder)
-    assert "--trust-remote-code" in caught.value.hint
+    assert "trust_remote_code" in caught.value.hint
     assert not canary.exists()
 
 
@@ -145,7 +145,7 @@ def test_a_language_model_is_named_as_no_video_model(tmp_path):
 def test_an_unknown_model_name_without_a_network_says_how_to_go_on():
     with pytest.raises(ModelNotFound, match="hub cannot be reached") as caught:
         find_model("nobody/nothing")
-    assert f"--model {DEFAULT_MODEL}" in caught.value.hint
+    assert f"model {DEFAULT_MODEL}" in caught.value.hint
 
 
 def test_flash_attention_that_is_missing_comes_with_its_install_line(folder):

@@ -137,7 +137,7 @@ def test_too_many_frames_are_counted_before_the_model_runs(clip: Path) -> None:
         prompts.fit(request, **budget)
     error, fitting = caught.value, caught.value.largest_num_frames
     assert error.needed == engine.count_tokens(request) + 8 > error.available
-    assert f"--num-frames {fitting}" in error.hint
+    assert f"num_frames {fitting}" in error.hint
     smaller, note = prompts.fit(request, **budget, reduce=True)
     assert len(smaller.media[0].frames) == fitting
     assert f"{fitting} frames" in note

@@ -69,7 +69,7 @@ def test_17_a_context_that_is_too_short_says_how_many_frames_fit():
         assert answer.status_code == 400
         error = answer.json()["error"]
         assert error["code"] == "context_length_exceeded"
-        assert "--num-frames" in error["message"]
+        assert "num_frames" in error["message"]
         assert server.post(body | {"fit": True}).status_code == 200
 
 

@@ -30,7 +30,7 @@ from kinema.errors import (
 from kinema.types import Frames, FrameSampling
 from kinema.video import Access, Budget, Workers, find_shots, load_frames, plan, probe
 from kinema.video.info import timeline
-from kinema.video.wire import Job, send_job
+from kinema.video.wire import Job, receive_reply, send_job
 from support.clips import board, make_clip, read_boards
 
 
@@ -245,3 +245,19 @@ def test_frames_from_a_worker_are_ordinary_frames(clip: Path) -> None:
     here = load_frames(clip, num_frames=2)
     frames.pixels[0] = 0  # nobody else's memory, and still there when the worker is gone
     assert np.array_equal(frames.pixels[1], here.pixels[1])
+
+
+@pytest.mark.parametrize("heard", [False, True], ids=["while it starts", "while it decodes"])
+def test_a_worker_whose_parent_was_killed_ends_without_a_word(clip: Path, heard: bool) -> None:
+    ours, theirs = socket.socketpair()
+    words = ["-m", "kinema.video.worker_process", str(theirs.fileno()), str(8 << 30)]
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, *words], stderr=subprocess.PIPE, pass_fds=[theirs.fileno()]
+        )
+    with ours:
+        if heard:
+            receive_reply(ours, give_up_at=time.monotonic() + 60)
+        send_job(ours, Job(clip, {"num_frames": 60}, 60.0), give_up_at=time.monotonic() + 60)
+    assert process.communicate(timeout=60)[1] == b""
+    assert process.returncode == 0

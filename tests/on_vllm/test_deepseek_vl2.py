@@ -210,7 +210,7 @@ def test_a_follow_up_reads_the_earlier_pictures_from_the_cache(model, shown):
 
 def test_fewer_bits_are_refused_by_name(model, shown):
     found, _, _, _ = model
-    with pytest.raises(MissingCapability, match="'vllm' does not do --quantization"):
+    with pytest.raises(MissingCapability, match="'vllm' does not do quantization"):
         found.open(replace(SETTINGS, quantization="bnb-4bit"))
     shown("deepseek-vl2", "vllm", "quantised", "refused")
 
@@ -257,6 +257,6 @@ def test_a_server_says_what_its_engine_says(model, behind_a_server, shown):
 def test_weights_of_the_server_are_not_quantised_from_here(shown):
     remote = find_model("deepseek-vl2", engine="openai")
     settings = EngineSettings(base_url="http://localhost/v1", quantization="bnb-4bit")
-    with pytest.raises(MissingCapability, match="'openai' does not do --quantization"):
+    with pytest.raises(MissingCapability, match="'openai' does not do quantization"):
         remote.open(settings)
     shown("deepseek-vl2", "openai", "quantised", "refused")

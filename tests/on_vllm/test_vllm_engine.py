@@ -116,7 +116,7 @@ def test_tokens_equal_those_of_the_hf_engine(both, shown):
 
 def test_what_a_family_cannot_do_on_vllm_is_refused_by_name(both, shown):
     model, _, _ = both
-    with pytest.raises(MissingCapability, match="'vllm' does not do --quantization") as caught:
+    with pytest.raises(MissingCapability, match="'vllm' does not do quantization") as caught:
         model.open(replace(SETTINGS, quantization="bnb-4bit"))
     assert "hf" in caught.value.hint
     shown(model.family.name, "vllm", "quantised", "refused")
@@ -130,7 +130,7 @@ def test_stages_reach_vllm_and_are_refused_on_cpus(folder_of, monkeypatch):
     staged = replace(SETTINGS, pipeline_parallel=2)
     with pytest.raises(MissingCapability, match="pipeline-parallel on CPUs") as caught:
         model.open(staged)
-    assert "--tensor-parallel" in caught.value.hint
+    assert "tensor_parallel" in caught.value.hint
     seen = {}
     monkeypatch.setattr("kinema.engines.vllm.engine.current_platform", NotACPU())
     monkeypatch.setattr("kinema.engines.vllm.engine.LLM", lambda _, **given: seen.update(given))

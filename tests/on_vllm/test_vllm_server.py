@@ -106,6 +106,6 @@ def test_a_stream_gives_the_same_words(server, shown):
 def test_weights_of_a_server_are_not_quantised_from_here(server, shown):
     name, folder, _, url = server
     settings = EngineSettings(base_url=url, quantization="bnb-4bit")
-    with pytest.raises(MissingCapability, match="'openai' does not do --quantization"):
+    with pytest.raises(MissingCapability, match="'openai' does not do quantization"):
         Chat(str(folder), engine="openai", settings=settings).open()
     shown(name, "openai", "quantised", "refused")

@@ -74,7 +74,7 @@ def test_a_compiled_step_gives_the_same_tokens(video_llava_folder, inductor):
 def test_a_compiler_that_is_missing_is_named(video_llava_folder, inductor):
     with (
         inductor.patch({"cpp.cxx": (None, "no-such-compiler")}),
-        pytest.raises(ModelError, match=r"--compile did not work here: .*C\+\+ compiler") as caught,
+        pytest.raises(ModelError, match=r"compile did not work here: .*C\+\+ compiler") as caught,
     ):
         _answers(video_llava_folder, compiled=True)
     assert "apt install g++" in caught.value.hint

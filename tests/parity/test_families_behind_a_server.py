@@ -68,7 +68,7 @@ def test_weights_of_a_server_are_not_quantised_from_here(address, shown, name):
     settings = EngineSettings(base_url=address, quantization="bnb-4bit")
     with (
         closing(Chat(name, engine="openai", settings=settings)) as session,
-        pytest.raises(MissingCapability, match="'openai' does not do --quantization"),
+        pytest.raises(MissingCapability, match="'openai' does not do quantization"),
     ):
         session.open()
     shown(name, "openai", "quantised", "refused")

@@ -57,6 +57,10 @@ class Caption(Plain):
     speech: str | None = None
     """What is said meanwhile, where speech was transcribed."""
     warnings: tuple[str, ...] = ()
+    damaged_packets: int = 0
+    """Packets that the decoder refused on the way to its frames."""
+    damaged_frames: int = 0
+    """Frames that are marked as corrupt, or could not be decoded."""
     error: str | None = None
     """Why there is no caption; ``text`` is empty then."""
     flags: tuple[str, ...] = ()
@@ -109,6 +113,19 @@ class VideoRecord(Plain):
     warnings: tuple[str, ...] = ()
     error: str | None = None
     error_code: str | None = None
+
+    @property
+    def damage(self) -> dict[str, int]:
+        """Damaged packets and frames of all captions, and captions that have any or no text.
+
+        What two captions need is counted for both.
+        """
+        harmed = [c for c in self.captions if c.error or c.damaged_packets or c.damaged_frames]
+        return {
+            "damaged_segments": len(harmed),
+            "damaged_packets": sum(caption.damaged_packets for caption in harmed),
+            "damaged_frames": sum(caption.damaged_frames for caption in harmed),
+        }
 
     @property
     def summary_text(self) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
-from kinema.cli.output import JobStatus, put, put_record
+from kinema.cli.output import JobStatus, leave_stdout, put, put_record
 from kinema.cli.sources import is_override, reads_neva
 from kinema.engines import EngineSettings, rank
 from kinema.errors import PartialFailure, UsageError
@@ -70,7 +70,7 @@ def answer(
         words: The prompt file; with --config, overrides of its keys.
     """
     prompt_file, output = _files(words, files)
-    records = check_files(prompt_file, output)[: work.limit]
+    records = check_files(prompt_file, output, force=work.force)[: work.limit]
     model = find_model(files.model, engine=files.engine, parts=parts)
     if rank() > 0:
         return model.follow(settings)
@@ -94,7 +94,10 @@ def answer(
         def show(progress: Progress) -> None:
             status.clear()
             if progress.result is not None:
-                console.show(progress.result)
+                try:
+                    console.show(progress.result)
+                except BrokenPipeError:
+                    leave_stdout()  # the answers go to the file all the same
             status(progress)
 
         failed = job.run(show)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,12 +16,15 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env
 
 from kinema.cli import COMMANDS
-from kinema.cli.output import STDIN, complain, say
+from kinema.cli.environment import PREFIX, unknown_variables
+from kinema.cli.output import STDIN, complain, leave_stdout, say
 from kinema.cli.sources import SettingsFile, sources_of
-from kinema.engines import world_size
-from kinema.errors import KinemaError, UsageError
+from kinema.engines import rank, world_size
+from kinema.errors import KinemaError, UsageError, saying_flags
 
 INTERRUPTED = 130
+UNREAD = 141
+"""Whoever read the output left: what a shell says of programs that SIGPIPE ended."""
 TERMINATED = 143
 _OWN_CONFIG = ("answer",)
 """Commands whose ``--config`` is in another program's format."""
@@ -32,17 +33,16 @@ _MANY_PROCESSES = ("chat", "caption", "answer", "eval", "train")
 
 
 def run(words: Sequence[str]) -> int:
-    """Run one command and return its exit status: 0 to 4, 130 or 143 (see ``errors``)."""
-    with _sigterm_as_ctrl_c() as terminated:
+    """Run one command and return its exit status: 0 to 4, 130, 141 or 143 (see ``errors``)."""
+    with saying_flags(), _sigterm_as_ctrl_c() as terminated:
         try:
             return _run(list(words))
         except KinemaError as error:
             complain(error)
             return error.exit_code
         except BrokenPipeError:
-            # Whoever read the output has left; the interpreter must not try to flush the rest.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
+            leave_stdout()
+            return UNREAD
         except KeyboardInterrupt:
             say("\nkinema: terminated" if terminated.is_set() else "\nkinema: interrupted")
             return TERMINATED if terminated.is_set() else INTERRUPTED
@@ -84,6 +84,8 @@ def _run(words: list[str]) -> int:
         )
     rest, config = (rest, None) if name in _OWN_CONFIG else _take_config(rest)
     app = build(name, config=config)
+    for sentence in unknown_variables(app, _every) if rank() == 0 else ():
+        say(f"note: {sentence}")
     # A lone dash is an option to the parser, and "read it from stdin" to everybody else.
     rest = [STDIN if word == "-" else word for word in rest]
     try:
@@ -100,6 +102,13 @@ def _take_name(words: list[str]) -> tuple[str, list[str]]:
     return (longer, words[2:]) if longer in COMMANDS else (words[0], words[1:])
 
 
+def _every() -> Iterator[App]:
+    """All commands whose packages are installed."""
+    for name, row in COMMANDS.items():
+        if not row.missing:
+            yield build(name)
+
+
 def build(name: str, *, config: Path | None = None) -> App:
     """The parser of one command: flags over environment over file over defaults."""
     command: Callable[..., Any] = COMMANDS.load(name)
@@ -111,7 +120,7 @@ def build(name: str, *, config: Path | None = None) -> App:
         version_flags=(),
         suppress_keyboard_interrupt=False,  # ``run`` says how it ended
         config=[
-            Env("KINEMA_", command=False),
+            Env(PREFIX, command=False),
             *([SettingsFile(config, must_exist=True)] if config else []),
             *sources_of(command),
         ],

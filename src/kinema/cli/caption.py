@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -26,11 +27,12 @@ from kinema.cli.output import JobStatus, put, put_record, say
 from kinema.engines import EngineSettings, rank
 from kinema.engines.settings import engines_with
 from kinema.errors import KinemaError, PartialFailure, UsageError
+from kinema.files import refuse_foreign
 from kinema.jobs.inputs import VideoInput, find_inputs, parse_shard
 from kinema.jobs.progress import Progress
 from kinema.messages import SamplingParams
 from kinema.tasks.caption.job import CaptionJob
-from kinema.tasks.caption.outputs import Outputs
+from kinema.tasks.caption.outputs import Outputs, files_of
 from kinema.tasks.caption.settings import CaptionOptions, CaptionSettings
 from kinema.tasks.caption.story import Described
 from kinema.tasks.imports import CheckpointParts
@@ -92,6 +94,7 @@ def caption(
     """
     formats = _formats(run)
     inputs = _inputs(videos, run, work.limit)
+    state = _state(run, inputs, formats, force=work.force)
     model = find_model(
         DEMO_MODELS.get(run.model, run.model),
         engine=DEMO_BACKENDS.get(run.backend or "", run.backend),
@@ -102,7 +105,7 @@ def caption(
         return model.follow(settings)
     job = CaptionJob(
         inputs=inputs,
-        state=_state(run),
+        state=state,
         say=CaptionSettings(
             model=model,
             engine=settings,
@@ -112,6 +115,7 @@ def caption(
             sampling=sampling,
         ),
         answers=run.answers,
+        limit=work.limit,
         tag=f"-{run.shard.replace('/', '-of-')}" if run.shard else "",
         recaption=None if run.recaption is None else parse_worst(run.recaption),
         **work.settings,
@@ -135,17 +139,24 @@ def _formats(run: CaptionRun) -> list[str]:
 
 def _inputs(videos: tuple[str, ...], run: CaptionRun, limit: int | None) -> list[VideoInput]:
     shard = None if run.shard is None else parse_shard(run.shard)
-    found = find_inputs(videos, shard=shard, limit=limit)
-    if len(found) != 1 and (run.result_path is not None or run.output is None):
+    found = find_inputs(videos, shard=shard)
+    asked = len(found[:limit])
+    if asked != 1 and (run.result_path is not None or run.output is None):
         raise UsageError(
-            f"{len(found)} videos were found, and --result-path holds one.",
+            f"{asked} videos were found, and --result-path holds one.",
             hint="Give a folder for many: --output out.",
         )
     return found
 
 
-def _state(run: CaptionRun) -> Path:
-    """Where the ledger is: in the output folder, or beside the result."""
+def _state(
+    run: CaptionRun, inputs: Sequence[VideoInput], formats: Sequence[str], *, force: bool
+) -> Path:
+    """Where the ledger is: in the output folder, or beside the result.
+
+    Raises:
+        UsageError: a file that would be written cannot be, or is none of kinema's.
+    """
     result = run.result_path or _RESULT
     if run.output is not None:
         check_folder(run.output)
@@ -153,7 +164,14 @@ def _state(run: CaptionRun) -> Path:
         check_folder(result.parent)
     if result.is_dir():
         raise UsageError(f"{result} is a folder.", hint="Give a file to --result-path.")
-    return run.output / ".kinema" if run.output else result.with_name(f".{result.name}.kinema")
+    kept = result.with_name(f".{result.name}.kinema")
+    state = run.output / ".kinema" if run.output else kept
+    if not state.exists():
+        names = (one.name for one in inputs)
+        written = files_of(run.output, formats, names) if run.output else ()
+        shown = (result,) if run.output is None or run.result_path is not None else ()
+        refuse_foreign((*written, *shown), force=force)
+    return state
 
 
 def _engine(settings: EngineSettings, run: CaptionRun, engine: str) -> EngineSettings:
@@ -197,7 +215,7 @@ def _show(job: CaptionJob, outputs: Outputs, run: CaptionRun, work: JobRun) -> N
     if work.json:
         for described in job.results():
             put_record(described.record.to_dict())
-    elif len(job.inputs) == 1 and not work.quiet:
+    elif len(job.asked) == 1 and not work.quiet:
         record = next(job.results()).record
         put("\n".join(filter(None, (record.title, record.summary_text))))
         for note in record.warnings:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json as json_text
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Annotated
@@ -15,22 +16,23 @@ from cyclopts import Parameter
 from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
 from kinema.cli.output import JOB_LOG_SECONDS, JobStatus, Status, put, put_record, put_table, say
 from kinema.engines import EngineSettings, rank
-from kinema.errors import PartialFailure, Unfinished, UsageError
+from kinema.errors import KinemaError, PartialFailure, Unfinished, UsageError
 from kinema.evaluation.answers import read_answer
 from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.presets import PresetName
-from kinema.files import write_atomically
+from kinema.files import refuse_foreign, write_atomically
 from kinema.messages import SamplingParams
 from kinema.tasks.evaluate.checking import Check, check_benchmark
 from kinema.tasks.evaluate.judging import JudgeSettings, judge_run, read_judgement
 from kinema.tasks.evaluate.reporting import (
     HTML,
+    MARKDOWN,
     compare_runs,
     difference_cells,
     write_report,
     write_timelines,
 )
-from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark
+from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark, run_name
 from kinema.tasks.evaluate.stored import Run, find_runs, score_run
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
@@ -94,29 +96,47 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
         params=params,
         rank_options=options.rank_options,
     )
-    runs = []
+    if not find_runs(options.output):
+        refuse_foreign((options.output / name for name in (MARKDOWN, HTML)), force=work.force)
+    runs: list[Run] = []
+    failed: dict[str, KinemaError] = {}
     for model, blind in product(options.model, (False, True) if options.blind else (False,)):
         if rank() > 0:
             find_model(model, engine=options.engine, parts=parts).follow(settings)
             continue
-        noun = f"items by {model}"
-        with JobStatus(noun, quiet=work.quiet, complains=False) as status:
-            run = run_benchmark(
-                replace(measured, blind=blind),
-                model,
-                output=options.output,
-                engine=options.engine,
-                loading=settings,
-                parts=parts,
-                job=work,
-                on_progress=status,
-            )
-        runs.append(run)
-    return 0 if rank() > 0 else _judge_and_finish(runs, judge, options.output, json=work.json)
+        try:
+            with JobStatus(f"items by {model}", quiet=work.quiet, complains=False) as status:
+                run = run_benchmark(
+                    replace(measured, blind=blind),
+                    model,
+                    output=options.output,
+                    engine=options.engine,
+                    loading=settings,
+                    parts=parts,
+                    job=work,
+                    on_progress=status,
+                )
+        except KinemaError as problem:
+            if isinstance(problem, UsageError) and not (runs or failed):
+                raise  # what is wrong with the call is wrong for all models
+            name = run_name(model, blind=blind)
+            failed[name] = problem
+            say(f"{name} was not measured: {problem.sentence}")
+        else:
+            runs.append(run)
+    if rank() > 0:
+        return 0
+    if not runs:
+        raise list(failed.values())[-1]
+    return _judge_and_finish(
+        runs, judge, options.output, json=work.json, quiet=work.quiet, failed=failed
+    )
 
 
 def check(benchmark: str, data: Path, /, *, split: str = "", json: bool = False) -> int:
     """Verify a benchmark's files, counts and first frames before any model is loaded.
+
+    Every wrong row of a .jsonl file is listed; the exit status is 3 when something is wrong.
 
     Args:
         benchmark: A name that `kinema eval list` shows.
@@ -133,6 +153,11 @@ def check(benchmark: str, data: Path, /, *, split: str = "", json: bool = False)
         put_record(found.to_dict())
     else:
         put_table(_check_rows(found))
+    if found.wrong_rows:
+        raise PartialFailure(
+            f"{len({row.line for row in found.wrong_rows})} rows of {data} are wrong.",
+            hint="`kinema eval` refuses the file. Repair or remove those lines.",
+        )
     if found.missing or found.unreadable:
         raise PartialFailure(
             f"{len(found.missing)} videos are missing, {len(found.unreadable)} cannot be read.",
@@ -202,6 +227,7 @@ def _check_rows(found: Check) -> list[list[str]]:
         ["benchmark", f"{found.benchmark}, {found.split}"],
         ["items", f"{found.items}{official}"],
         ["videos", f"{found.videos} found, {len(found.missing)} missing"],
+        *(["wrong", str(row)] for row in found.wrong_rows),
         *(["missing", name] for name in found.missing[:10]),
         *(["unreadable", f"{name}: {why}"] for name, why in list(found.unreadable.items())[:10]),
         *([name, digest] for name, digest in list(found.sha256.items())[:10]),
@@ -217,33 +243,54 @@ def _read_runs(output: Path) -> list[Run]:
 
 
 def _judge_and_finish(
-    runs: Sequence[Run], judge: JudgeSettings, output: Path, *, json: bool
+    runs: Sequence[Run],
+    judge: JudgeSettings,
+    output: Path,
+    *,
+    json: bool,
+    quiet: bool = False,
+    failed: Mapping[str, KinemaError] = {},
 ) -> int:
     """Numbers that need no judge are written and printed also when the judge does not answer."""
+    finish = partial(_finish, runs, output, json=json, quiet=quiet, failed=failed)
     try:
         for run in runs:
             judge_run(run, judge)
     except Unfinished:
-        with suppress(PartialFailure):
-            _finish(runs, output, json=json)
+        with suppress(PartialFailure, Unfinished):
+            finish()
         raise
-    return _finish(runs, output, json=json)
+    return finish()
 
 
-def _finish(runs: Sequence[Run], output: Path, *, json: bool) -> int:
+def _finish(
+    runs: Sequence[Run],
+    output: Path,
+    *,
+    json: bool,
+    quiet: bool,
+    failed: Mapping[str, KinemaError],
+) -> int:
     """Write what belongs to the runs, print the table, and say whether all is complete."""
     for run in runs:
         write_timelines(run)
         _write_submission(run)
-    write_report(runs, output)
+    write_report(runs, output, failed=failed)
     if json:
         for run in runs:
             judged = read_judgement(run)
             extra = {"judged": judged} if judged else {}
             put_record({"run": run.about, **run.scores.to_dict(), **extra})
-    else:
+    elif not quiet:
         _print_table(runs)
-    say(f"wrote {output / HTML}")
+    if not quiet:
+        say(f"wrote {output / HTML}")
+    if failed:
+        stopped = any(isinstance(problem, Unfinished) for problem in failed.values())
+        raise (Unfinished if stopped else PartialFailure)(
+            f"Not measured: {', '.join(failed)}. The report holds the other runs.",
+            hint="Run the same command again to go on.",
+        )
     lacking = sum(run.scores.items - run.scores.answered for run in runs)
     if lacking:
         raise PartialFailure(
@@ -254,9 +301,8 @@ def _finish(runs: Sequence[Run], output: Path, *, json: bool) -> int:
 
 
 def _print_table(runs: Sequence[Run]) -> None:
-    for run in runs:
-        for why in run.scores.unavailable.values():
-            say(f"note: {why}")
+    for why in dict.fromkeys(why for run in runs for why in run.scores.unavailable.values()):
+        say(f"note: {why}")
     names = list(dict.fromkeys(name for run in runs for name in run.scores.metrics))
     rows = [[name, *(_score(run, name) for run in runs)] for name in names]
     # The judge's means stand under the numbers that need no judge.

@@ -58,7 +58,8 @@ def features(
         for name, original in copies.items():
             say(f"note: {name} is a copy of {original.name} and is left out.")
     job = FeaturesJob(
-        media=media[: work.limit],
+        media=media,
+        limit=work.limit,
         output=run.output,
         options=options,
         sampling=sampling,
@@ -104,7 +105,7 @@ def convert(
 
 
 def _end(failed: int, job: FeaturesJob, run: FeaturesRun, work: JobRun) -> int:
-    records = job.records()
+    records = job.records()[: work.limit]
     if work.json:
         for record in records:
             put_record(record)

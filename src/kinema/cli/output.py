@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -29,6 +30,14 @@ def put(text: str, *, end: str = "\n") -> None:
     """Print a result; cleaned where a terminal would obey what is in it."""
     sys.stdout.write((plain(text) if sys.stdout.isatty() else text) + end)
     sys.stdout.flush()
+
+
+def leave_stdout() -> None:
+    """Drop what is still printed: whoever read the output has left.
+
+    Not even the interpreter, which flushes at its end, tries to write it.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def put_record(record: Any) -> None:

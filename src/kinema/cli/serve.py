@@ -39,11 +39,11 @@ def serve(
     names = models or (DEFAULT_MODEL,)
     found = [find_model(name, engine=engine, parts=parts) for name in names]
     said = " and ".join(names)
-    say(f"loading {said} …")
     serve_model(
         found,
         settings,
         server,
+        on_loading=lambda: say(f"loading {said} …"),
         on_ready=lambda address: say(
             f"Serving {said} at {address}/v1, for browsers at {address}. Ctrl-C ends it."
         ),

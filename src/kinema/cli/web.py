@@ -26,9 +26,15 @@ def talk_on_page(model: Model, source: str | None, settings: EngineSettings) -> 
     clip = source if source is None or is_url(source) else Path(source).expanduser()
     if isinstance(clip, Path) and not clip.is_file():
         raise UsageError(f"There is no file {clip}.", hint="Give a video, or drop one on the page.")
-    say(f"loading {model.name} …")
     allowed = ServerSettings(port=0, max_file_mib=_MOST_MIB, stored_files_mib=_MOST_MIB)
-    serve([model], settings, allowed, clip=clip, on_ready=_open)
+    serve(
+        [model],
+        settings,
+        allowed,
+        clip=clip,
+        on_loading=lambda: say(f"loading {model.name} …"),
+        on_ready=_open,
+    )
     return 0
 
 

@@ -309,8 +309,8 @@ class Ledger:
         if row is not None and fingerprint(before) != fingerprint(settings):
             ended = "state NOT IN ('todo', 'running')"
             if self._database.execute(f"SELECT 1 FROM unit WHERE {ended} LIMIT 1").fetchone():
-                changed = [k for k in {*before, *settings} if before.get(k) != settings.get(k)]
-                self._forgotten = f"other settings ({', '.join(sorted(changed))})"
+                changed = _changed(before, json.loads(_dump(settings)))
+                self._forgotten = f"other settings ({', '.join(changed)})"
                 if not restart:
                     raise UsageError(
                         f"{self.path} belongs to a job with {self._forgotten}.",
@@ -380,6 +380,18 @@ def _lock(path: Path) -> int:
             f"Another process works on {path}.", hint="Wait for it, or choose another output."
         ) from None
     return handle
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of the settings that differ, without those of what they are grouped in."""
+    names: set[str] = set()
+    for key in {*before, *now}:
+        one, other = before.get(key), now.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            names.update(_changed(one, other))
+        elif one != other:
+            names.add(key)
+    return sorted(names)
 
 
 def _dump(value: Any) -> str:

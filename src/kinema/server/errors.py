@@ -32,6 +32,7 @@ from kinema.errors import (
     TooLarge,
     UrlNotAllowed,
     UsageError,
+    in_fields,
 )
 
 _log = logging.getLogger(__name__)
@@ -63,6 +64,8 @@ STATUSES: dict[type[KinemaError], int] = {
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _OPENAI_CODES = {"context_too_long": "context_length_exceeded", "busy": "rate_limit_exceeded"}
+_FIELDS = {"max_new_tokens": "max_tokens", "schema": "response_format"}
+"""OpenAI's names of fields that are called otherwise than our flags."""
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 _RETRY_SECONDS = 5
 """When to ask again after a 503: memory is freed and an engine opened again by then."""
@@ -112,9 +115,10 @@ def error_body(
 
 def body_of(problem: KinemaError) -> dict[str, Any]:
     """The error body of one of ours."""
+    sentence = " ".join(filter(None, (in_fields(text, _FIELDS) for text in problem.written)))
     code = _OPENAI_CODES.get(problem.code, problem.code)
     param = getattr(problem, "param", None)
-    return error_body(problem.sentence, status=status_of(problem), code=code, param=param)
+    return error_body(sentence, status=status_of(problem), code=code, param=param)
 
 
 def error_response(problem: KinemaError) -> JSONResponse:

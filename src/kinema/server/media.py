@@ -183,5 +183,7 @@ def _key(source: Source, sampling: FrameSampling) -> object | None:
 def renamed(problem: KinemaError, ours: str, theirs: str) -> KinemaError:
     """The same error, with the caller's name for a source in place of our file's."""
     again = copy(problem)
+    message, hint = problem.written
+    again.written = (message.replace(ours, theirs), hint)
     again.args = (str(problem).replace(ours, theirs),)
     return again

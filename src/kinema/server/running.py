@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ def serve(
     settings: ServerSettings,
     *,
     clip: Path | str | None = None,
+    on_loading: Callable[[], None] = lambda: None,
     on_ready: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Load the models and answer until SIGTERM or Ctrl-C; what is under way is finished first.
@@ -37,16 +39,20 @@ def serve(
         engine_settings: how its weights are loaded.
         settings: what callers may do.
         clip: a video or its address, for the page to show when it opens.
+        on_loading: told when all but the models was found to be right.
         on_ready: told the page's address as soon as requests are taken.
 
     Raises:
-        UsageError: the address cannot be listened on.
+        UsageError: the address cannot be listened on, there is no folder for what is uploaded, or
+            two models have one name.
     """
-    # The port comes before the weights, which take long to load.
+    # All that is cheap to look at comes before the weights, which take long to load.
+    names = _names(models, settings)
+    _check_temporary_folder()
     with (
         _sigterm_ends_well(),
         _listening(settings) as listener,
-        closing(_loaded(models, engine_settings, settings)) as service,
+        closing(_loaded(models, names, engine_settings, settings, on_loading)) as service,
     ):
         page = _page_of(clip, service)
         config = uvicorn.Config(
@@ -62,9 +68,18 @@ def serve(
         _Announced(config, lambda: on_ready(address)).run(sockets=[listener])
 
 
-def _loaded(
-    models: Sequence[Model], engine_settings: EngineSettings, settings: ServerSettings
-) -> Service:
+def _check_temporary_folder() -> None:
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as problem:
+        raise UsageError(
+            f"There is no folder for what is uploaded: {problem.strerror}.",
+            hint="Set TMPDIR to a folder that can be written.",
+        ) from None
+
+
+def _names(models: Sequence[Model], settings: ServerSettings) -> list[str]:
+    """What callers call the models."""
     names = [settings.served_model_name or Path(models[0].name).name]
     names += [Path(model.name).name for model in models[1:]]
     if len(set(names)) < len(names):
@@ -72,6 +87,17 @@ def _loaded(
             f"Two models would both be called one of {', '.join(names)}.",
             hint="Give the first another name: --served-model-name.",
         )
+    return names
+
+
+def _loaded(
+    models: Sequence[Model],
+    names: Sequence[str],
+    engine_settings: EngineSettings,
+    settings: ServerSettings,
+    on_loading: Callable[[], None],
+) -> Service:
+    on_loading()
     backends: list[Backend] = []
     try:
         for model, name in zip(models, names, strict=True):
@@ -110,11 +136,11 @@ def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listener = socket.create_server((settings.host, settings.port), family=family)
-    except (OSError, OverflowError) as problem:
-        said = getattr(problem, "strerror", None) or str(problem)
+    except OSError as problem:
+        said = (problem.strerror or str(problem)).partition(" (while")[0]
         raise UsageError(
             f"Nobody can listen on {settings.host}:{settings.port}: {said}.",
-            hint="Choose another --port; 0 takes a free one.",
+            hint="Choose another --host or --port; port 0 is a free one.",
         ) from None
     with listener:
         yield listener

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings
 from kinema.errors import UsageError
-from kinema.files import FEATURES_SUFFIX
+from kinema.files import FEATURES_SUFFIX, refuse_foreign
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
@@ -41,6 +41,9 @@ from kinema.tasks.prompts_file import (
 )
 from kinema.tasks.site import JobSettings, check_site, open_site
 from kinema.types import FrameSampling
+
+_ENDED = ("done", "failed", "quarantined")
+"""States of records that an output holds although this run does not ask for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +81,7 @@ class AnswerJob(JobSettings):
     options: AnswerOptions = AnswerOptions()
     sampling: FrameSampling = FrameSampling()
     limit: int | None = None
-    """Only so many of the first records."""
+    """Only so many of the first records; what others were answered before stays written."""
 
     def run(self, on_progress: OnProgress = lambda progress: None) -> int:
         """Answer every record and write the output file, also when the run has to stop early.
@@ -90,16 +93,19 @@ class AnswerJob(JobSettings):
             How many records failed.
 
         Raises:
-            UsageError: the prompt file cannot be read, or the output belongs to another job.
+            UsageError: the prompt file cannot be read, or the output belongs to another job or is
+                none of kinema's.
             MissingPackage: the engine or the runner is not installed.
             Unfinished: the engine or the run failed; records without an answer say so.
         """
         check_site(self.model, self.settings, self.runner)
-        records = read_records(self.prompt_file)[: self.limit]
+        check_output(self.output, force=self.force)
+        records = read_records(self.prompt_file)
         ids = _unit_ids(records, self._base)
-        path = self.output.with_name(f".{self.output.name}.ledger")
+        asked = records[: self.limit]
+        path = _ledger_of(self.output)
         with Ledger(path, settings=self._decided, anew=self.force, noun="records") as ledger:
-            entered = ((ids[i], records[i]) for i in _by_medium(records))
+            entered = ((ids[i], records[i]) for i in _by_medium(asked))
             ledger.enter(entered, retry_failed=self.retry_failed)
             problem = work_off(
                 self._answer,
@@ -110,9 +116,15 @@ class AnswerJob(JobSettings):
             ended = {unit.id: unit for unit in ledger.units()}
             written = [
                 final_record(record, ended[unit_id], problem)
-                for unit_id, record in zip(ids, records, strict=True)
+                for unit_id, record in zip(ids, asked, strict=False)
             ]
-            write_records(self.output, written)
+            others = zip(ids[len(asked) :], records[len(asked) :], strict=True)
+            kept = [
+                final_record(record, ended[unit_id])
+                for unit_id, record in others
+                if unit_id in ended and ended[unit_id].state in _ENDED
+            ]
+            write_records(self.output, [*written, *kept])
             if problem is not None:
                 raise unfinished(problem, ledger) from problem
         return sum(record["error"] is not None for record in written)
@@ -199,12 +211,26 @@ def _by_medium(records: Sequence[Any]) -> list[int]:
     return sorted(range(len(records)), key=lambda i: first[medium_of(records[i])])
 
 
-def check_files(prompt_file: Path, output: Path) -> list[Any]:
+def _ledger_of(output: Path) -> Path:
+    return output.with_name(f".{output.name}.ledger")
+
+
+def check_output(output: Path, *, force: bool) -> None:
+    """Refuse an output that is there and that no job of ours has written.
+
+    Raises:
+        UsageError: it holds something, and is not to be lost.
+    """
+    if not _ledger_of(output).exists():
+        refuse_foreign([output], force=force)
+
+
+def check_files(prompt_file: Path, output: Path, *, force: bool = False) -> list[Any]:
     """The records that are read; where they go is looked at before anything is loaded or written.
 
     Raises:
         UsageError: the prompt file cannot be read or holds no record, or the output would
-            overwrite it or cannot be written.
+            overwrite it or a file that is none of kinema's, or cannot be written.
     """
     if output.resolve() == prompt_file.resolve():
         raise UsageError("The output is the prompt file itself.", hint="Choose another --output.")
@@ -212,6 +238,7 @@ def check_files(prompt_file: Path, output: Path) -> list[Any]:
         raise UsageError(f"{output} is a folder.", hint="Give a file to --output.")
     if not output.parent.is_dir():
         raise UsageError(f"There is no folder {output.parent}.", hint="Make it first.")
+    check_output(output, force=force)
     records = read_records(prompt_file)
     if not records:
         raise UsageError(f"{prompt_file} holds no record.", hint="Give one object a prompt.")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,6 +16,7 @@ from kinema import prompt as prompts
 from kinema.engines import Engine, EngineSettings, world_size
 from kinema.engines.job import Answered
 from kinema.engines.scheduler import Scheduler
+from kinema.errors import UnknownName, UsageError
 from kinema.files import FEATURES_SUFFIX, PICTURE_SUFFIXES
 from kinema.messages import (
     Ask,
@@ -35,6 +36,9 @@ from kinema.types import Features, Frames, FrameSampling, Source
 from kinema.video import load_frames
 
 T = TypeVar("T")
+_OF_LOAD = ("model", "engine", "system", "params")
+_OF_CHAT = (*_OF_LOAD, "settings", "fit", "prompt")
+"""Keywords beside the fields of settings."""
 DEFAULT_PROMPT = "What happens in this video?"
 
 
@@ -122,6 +126,7 @@ class Chat:
         self._load = partial(load_frames, strict=strict)
         self._on_stage = on_stage
         self._scheduler: Scheduler | None = None
+        self._is_closed = False
         if system is not None:
             self.conversation += Message("system", (TextPart(system),))
         if world_size() > 1:
@@ -139,6 +144,7 @@ class Chat:
         That of transformers holds ``model`` and ``processor``, which are transformers' own.
 
         Raises:
+            UsageError: :meth:`close` was called.
             ModelError: the weights cannot be loaded.
         """
         return _result(self._scheduled().call(lambda engine: engine))
@@ -149,7 +155,8 @@ class Chat:
         Raises:
             MediaError: a source cannot be read.
         """
-        said = Conversation.asked(*(as_part(one, FrameSampling(**sampling)) for one in media))
+        frames = _made(FrameSampling, sampling)
+        said = Conversation.asked(*(as_part(one, frames) for one in media))
         decoded = prompts.decode(said, self.model.family, load=self._load)
         return list(decoded.messages[0].parts)
 
@@ -162,6 +169,7 @@ class Chat:
             **sampling: fields of :class:`FrameSampling` for those that are plain sources.
 
         Raises:
+            UsageError: :meth:`close` was called.
             MediaError: a source cannot be read.
             ContextTooLong: prompt, frames and answer do not fit the model.
             ModelError: what else the engine or the server behind it ran into.
@@ -192,7 +200,8 @@ class Chat:
         self.conversation = Conversation(tuple(kept))
 
     def close(self) -> None:
-        """Give the engine's memory back."""
+        """Give the engine's memory back; nothing can be asked any more."""
+        self._is_closed = True
         if self._scheduler is not None:
             self._scheduler.close()
             self._scheduler = None
@@ -200,6 +209,7 @@ class Chat:
     def _begin(
         self, prompt: str, media: tuple[Source | Part, ...], sampling: dict[str, Any]
     ) -> _Turn:
+        self._check_open()
         turn = _Turn(prompt)
         self._on_stage("reading")
         said = Message("user", (*self.look(*media, **sampling), TextPart(prompt)))
@@ -209,6 +219,7 @@ class Chat:
 
     def _scheduled(self) -> Scheduler:
         """The scheduler over the model's engine; nothing is loaded by this."""
+        self._check_open()
         if self._scheduler is None:
             self._scheduler = self.model.scheduler(
                 self._settings,
@@ -216,6 +227,13 @@ class Chat:
                 on_open=lambda: self._on_stage("loading"),
             )
         return self._scheduler
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise UsageError(
+                f"This conversation with {self.model.name} was closed.",
+                hint="Ask before close(), or inside of the with block; a new Chat begins another.",
+            )
 
     def _submit(
         self, turn: _Turn, *, on_text: Callable[[str], None] | None = None
@@ -272,6 +290,7 @@ def chat(
     ``str()`` of the result is the answer. Other arguments are those of :class:`Chat`, and the
     fields of :class:`FrameSampling`.
     """
+    _made(FrameSampling, sampling, others=_OF_CHAT)
     sources = source if isinstance(source, list) else [source]
     with Chat(
         model, engine=engine, system=system, params=params, settings=settings, fit=fit
@@ -296,11 +315,19 @@ def load(
     Returns:
         A conversation that has not begun.
     """
-    session = Chat(
-        model, engine=engine, system=system, params=params, settings=EngineSettings(**settings)
-    )
+    loading = _made(EngineSettings, settings, others=_OF_LOAD)
+    session = Chat(model, engine=engine, system=system, params=params, settings=loading)
     session.open()
     return session
+
+
+def _made(cls: type[T], values: Mapping[str, Any], *, others: Iterable[str] = ()) -> T:
+    """Settings of keywords; ``others`` are named beside the fields where a keyword is unknown."""
+    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]  # T is a dataclass
+    for name in values:
+        if name not in known:
+            raise UnknownName("keyword", name, [*known, *others])
+    return cls(**values)
 
 
 def as_part(medium: Source | Part, sampling: FrameSampling) -> Part:

@@ -9,7 +9,18 @@ from typing import Any
 
 from kinema.engines import world_size
 from kinema.errors import MissingCapability, UnknownName, UsageError
-from kinema.tasks.neva_yaml import PRECISIONS, NevaRequest, neva_overrides, neva_values
+from kinema.tasks.neva_yaml import (
+    NUMBER,
+    PAIR,
+    PRECISIONS,
+    SWITCH,
+    TEXT,
+    WHOLE,
+    NevaRequest,
+    checked,
+    neva_overrides,
+    neva_values,
+)
 
 _RENAMED = {
     "trainer.max_steps": "max_steps",
@@ -49,6 +60,46 @@ _READ_HERE = (
     "model.data.data_path", "model.data.image_aspect_ratio", "model.data.sep_image_conv_front",
     "model.optim.betas", "model.optim.sched.name", "model.optim.sched.min_lr",
 )  # fmt: skip
+_KINDS = {
+    **dict.fromkeys(
+        (
+            *("trainer.max_steps", "trainer.log_every_n_steps", "model.seed"),
+            "exp_manager.checkpoint_callback_params.save_top_k",
+            "exp_manager.checkpoint_callback_params.every_n_train_steps",
+            *("model.micro_batch_size", "model.global_batch_size", "model.encoder_seq_length"),
+            *("model.tensor_model_parallel_size", "model.pipeline_model_parallel_size"),
+            *("model.data.num_frames", "model.data.num_workers", "model.optim.sched.warmup_steps"),
+        ),
+        WHOLE,
+    ),
+    **dict.fromkeys(
+        (
+            *("trainer.gradient_clip_val", "model.optim.lr", "model.optim.weight_decay"),
+            "model.optim.sched.min_lr",
+        ),
+        NUMBER,
+    ),
+    **dict.fromkeys(
+        (
+            *("exp_manager.create_wandb_logger", "exp_manager.create_tensorboard_logger"),
+            *("exp_manager.resume_if_exists", "model.mm_cfg.llm.freeze"),
+            *("model.mm_cfg.use_im_start_end", "model.data.sep_image_conv_front"),
+            "model.data.packed_sequence",
+        ),
+        SWITCH,
+    ),
+    **dict.fromkeys(
+        (
+            *("exp_manager.explicit_log_dir", "exp_manager.exp_dir", "exp_manager.name"),
+            *("model.restore_from_path", "model.mm_cfg.llm.from_pretrained"),
+            *("model.mm_cfg.llm.model_type", "model.mm_cfg.vision_encoder.from_pretrained"),
+            *("model.data.video_folder", "model.data.conv_template"),
+            *("model.data.image_aspect_ratio", "model.optim.sched.name", "trainer.precision"),
+        ),
+        TEXT,
+    ),
+    "model.optim.betas": PAIR,
+}
 _TOKENS = {
     "llama_3": tuple(f"<|reserved_special_token_{i}|>" for i in (3, 4, 5)),
     "": ("<extra_id_3>", "<extra_id_4>", "<extra_id_5>"),
@@ -73,7 +124,7 @@ def read_neva_training(path: Path, overrides: Sequence[str]) -> NevaRequest:
         if key not in known and key not in from_file:
             raise UnknownName("NeVA key", key, known)
     values = _resolved(from_file | given)
-    read = {key: values[key] for key in known if values.get(key) not in (None, "", "null")}
+    read = checked({key: values[key] for key in known if key in values}, _KINDS)
     settings = {ours: read[key] for key, ours in _RENAMED.items() if key in read}
     settings["stage"] = "projector" if read.get("model.mm_cfg.llm.freeze", True) else "full"
     for part in (_model, _data, _batch, _loop, _optimiser):
@@ -89,13 +140,15 @@ def read_neva_training(path: Path, overrides: Sequence[str]) -> NevaRequest:
 def _resolved(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values with ``${a.b}`` and ``${.b}`` replaced by what they name."""
 
-    def resolve(key: str, value: Any) -> Any:
+    def resolve(key: str, value: Any, passed: tuple[str, ...] = ()) -> Any:
+        if key in passed:
+            raise UsageError(f"{key} refers to itself: {value}.", hint="Give it a value.")
         found = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
         if found is None:
             return value
         name = found[1]
         target = f"{key.rpartition('.')[0]}{name}" if name.startswith(".") else name
-        return resolve(target, values.get(target))
+        return resolve(target, values.get(target), (*passed, key))
 
     return {key: resolve(key, value) for key, value in values.items()}
 
@@ -147,8 +200,10 @@ def _data(read: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _batch(read: Mapping[str, Any]) -> dict[str, Any]:
-    micro = int(read.get("model.micro_batch_size", 1))
-    whole = int(read.get("model.global_batch_size", micro * world_size()))
+    micro: int = read.get("model.micro_batch_size", 1)
+    whole: int = read.get("model.global_batch_size", micro * world_size())
+    if micro < 1:
+        raise UsageError(f"model.micro_batch_size is {micro}.", hint="Give 1 or more.")
     steps, rest = divmod(whole, micro * world_size())
     if rest or not steps:
         raise UsageError(
@@ -186,11 +241,10 @@ def _optimiser(read: Mapping[str, Any]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     settings: dict[str, Any] = {"arguments": arguments}
     if betas := read.get("model.optim.betas"):
-        arguments |= {"adam_beta1": float(betas[0]), "adam_beta2": float(betas[1])}
+        arguments |= {"adam_beta1": betas[0], "adam_beta2": betas[1]}
     if read.get("model.optim.sched.name") == "CosineAnnealing":
         settings["lr_scheduler_type"] = "cosine_with_min_lr"
-        least = float(read.get("model.optim.sched.min_lr", 0))
-        arguments["lr_scheduler_kwargs"] = {"min_lr": least}
+        arguments["lr_scheduler_kwargs"] = {"min_lr": read.get("model.optim.sched.min_lr", 0.0)}
     return settings
 
 
@@ -199,7 +253,7 @@ def _notes(dead: list[str], read: Mapping[str, Any]) -> tuple[str, ...]:
     if dead:
         notes.append(f"not used here: {', '.join(dead)}")
     widths = ("model.tensor_model_parallel_size", "model.pipeline_model_parallel_size")
-    if any(int(read.get(name, 1)) > 1 for name in widths):
+    if any(read.get(name, 1) > 1 for name in widths):
         notes.append("layers are not split over processes: use --fsdp where a model is too large")
     if "trainer.val_check_interval" in read:
         notes.append("NeVA evaluates on its training data; --eval-data-path measures on other data")

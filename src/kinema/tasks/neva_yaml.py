@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,86 @@ PRECISIONS = {
     "32-true": "float32",
 }
 """NeVA's names of number formats, and torch's."""
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    return float(value)  # YAML takes 1e-3 for a text
+
+
+def _whole(value: Any) -> int:
+    number = _number(value)
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
+def _switch(value: Any) -> bool:
+    if value not in (True, False):
+        raise TypeError
+    return bool(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool | list):
+        raise TypeError
+    return str(value)
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise TypeError
+    return list(map(_text, value))
+
+
+def _pair(value: Any) -> list[float]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise TypeError
+    return list(map(_number, value))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a key of NeVA takes."""
+
+    read: Callable[[Any], Any]
+    """Makes the value of what YAML says, or raises ``TypeError`` or ``ValueError``."""
+    allowed: str
+
+
+NUMBER = Kind(_number, "a number")
+WHOLE = Kind(_whole, "a whole number")
+SWITCH = Kind(_switch, "True or False")
+TEXT = Kind(_text, "a text")
+TEXTS = Kind(_texts, 'a list of texts, like ["</s>"]')
+PAIR = Kind(_pair, "a list of two numbers, like [0.9, 0.98]")
+_KINDS = {
+    **dict.fromkeys(
+        (
+            *("inference.top_k", "inference.tokens_to_generate", "inference.seed"),
+            *("inference.min_tokens_to_generate", "inference.batch_size"),
+            *("tensor_model_parallel_size", "pipeline_model_parallel_size"),
+        ),
+        WHOLE,
+    ),
+    **dict.fromkeys(
+        ("inference.repetition_penalty", "inference.temperature", "inference.top_p"), NUMBER
+    ),
+    **dict.fromkeys(
+        (
+            *("inference.greedy", "inference.compute_logprob", "inference.all_probs"),
+            *("inference.add_BOS", "add_media_sep", "quantization.enable"),
+        ),
+        SWITCH,
+    ),
+    **dict.fromkeys((*_FILES, "neva_model_file", "trainer.precision"), TEXT),
+    **dict.fromkeys(
+        ("inference.media_base_path", "inference.insert_media_token", "inference.media_type"), TEXT
+    ),
+    "quantization.algorithm": TEXT,
+    "inference.end_strings": TEXTS,
+}
 _QUANTIZATIONS = {"awq": "torchao-int4", "int8_sq": "torchao-int8", "fp8": "torchao-fp8"}
 
 
@@ -118,13 +198,31 @@ def read_neva(path: Path, overrides: Sequence[str]) -> NevaRequest:
     for key in values:
         if key not in _KNOWN:
             raise UnknownName("NeVA key", key, _KNOWN)
-    given = {key: value for key, value in values.items() if value not in (None, "", "null")}
+    given = checked(values, _KINDS)
     loading, notes = _settings(given)
     settings = {ours: given[key] for key, ours in (_FILES | _OPTIONS).items() if key in given}
     if "neva_model_file" in given:
         settings["model"] = f"neva:{given['neva_model_file']}"
     settings |= _params(given) | loading
     return NevaRequest(settings, (*_dead_note(given), *notes))
+
+
+def checked(values: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Any]:
+    """The values that are given (neither null nor empty), each of the kind that its key takes.
+
+    Raises:
+        UsageError: one is of another kind.
+    """
+    given = {key: value for key, value in values.items() if value not in (None, "", "null")}
+    for key in given.keys() & kinds.keys():
+        try:
+            given[key] = kinds[key].read(given[key])
+        except (TypeError, ValueError, OverflowError):
+            raise UsageError(
+                f"{key} is {given[key]!r}; it must be {kinds[key].allowed}.",
+                hint="Repair it in NeVA's YAML or in the override.",
+            ) from None
+    return given
 
 
 def neva_values(path: Path) -> dict[str, Any]:
@@ -150,7 +248,7 @@ def _load(path: Path) -> Mapping[str, Any]:
         raise UsageError(f"There is no file {path}.", hint="Check the path of NeVA's YAML.")
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path.name} is not YAML: {error}.", hint="Check the file.") from error
     if not isinstance(loaded, Mapping):
         raise UsageError(f"{path.name} holds no keys.", hint="Give NeVA's YAML.")
@@ -169,18 +267,21 @@ def _override(word: str) -> tuple[str, Any]:
     key, equals, value = word.lstrip("+~").partition("=")
     if not equals:
         raise UsageError(f"{word!r} is no override.", hint="Write inference.temperature=0.2.")
-    return key, yaml.safe_load(value)
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(f"{word!r} holds no YAML behind =.", hint="Put the value in ''.") from None
 
 
 def _params(given: Mapping[str, Any]) -> dict[str, Any]:
     params = {ours: given[key] for key, ours in _PARAMS.items() if key in given}
     greedy = given.get("inference.greedy", False)
-    params["temperature"] = 0.0 if greedy else float(given.get("inference.temperature", 1.0))
-    top_p = float(given.get("inference.top_p", 1.0))
+    params["temperature"] = 0.0 if greedy else given.get("inference.temperature", 1.0)
+    top_p = given.get("inference.top_p", 1.0)
     # NeVA switches nucleus sampling off outside 0 < p < 1.
     params["top_p"] = top_p if 0 < top_p < 1 else 1.0
     if ends := given.get("inference.end_strings"):
-        params["stop"] = list(ends)
+        params["stop"] = ends
     if given.get("inference.all_probs"):
         params["all_probs"] = True
     elif given.get("inference.compute_logprob"):
@@ -192,7 +293,7 @@ def _settings(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     settings = {ours: given[key] for key, ours in _SETTINGS.items() if key in given}
     notes: list[str] = []
     if "trainer.precision" in given:
-        precision = str(given["trainer.precision"])
+        precision = given["trainer.precision"]
         if precision not in PRECISIONS:
             raise UnknownName("precision", precision, PRECISIONS)
         settings["dtype"] = PRECISIONS[precision]
@@ -204,12 +305,12 @@ def _settings(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _parallel(given: Mapping[str, Any], notes: list[str]) -> dict[str, int]:
-    if int(given.get("pipeline_model_parallel_size", 1)) > 1:
+    if given.get("pipeline_model_parallel_size", 1) > 1:
         raise MissingCapability(
             "pipeline_model_parallel_size is above 1, and no engine for this model splits layers.",
             hint="Use tensor_model_parallel_size, or --device-map auto on one machine.",
         )
-    width = int(given.get("tensor_model_parallel_size", 1))
+    width: int = given.get("tensor_model_parallel_size", 1)
     if width == world_size():
         return {"tensor_parallel": width}
     if width > 1:
@@ -221,7 +322,7 @@ def _parallel(given: Mapping[str, Any], notes: list[str]) -> dict[str, int]:
 
 
 def _quantization(given: Mapping[str, Any]) -> tuple[str, str]:
-    algorithm = str(given.get("quantization.algorithm", "awq"))
+    algorithm = given.get("quantization.algorithm", "awq")
     if algorithm not in _QUANTIZATIONS:
         raise UnknownName("quantization algorithm", algorithm, _QUANTIZATIONS)
     ours = _QUANTIZATIONS[algorithm]

@@ -35,7 +35,7 @@ class JobSettings:
     retry_failed: bool = False
     """Try again what failed in an earlier run."""
     force: bool = False
-    """Do everything anew: what earlier runs left here is forgotten."""
+    """Do everything anew: forget what earlier runs left here, and write over files of others."""
 
     def __post_init__(self) -> None:
         require_value(self.workers >= 1, "workers", self.workers, "1 or more")

@@ -23,3 +23,7 @@ class Decoded:
     found: NDArray[np.bool_]
     """bool[K]; where False the pixels mean nothing."""
     warnings: tuple[str, ...] = ()
+    damaged_packets: int = 0
+    """Packets that the decoder refused."""
+    corrupt_frames: int = 0
+    """Of those found, the ones that the decoder marked."""

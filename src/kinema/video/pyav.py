@@ -83,7 +83,8 @@ def decode(
     if canvas.damaged.any():
         marked = f"{canvas.damaged.sum()} of {canvas.found.sum()}"
         warnings.append(f"{marked} frames are marked as corrupt.")
-    return Decoded(canvas.pixels, canvas.found, tuple(warnings))
+    corrupt = int(canvas.damaged.sum())
+    return Decoded(canvas.pixels, canvas.found, tuple(warnings), damaged, corrupt)
 
 
 def _keep(

@@ -151,6 +151,8 @@ def _read_video(
         duration_seconds=timeline.duration_seconds,
         source_fps=timeline.fps,
         warnings=tuple(warnings),
+        damaged_packets=decoded.damaged_packets,
+        damaged_frames=decoded.corrupt_frames + len(selection.indices) - len(got),
     )
 
 

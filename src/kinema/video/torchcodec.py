@@ -7,6 +7,8 @@ pixels) is read by PyAV, and said.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -44,7 +46,7 @@ def decode(
     if beyond:
         decoded = pyav.decode(media, index, wanted, size=size)
         said = f"torchcodec does not read {beyond}; PyAV read it."
-        return Decoded(decoded.pixels, decoded.found, (said, *decoded.warnings))
+        return replace(decoded, warnings=(said, *decoded.warnings))
     try:
         # A handle and never a name: FFmpeg takes some names for protocols.
         with media.open() as file:

@@ -81,7 +81,8 @@ def send_reply(channel: socket.socket, result: Reply | KinemaError | None) -> No
     if result is None:
         reply: dict[str, Any] = {}
     elif isinstance(result, KinemaError):
-        reply = {"error": {"code": result.code, "message": str(result), "hint": result.hint}}
+        message, hint = result.written
+        reply = {"error": {"code": result.code, "message": message, "hint": hint}}
     elif isinstance(result, tuple):
         reply = {"shots": [shot.to_dict() for shot in result]}
     else:

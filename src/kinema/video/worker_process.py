@@ -39,6 +39,12 @@ def main(words: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     _keep_large_pieces_apart()
     kept.most = _KEPT_READERS
+    # A parent that was killed waits for no answer, and leaves nothing to complain about.
+    with suppress(ConnectionError, EOFError):
+        _serve(channel)
+
+
+def _serve(channel: socket.socket) -> None:
     send_reply(channel, None)
     with open(os.devnull, "w") as nowhere:
         while (job := _next_job(channel)) is not None:

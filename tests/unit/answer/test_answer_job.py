@@ -41,7 +41,9 @@ def answer(media, tmp_path):
         lines = [r if isinstance(r, str) else json.dumps(r) for r in records]
         source.write_text("\n".join(lines))
         job_settings = {
-            k: settings.pop(k) for k in ("params", "force", "retry_failed") if k in settings
+            k: settings.pop(k)
+            for k in ("params", "force", "retry_failed", "limit")
+            if k in settings
         }
         options = AnswerOptions(**{"media_base_path": media} | settings)
         job = AnswerJob(
@@ -216,7 +218,32 @@ def test_other_settings_never_mix_with_old_answers(answer):
     records = [question("a.mp4", "<video>?")]
     answer(records)
     warmer = SamplingParams(max_new_tokens=3)
-    with pytest.raises(UsageError, match="params"):
+    with pytest.raises(UsageError, match="max_new_tokens"):
         answer(records, params=warmer)
     _, (out,) = answer(records, params=warmer, force=True)
     assert out["usage"]["completion_tokens"] <= 3
+
+
+def test_a_file_that_another_program_wrote_is_kept(answer, tmp_path):
+    (tmp_path / "out.jsonl").write_text("my notes")
+    with pytest.raises(UsageError, match=r"out\.jsonl is there already") as caught:
+        answer([question("a.mp4", "<video>one")])
+    assert "force" in caught.value.hint
+    assert (tmp_path / "out.jsonl").read_text() == "my notes"
+    assert not (tmp_path / ".out.jsonl.ledger").exists()
+    _, (record,) = answer([question("a.mp4", "<video>one")], force=True)
+    assert record["text"] == "<video>one"
+    (tmp_path / "empty.jsonl").touch()
+    assert answer([question("a.mp4", "<video>one")], name="empty.jsonl")[0] == 0
+
+
+def test_a_limit_loses_no_answer_that_is_there(answer):
+    records = [question("a.mp4", f"<video>{i}") for i in range(4)]
+    _, first = answer(records[:3])
+    told = []
+    _, limited = answer(records, limit=1, on_progress=told.append)
+    assert limited == first
+    assert [progress.unit for progress in told] == [None]
+    _, whole = answer(records, on_progress=told.append)
+    assert whole[:3] == first
+    assert sum(progress.unit is not None for progress in told) == 1

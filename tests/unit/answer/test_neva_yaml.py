@@ -130,10 +130,36 @@ def test_what_cannot_be_meant_is_refused(neva):
         neva("inference.temprature=1")
     with pytest.raises(UsageError, match="no override"):
         neva("greedy")
-    with pytest.raises(MissingCapability, match="pipeline"):
+    with pytest.raises(MissingCapability, match="pipeline") as caught:
         neva("pipeline_model_parallel_size=2")
+    assert caught.value.exit_code == UsageError.exit_code == 2
     with pytest.raises(UnknownName, match="precision '8'"):
         neva("trainer.precision=8")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("inference.temperature=hot", "inference.temperature is 'hot'; it must be a number"),
+        ("inference.temperature=[1]", r"inference.temperature is \[1\]; it must be a number"),
+        ("inference.top_k=1.5", "inference.top_k is 1.5; it must be a whole number"),
+        ("inference.seed=True", "inference.seed is True; it must be a whole number"),
+        ("inference.greedy=maybe", "inference.greedy is 'maybe'; it must be True or False"),
+        ("inference.end_strings=</s>", "inference.end_strings is '</s>'; it must be a list"),
+        ("inference.end_strings=5", "inference.end_strings is 5; it must be a list of texts"),
+        ("tensor_model_parallel_size=two", "tensor_model_parallel_size is 'two'"),
+        ("pipeline_model_parallel_size=.inf", "pipeline_model_parallel_size is inf"),
+        ("prompt_file=[a, b]", r"prompt_file is \['a', 'b'\]; it must be a text"),
+        ("inference.seed=[", "holds no YAML"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named_with_what_is_allowed(override, said, neva):
+    with pytest.raises(UsageError, match=said):
+        neva(override)
+
+
+def test_numbers_that_yaml_takes_for_texts_are_numbers(neva):
+    assert neva("inference.temperature=1e-3").settings["temperature"] == 0.001
 
 
 def test_files_that_are_no_yaml_are_named(tmp_path):

@@ -95,7 +95,7 @@ def test_the_worst_share_is_chosen_and_never_a_clean_caption():
 def test_the_share_is_written_in_one_way():
     assert parse_worst("worst:5%") == 0.05
     for text in ("5%", "worst:0%", "worst:101%", "worst:x%"):
-        with pytest.raises(UsageError, match="--recaption"):
+        with pytest.raises(UsageError, match="recaption"):
             parse_worst(text)
 
 

@@ -122,7 +122,7 @@ def test_no_call_ever_overflows_the_context(count):
 def test_a_context_that_is_too_short_is_refused_before_any_caption():
     with pytest.raises(UsageError, match="Two captions of 200 tokens") as refused:
         budget(300, max_new_tokens=200)
-    least = int(re.search(r"--max-new-tokens (\d+)", refused.value.hint)[1])
+    least = int(re.search(r"max_new_tokens (\d+)", refused.value.hint)[1])
     assert budget(300, max_new_tokens=least).room >= 2 * least
 
 

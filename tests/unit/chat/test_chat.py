@@ -10,7 +10,7 @@ import pytest
 
 import kinema
 from kinema.engines.echo import TOKENS_PER_FRAME, EchoEngine
-from kinema.errors import ContextTooLong, MediaNotFound, RequestRefused
+from kinema.errors import ContextTooLong, MediaNotFound, RequestRefused, UsageError
 from kinema.messages import SamplingParams
 from kinema.tasks.chat import Answer, Chat
 from kinema.tasks.models import Model
@@ -176,9 +176,9 @@ def test_open_gives_the_engine_which_one_thread_opens_uses_and_closes(monkeypatc
     session.close()
     assert len(opened_in) == 1
     assert set(opened.used_in) == set(opened_in) != {threading.get_ident()}
-    assert session.ask("again").text == "again"
-    assert len(opened_in) == 2
-    session.close()
+    with pytest.raises(UsageError, match="was closed"):
+        session.ask("again")
+    assert len(opened_in) == 1
 
 
 def test_the_first_process_of_a_torchrun_opens_the_engine_at_once(monkeypatch):
@@ -189,3 +189,16 @@ def test_the_first_process_of_a_torchrun_opens_the_engine_at_once(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with Chat("echo"):
         assert opened == [1]
+
+
+def test_a_conversation_that_was_closed_says_so_and_loads_nothing():
+    stages = []
+    session = Chat("echo", on_stage=stages.append)
+    session.ask("one")
+    session.close()
+    stages.clear()
+    for again in (lambda: session.ask("two"), lambda: list(session.stream("two")), session.open):
+        with pytest.raises(UsageError, match="with echo was closed"):
+            again()
+    session.close()
+    assert stages == []

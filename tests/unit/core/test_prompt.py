@@ -91,7 +91,7 @@ def test_more_frames_than_the_family_takes_are_refused_with_the_count_that_works
     )
     with pytest.raises(MissingCapability, match="exactly 8 frames and gets 10") as caught:
         decode(_say(VideoPart(twice)), VIDEO_LLAVA)
-    assert "--num-frames 8" in caught.value.hint
+    assert "num_frames 8" in caught.value.hint
 
 
 def test_a_template_of_the_checkpoint_gets_the_kind_of_content_it_reads(frames):
@@ -145,7 +145,7 @@ def test_too_long_says_needed_available_and_the_frames_that_fit(frames):
     error = caught.value
     assert (error.needed, error.available) == (256 + 4 + 5 * TOKENS_PER_FRAME, 272)
     assert error.largest_num_frames == 3
-    assert "--num-frames 3" in error.hint
+    assert "num_frames 3" in error.hint
 
 
 def test_fit_takes_frames_away_and_says_so(frames):

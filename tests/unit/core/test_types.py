@@ -58,7 +58,7 @@ def test_contradictory_samplings_are_refused(choice):
 
 
 def test_conflict_names_both_flags():
-    with pytest.raises(UsageError, match="--num-frames and --fps exclude each other"):
+    with pytest.raises(UsageError, match="num_frames and fps exclude each other"):
         FrameSampling(num_frames=8, fps=1)
 
 

@@ -219,14 +219,14 @@ def test_a_question_alone_too_large_is_blamed_when_others_were_answered(serving,
     assert second.result(LIMIT).completion.token_ids
     problem = first.exception(LIMIT)
     assert isinstance(problem, RequestFailed)
-    assert "--quantization" in problem.hint
+    assert "quantization" in problem.hint
 
 
 def test_a_device_that_is_too_small_is_reported_with_advice(serving, question):
     serving.before = _memory_for(rows=0)
     problems = [f.exception(LIMIT) for f in serving.ask_together(question(0), question(1))]
     assert [type(problem) for problem in problems] == [OutOfMemory, OutOfMemory]
-    assert "--quantization" in problems[0].hint
+    assert "quantization" in problems[0].hint
 
 
 def _memory_for(*, rows=8, tokens=0):

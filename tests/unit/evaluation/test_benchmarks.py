@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from kinema.errors import UsageError
-from kinema.evaluation.benchmarks import BENCHMARKS, find_benchmark
+from kinema.evaluation.benchmarks import BENCHMARKS, WrongRows, find_benchmark
 from kinema.evaluation.metrics import METRICS
 from kinema.evaluation.presets import PRESETS, choose_sampling, put_question
 from kinema.evaluation.records import Item, Prediction, Record
@@ -268,24 +269,63 @@ def test_braces_in_a_question_are_words():
     assert "what is {options}?" in asked
 
 
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ("{", "line 1"),
-        ('{"question": "x", "colour": 1}', "colour"),
-        ('{"video": "a.mp4"}', "question"),
-        ('{"question": "x", "options": ["a"], "answer": "Z"}', "layout"),
-    ],
-)
-def test_a_bad_line_of_ones_own_file_is_named(tmp_path, line, problem):
+WRONG_ROWS = [
+    ("{", "row", "JSON object"),
+    ("[1]", "row", "JSON object"),
+    ('"\\ud800', "row", "JSON object"),
+    ('{"question": "x", "colour": 1}', "colour", "left out; keys are id, video, question"),
+    ('{"video": "a.mp4"}', "question", "a text that is not empty"),
+    ('{"question": 7}', "question", "a text that is not empty"),
+    ('{"question": "x", "video": 7}', "video", "the name of a file"),
+    ('{"question": "x", "options": "ab"}', "options", "a list of 1 to 26 texts"),
+    ('{"question": "x", "options": ["a", "b"], "answer": "Z"}', "answer", "a letter A to B"),
+    ('{"question": "x", "options": ["a", "b"], "answer": 2}', "answer", "0 to 1"),
+    ('{"question": "x", "options": ["a", "b"], "answers": ["a"]}', "answers", "left out"),
+    ('{"question": "x", "task": "tango"}', "task", "one of choice, text, count, caption, span"),
+    ('{"question": "x", "task": "choice"}', "options", "a list"),
+    ('{"question": "x", "task": "text", "options": ["a"]}', "options", "left out"),
+    ('{"question": "x", "task": "span", "answer": "soon"}', "answer", 'like "1.5 3.0"'),
+    ('{"question": "x", "task": "span", "answer": "3 1"}', "answer", 'like "1.5 3.0"'),
+    ('{"question": "x", "task": "count", "answers": ["2", "many"]}', "answers", "a number"),
+    ('{"question": "x", "task": "segments", "answer": "foo"}', "answer", "1-30 take bowl"),
+    ('{"question": "x", "answer": {"a": 1}}', "answer", "a text or a number"),
+    ('{"question": "x", "groups": "easy"}', "groups", "an object of texts"),
+    ('{"question": "x", "start": "0:05"}', "start", "seconds, 0 or more"),
+    ('{"question": "x", "start": 4, "end": 2}', "end", "more than the start, 4"),
+    ('{"question": "x", "end": NaN}', "end", "seconds, 0 or more"),
+    ('{"question": "x", "id": "2"}', "id", "different in every row"),
+]
+
+
+def test_every_wrong_row_of_ones_own_file_is_named_with_what_is_allowed(tmp_path):
     path = tmp_path / "q.jsonl"
-    path.write_text(line + "\n")
-    with pytest.raises(UsageError, match=problem):
+    good = '{"question": "how?", "answer": "so"}'
+    path.write_text("\n".join([good, good, *(row for row, *_ in WRONG_ROWS)]) + "\n")
+    with pytest.raises(WrongRows, match=rf"{path}, line 3: row is .* 23 more rows") as caught:
         BENCHMARKS["jsonl"].items(path)
+    assert "kinema eval check jsonl" in caught.value.hint
+    assert [(row.line, row.field) for row in caught.value.rows] == [
+        (line, field) for line, (_, field, _) in enumerate(WRONG_ROWS, start=3)
+    ]
+    for found, (_, _, allowed) in zip(caught.value.rows, WRONG_ROWS, strict=True):
+        assert allowed in found.allowed
+    assert str(caught.value.rows[11]) == (
+        'line 14: task is "tango"; it must be one of choice, text, count, caption, span, segments'
+    )
+    assert [item.id for item in caught.value.items] == ["1", "2"]
+
+
+def test_segments_of_ones_own_are_scored(tmp_path):
+    path = tmp_path / "q.jsonl"
+    row = {"question": "list", "task": "segments", "answers": ["1-30 take bowl", "31-40 stir"]}
+    path.write_text(json.dumps(row))
+    benchmark = BENCHMARKS["jsonl"]
+    scores = score_records(records(benchmark.items(path), lambda item: "1-40 take bowl"), benchmark)
+    assert scores.metrics["mof"].score == 75.0
 
 
 def test_repeated_ids_are_refused(tmp_path):
     path = tmp_path / "q.jsonl"
     path.write_text('{"id": "x", "question": "a", "answer": "b"}\n' * 2)
-    with pytest.raises(UsageError, match="twice"):
+    with pytest.raises(UsageError, match='line 2: id is "x"; it must be different in every row'):
         BENCHMARKS["jsonl"].items(path)

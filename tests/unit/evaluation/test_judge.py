@@ -233,5 +233,5 @@ def test_without_a_judge_nothing_is_asked(run):
 
 
 def test_an_address_needs_a_model_name():
-    with pytest.raises(UsageError, match="--judge-model"):
+    with pytest.raises(UsageError, match="judge_model"):
         JudgeSettings(judge="http://localhost:1/v1")

@@ -154,7 +154,7 @@ def test_a_ledger_of_another_version_is_refused_with_what_to_do(start, tmp_path)
     database.close()
     with pytest.raises(UsageError, match="another version of kinema") as refused:
         start(ScriptedModel(lambda request: "it"))
-    assert "--force" in refused.value.hint
+    assert "force" in refused.value.hint
     again = start(ScriptedModel(lambda request: "it"), job=JobSettings(force=True))
     assert again.scores.answered == ITEMS
 

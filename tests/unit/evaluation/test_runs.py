@@ -147,7 +147,7 @@ def test_a_finished_run_asks_nothing_again(run, questions):
 
 def test_other_settings_never_go_on_with_old_answers(run, questions):
     run("perceptiontest", questions, always("A"))
-    with pytest.raises(UsageError, match="sampling"):
+    with pytest.raises(UsageError, match="num_frames"):
         run("perceptiontest", questions, always("A"), sampling=FrameSampling(num_frames=4))
     found, model = run(
         "perceptiontest",

@@ -332,3 +332,18 @@ def test_a_mistake_is_named_and_ends_with_status_two(
 
     assert status == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_limit_loses_no_features_and_files_of_others_are_kept(videos, clip_tower, tmp_path):
+    output = tmp_path / "features"
+    output.mkdir()
+    (output / "features.jsonl").write_text("my notes")
+    media = find_media([str(videos)])
+    with pytest.raises(UsageError, match=r"features\.jsonl is there already"):
+        job(media, output, clip_tower).run()
+    assert (output / "features.jsonl").read_text() == "my notes"
+    assert job(media, output, clip_tower, force=True).run() == 1
+    whole = [record for record in job(media, output, clip_tower).records() if "features" in record]
+    job(media, output, clip_tower, limit=1).run()
+    kept = job(media, output, clip_tower).records()
+    assert sorted(r["video"] for r in kept if "features" in r) == sorted(r["video"] for r in whole)

@@ -66,5 +66,5 @@ def test_a_whole_model_has_its_own_kind(tmp_path: Path, model_folder: Path) -> N
         output=tmp_path / "out",
         options=FeatureOptions(tower=str(model_folder), kind="cls"),
     )
-    with pytest.raises(UsageError, match="--kind was given"):
+    with pytest.raises(UsageError, match="kind was given"):
         job.run()

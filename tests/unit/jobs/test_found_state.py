@@ -54,7 +54,7 @@ def test_every_verb_says_what_it_found(verb, folder, capsys):
     assert run([*changed, "--force"]) == 3
     told = capsys.readouterr().err.splitlines()[0]
     assert told.startswith(f"note: {folder / place} held results of other settings (")
-    assert "params" in told
+    assert "max_new_tokens" in told
     assert told.endswith("); they are forgotten.")
     assert run([*changed, "--quiet"]) == 3
     assert "from earlier runs" not in capsys.readouterr().err

@@ -148,7 +148,7 @@ def test_a_ledger_of_the_first_version_is_refused_by_name(path):
         )
     with pytest.raises(UsageError, match=r"another version of kinema \(format 1") as refused:
         Ledger(path, settings=SETTINGS)
-    assert "--force" in refused.value.hint
+    assert "force" in refused.value.hint
     with Ledger(path, settings=SETTINGS, restart=True) as ledger:
         assert ledger.counts() == {}
 

@@ -84,7 +84,7 @@ def test_a_run_of_another_format_is_refused_and_kept(run):
         (run / "checkpoint-3" / "model.safetensors").touch()
         with pytest.raises(UsageError, match=r"run was written by another version.*format 2") as no:
             work()
-        assert "--resume-from-checkpoint none" in no.value.hint
+        assert "resume_from_checkpoint none" in no.value.hint
     assert (run / "checkpoint-3" / "trainer_state.json").is_file()
 
 

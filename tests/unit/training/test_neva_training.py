@@ -105,6 +105,26 @@ def test_what_cannot_be_done_is_refused(config_file):
         read_neva_training(config_file, ["model.global_batch_size=5"])
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "model.micro_batch_size=two",
+            "model.micro_batch_size is 'two'; it must be a whole number",
+        ),
+        ("model.micro_batch_size=0", "model.micro_batch_size is 0"),
+        ("model.optim.betas=0.9", "model.optim.betas is 0.9; it must be a list of two numbers"),
+        ("model.optim.betas=[0.9]", r"model.optim.betas is \[0.9\]"),
+        ("model.optim.sched.min_lr=low", "model.optim.sched.min_lr is 'low'; it must be a number"),
+        ("model.mm_cfg.llm.freeze=7", "model.mm_cfg.llm.freeze is 7; it must be True or False"),
+        ("model.seed=${model.seed}", "model.seed refers to itself"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named_with_what_is_allowed(config_file, override, said):
+    with pytest.raises(UsageError, match=said):
+        read_neva_training(config_file, [override])
+
+
 def test_a_new_model_has_nevas_tokens_and_no_begin_mark(config_file):
     settings = from_flat(read_neva_training(config_file, []).settings)
     base = find_base(settings)

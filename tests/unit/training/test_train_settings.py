@@ -98,15 +98,15 @@ def test_memory_that_runs_out_says_what_to_lower_first():
     ):
         torch.empty(1 << 60, dtype=torch.uint8)
     hint = caught.value.hint
-    assert "--per-device-train-batch-size 4 --gradient-accumulation-steps 2" in hint
-    order = ["--gradient-checkpointing", "--bf16", "--features-folder", "--stage lora"]
+    assert "per_device_train_batch_size 4 gradient_accumulation_steps 2" in hint
+    order = ["gradient_checkpointing", "bf16", "features_folder", "stage lora"]
     assert [hint.index(flag) for flag in order] == sorted(hint.index(flag) for flag in order)
 
 
 def test_advice_leaves_out_what_is_done_already():
     lean = {"per_device_train_batch_size": 1, "gradient_checkpointing": True, "bf16": True}
     advice = advise(from_flat(lean | {"stage": "qlora"}), uses_videos=False)
-    assert not any("batch" in a or "bf16" in a or "--stage" in a for a in advice)
+    assert not any("batch" in a or "bf16" in a or "stage" in a for a in advice)
 
 
 def test_other_errors_pass_unchanged():

@@ -275,7 +275,7 @@ def test_export_and_import_round_trip(
 def test_a_projector_without_its_language_model_says_what_is_missing(projector_only):
     with pytest.raises(ModelError, match="no language model") as caught:
         import_neva(projector_only())
-    assert "--base-model" in caught.value.hint
+    assert "base_model" in caught.value.hint
 
 
 @pytest.mark.parametrize(

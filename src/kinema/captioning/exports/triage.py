@@ -27,7 +27,8 @@ _FACTS = (
     "audio_codec",
     "size_bytes",
 )
-_COLUMNS = ("source", "status", *_FACTS, "damaged_segments", "warnings", "error")
+_DAMAGE = ("damaged_segments", "damaged_packets", "damaged_frames")
+_COLUMNS = ("source", "status", *_FACTS, *_DAMAGE, "warnings", "error")
 
 
 def write_triage(records: Iterable[VideoRecord], path: Path) -> None:
@@ -43,13 +44,16 @@ def write_failed(records: Iterable[VideoRecord], path: Path) -> None:
 
 def _row(record: VideoRecord) -> dict[str, Any]:
     info = record.info or {}
-    return {name: info.get(name) for name in _FACTS} | {
-        "source": record.source,
-        "status": record.status,
-        "damaged_segments": sum(caption.error is not None for caption in record.captions),
-        "warnings": " ".join(record.warnings),
-        "error": record.error,
-    }
+    return (
+        {name: info.get(name) for name in _FACTS}
+        | record.damage
+        | {
+            "source": record.source,
+            "status": record.status,
+            "warnings": " ".join(record.warnings),
+            "error": record.error,
+        }
+    )
 
 
 def _why(record: VideoRecord) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from kinema.errors import UnknownName
-from kinema.evaluation.benchmarks.base import Benchmark, Folder
+from kinema.evaluation.benchmarks.base import Benchmark, Folder, WrongRow, WrongRows
 
-__all__ = ["BENCHMARKS", "Benchmark", "Folder", "find_benchmark"]
+__all__ = ["BENCHMARKS", "Benchmark", "Folder", "WrongRow", "WrongRows", "find_benchmark"]
 
 _HERE = "kinema.evaluation.benchmarks"
 _SHORT = ("normalised_match", "exact_match", "contains_match", "token_f1", "wups_0", "wups_0.9")
@@ -251,7 +251,7 @@ _ROWS = (
         title="Own questions",
         layout="a .jsonl file with video, question, options or answers on each line",
         read=f"{_HERE}.own:jsonl",
-        metrics=("accuracy", *_SHORT, *_CAPTIONS, "count_accuracy", *_SPANS),
+        metrics=("accuracy", *_SHORT, *_CAPTIONS, "count_accuracy", *_SPANS, *_SEGMENTS),
         splits=("all",),
         tables=("*",),
         judge="answer",

@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,41 @@ class Style:
     """The template of options that are shown without letters."""
     system: str = ""
     """System prompt, instead of the model family's own."""
+
+
+@dataclass(frozen=True)
+class WrongRow:
+    """A field of a row that cannot be used."""
+
+    line: int
+    """Counted from one."""
+    field: str
+    value: Any
+    """As it was given; None where it was not."""
+    allowed: str
+
+    def __str__(self) -> str:
+        given = json.dumps(self.value, ensure_ascii=False)
+        given = "not given" if self.value is None else f"{given[:60]}{'…' * (len(given) > 60)}"
+        return f"line {self.line}: {self.field} is {given}; it must be {self.allowed}"
+
+
+class WrongRows(UsageError):
+    """Rows of a file of one's own that cannot be asked or scored.
+
+    Attributes:
+        rows: each wrong field.
+        items: of the other rows.
+    """
+
+    def __init__(self, path: Path, rows: Sequence[WrongRow], items: list[Item]) -> None:
+        more = len({row.line for row in rows}) - 1
+        super().__init__(
+            f"{path}, {rows[0]}." + (f" {more} more rows are wrong." if more else ""),
+            hint=f"`kinema eval check jsonl {path}` lists all that is wrong." if more else "",
+        )
+        self.rows = tuple(rows)
+        self.items = items
 
 
 @dataclass(frozen=True, kw_only=True)

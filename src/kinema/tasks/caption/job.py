@@ -39,6 +39,8 @@ class CaptionJob(JobSettings):
     say: CaptionSettings
     answers: Path | None = None
     """File of answers that runs may share; the same question is asked once for all of them."""
+    limit: int | None = None
+    """Only so many of the first videos; what others were described before stays in the outputs."""
     tag: str = ""
     """Part of the ledger's name, so that shards can share a folder."""
     recaption: float | None = None
@@ -66,7 +68,7 @@ class CaptionJob(JobSettings):
         self.state.mkdir(parents=True, exist_ok=True)
         path = self._ledger_path
         with Ledger(path, settings=decided, anew=self.force, noun="videos") as ledger:
-            units = [(unit_of(one), {"source": one.source}) for one in self.inputs]
+            units = [(unit_of(one), {"source": one.source}) for one in self.asked]
             ledger.enter(units, retry_failed=self.retry_failed)
             meter = Meter(ledger, on_progress)
 
@@ -99,9 +101,26 @@ class CaptionJob(JobSettings):
         self._stop.cancel()
 
     def results(self) -> Iterator[Described]:
-        """What is known about each video, in the order they were given; ended or not."""
+        """What is known about each video, in the order of :meth:`known`; ended or not."""
         with Ledger(self._ledger_path, settings=self.say.record) as ledger:
-            yield from (_result(one, ledger.get(unit_of(one))) for one in self.inputs)
+            yield from (_result(one, ledger.get(unit_of(one))) for one in self._known(ledger))
+
+    def known(self) -> list[VideoInput]:
+        """The videos that are asked for, then those beyond the limit that were described before."""
+        with Ledger(self._ledger_path, settings=self.say.record) as ledger:
+            return list(self._known(ledger))
+
+    @property
+    def asked(self) -> Sequence[VideoInput]:
+        """The videos of this run."""
+        return self.inputs[: self.limit]
+
+    def _known(self, ledger: Ledger) -> Iterator[VideoInput]:
+        yield from self.asked
+        for one in self.inputs[len(self.asked) :]:
+            unit = ledger.get(unit_of(one))
+            if unit is not None and unit.state in ("done", "partial"):
+                yield one
 
     @contextmanager
     def _storyteller(self) -> Iterator[Storyteller]:

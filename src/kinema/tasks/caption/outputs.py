@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kinema.captioning.exports import VIDEO_EXPORTS, Load, write_run, write_video
+from kinema.captioning.exports import RUN_EXPORTS, VIDEO_EXPORTS, Load, write_run, write_video
 from kinema.captioning.quality import Language, common_sentences, flagged
 from kinema.captioning.records import VideoRecord
 from kinema.captioning.result import demo_result
@@ -20,6 +20,20 @@ from kinema.tasks.caption.story import Described
 
 ALWAYS = ("jsonl", "failed", "triage")
 """Formats that every run with a folder writes."""
+
+
+def files_of(folder: Path, formats: Sequence[str], names: Iterable[str]) -> Iterator[Path]:
+    """Every file that a run may write into its folder.
+
+    Args:
+        folder: of the run.
+        formats: names of exports beside those that are always written.
+        names: of the videos.
+    """
+    wanted = (*ALWAYS, *formats)
+    yield from (folder / RUN_EXPORTS[n].file for n in wanted if n in RUN_EXPORTS)
+    suffixes = [VIDEO_EXPORTS[n].file for n in wanted if n in VIDEO_EXPORTS]
+    yield from (folder / f"{name}{suffix}" for name in names for suffix in suffixes)
 
 
 @dataclass(frozen=True)
@@ -51,9 +65,11 @@ class Outputs:
         """Everything that is not there yet, or says more now; returns how many of each status."""
         common = common_sentences(described.record for described in self.job.results())
         statuses: Counter[str] = Counter()
-        for one, described in zip(self.job.inputs, self.job.results(), strict=True):
+        known = zip(self.job.known(), self.job.results(), strict=True)
+        for place, (one, described) in enumerate(known):
             record = self._flagged(described, common)
-            statuses[record.status] += 1
+            if place < len(self.job.asked):
+                statuses[record.status] += 1
             if self._is_stale(one, record, common):
                 assert self.folder is not None
                 write_video(record, self.formats, self.folder, one.name, load=self.load)

@@ -120,20 +120,20 @@ class CaptionSettings:
         return self.sampling.or_default(FrameSampling(fps=_DEFAULT_FPS))
 
     @cached_property
-    def plan_fingerprint(self) -> str:
-        """Of all that decides how a video is cut, and what is heard in it.
-
-        A list of segments counts by what is in it.
-        """
+    def _plan(self) -> dict[str, Any]:
+        """How a video is cut and what is heard in it; a list of segments by what is in it."""
         listed, speech = self.segments.segment_list, self.options.transcribe
-        return fingerprint(
-            {
-                "options": vars(self.segments) | {"segment_list": None},
-                "list": None if listed is None else read_ranges(listed),
-                "sampling": self.frames.to_dict(),
-                "speech": None if speech is None else speech_model(speech).fingerprint,
-            }
-        )
+        return {
+            **vars(self.segments),
+            "segment_list": None if listed is None else read_ranges(listed),
+            "sampling": self.frames.to_dict(),
+            "transcribe": None if speech is None else speech_model(speech).fingerprint,
+        }
+
+    @cached_property
+    def plan_fingerprint(self) -> str:
+        """Of all that decides how a video is cut, and what is heard in it."""
+        return fingerprint(self._plan)
 
     @cached_property
     def answer_fingerprint(self) -> str:
@@ -154,7 +154,7 @@ class CaptionSettings:
         """All that decides a record: its plan, the answers, and how they are put together."""
         return {
             **self._answers,
-            "plan": self.plan_fingerprint,
+            "plan": self._plan,
             "prompts": self.prompts.to_dict(),
             "summary_by": self.options.summary_by,
             "chapter_seconds": self.options.chapter_seconds,

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -220,7 +220,7 @@ class Storyteller:
     ) -> VideoRecord:
         broken = sum(caption.error is not None for caption in captions)
         said = f"{broken} of {len(captions)} segments have no caption." if broken else None
-        return VideoRecord(
+        record = VideoRecord(
             source=plan.source,
             status="partial" if broken else "ok",
             content=plan.content,
@@ -235,6 +235,14 @@ class Storyteller:
             warnings=plan.warnings,
             error=said,
         )
+        harm = record.damage
+        if not harm["damaged_packets"] and not harm["damaged_frames"]:
+            return record
+        note = (
+            f"The file is damaged: {harm['damaged_packets']} packets and {harm['damaged_frames']} "
+            f"frames in what {len(captions)} segments show."
+        )
+        return replace(record, warnings=(*plan.warnings, note))
 
 
 async def _together(work: Any) -> list[Any]:
@@ -298,6 +306,8 @@ def caption_of(
         usage=vars(completion.usage).copy(),
         fields=json.loads(completion.text) if ask.params.json_schema is not None else None,
         warnings=tuple(dict.fromkeys(warnings)),
+        damaged_packets=sum(one.damage["damaged_packets"] for one in shown),
+        damaged_frames=sum(one.damage["damaged_frames"] for one in shown),
     )
     return caption, round(completion.seconds, 6), None
 

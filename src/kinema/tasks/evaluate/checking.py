@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from kinema.errors import KinemaError
-from kinema.evaluation.benchmarks import Folder, find_benchmark
+from kinema.evaluation.benchmarks import Folder, WrongRow, WrongRows, find_benchmark
 from kinema.files import sha256_of
 from kinema.lazy import load
 from kinema.tasks.evaluate.questions import video_of
@@ -35,12 +36,14 @@ class Check:
     """Files whose first frame cannot be decoded, and why."""
     sha256: dict[str, str]
     """Annotation files; compare them with those of whoever you compare scores with."""
+    wrong_rows: tuple[WrongRow, ...] = ()
+    """Fields of a file of one's own that cannot be used; their rows are not among the items."""
 
     @property
     def complete(self) -> bool:
         """True when every item can be asked and none is lacking."""
         lacking = self.official_items not in (None, self.items)
-        return not (self.missing or self.unreadable or lacking)
+        return not (self.wrong_rows or self.missing or self.unreadable or lacking)
 
     @property
     def fingerprint(self) -> str:
@@ -67,7 +70,11 @@ def check_benchmark(
     """
     benchmark = find_benchmark(name)
     split = split or benchmark.splits[0]
-    items = benchmark.items(root, split=split)
+    wrong: tuple[WrongRow, ...] = ()
+    try:
+        items = benchmark.items(root, split=split)
+    except WrongRows as found:
+        items, wrong = found.items, found.rows
     present = {item.video: video_of(item, root) for item in items if item.video}
     unreadable: dict[str, str] = {}
     with ThreadPoolExecutor(_WORKERS) as pool:
@@ -77,7 +84,8 @@ def check_benchmark(
             if problem:
                 unreadable[video] = problem
     folder = Folder(root, benchmark)
-    load(benchmark.read)(folder, split)
+    with suppress(WrongRows):
+        load(benchmark.read)(folder, split)
     base = root if root.is_dir() else root.parent
     files = sorted({path for path in folder.read_files if path.is_file()})
     return Check(
@@ -89,6 +97,7 @@ def check_benchmark(
         missing=tuple(dict.fromkeys(i.video_id for i in items if not i.video and i.video_id)),
         unreadable=unreadable,
         sha256={path.relative_to(base).as_posix(): sha256_of(path) for path in files},
+        wrong_rows=wrong,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,19 @@ _WORST = 5
 _MOST_TIMELINES = 100
 
 
-def write_report(runs: Sequence[Run], output: Path) -> None:
-    """Write ``report.md`` and ``report.html`` with their pictures into ``output``."""
+def write_report(
+    runs: Sequence[Run], output: Path, *, failed: Mapping[str, KinemaError] = {}
+) -> None:
+    """Write ``report.md`` and ``report.html`` with their pictures into ``output``.
+
+    Args:
+        runs: those that are complete.
+        output: the folder of all runs.
+        failed: names of the runs that could not be finished, and why.
+    """
     blocks = report_blocks(runs, output)
+    # Above the command.
+    blocks[2:2] = [Text(f"Not measured: {name}. {why.sentence}") for name, why in failed.items()]
     title = f"{runs[0].benchmark.title}, {runs[0].about['split']}"
     write_atomically(output / MARKDOWN, to_markdown(blocks))
     write_atomically(output / HTML, to_html(blocks, title=title))

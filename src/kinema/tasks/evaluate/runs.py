@@ -16,6 +16,7 @@ from kinema.errors import UsageError
 from kinema.evaluation.benchmarks import Benchmark, find_benchmark
 from kinema.evaluation.presets import PRESETS, PresetName, choose_sampling, put_question
 from kinema.evaluation.records import Item, Record
+from kinema.files import refuse_foreign
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
@@ -24,7 +25,7 @@ from kinema.messages import SamplingParams
 from kinema.tasks.deciding import model_identity
 from kinema.tasks.evaluate.predicting import Predictor
 from kinema.tasks.evaluate.questions import Question, video_of
-from kinema.tasks.evaluate.stored import LEDGER, Run, score_run, write_run
+from kinema.tasks.evaluate.stored import FILES, LEDGER, Run, score_run, write_run
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import find_model
 from kinema.tasks.site import JobSettings, check_site, open_site
@@ -81,7 +82,8 @@ def run_benchmark(
         on_progress: told of every item that ends.
 
     Raises:
-        UsageError: the data is not in the benchmark's layout, or ``output`` holds another run.
+        UsageError: the data is not in the benchmark's layout, or ``output`` holds another run, or
+            files that are none of kinema's.
         MissingPackage: the runner is not installed.
         Unfinished: the engine or the run failed; what is answered is written, and not scored.
     """
@@ -100,6 +102,8 @@ def run_benchmark(
 
     place = output / run_name(model, blind=settings.blind)
     check_folder(place)
+    if not (place / LEDGER).exists():
+        refuse_foreign((place / name for name in FILES), force=job.force)
     with Ledger(
         place / LEDGER, settings=predictor.identity, anew=job.force, noun="items"
     ) as ledger:

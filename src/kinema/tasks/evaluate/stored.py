@@ -18,6 +18,8 @@ from kinema.files import write_atomically, write_lines
 PREDICTIONS, TIMINGS, RUN, RESULTS, LEDGER = (
     *("predictions.jsonl", "timings.jsonl", "run.json", "results.json", "ledger.sqlite"),
 )
+FILES = (PREDICTIONS, TIMINGS, RUN, RESULTS)
+"""What a run writes into its folder, beside its ledger."""
 FORMAT = 2
 """Of a run's folder; 0.1 wrote no number, and seconds into its records."""
 

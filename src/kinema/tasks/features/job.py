@@ -16,7 +16,7 @@ from kinema.config import fingerprint
 from kinema.datasets.samples import features_name
 from kinema.errors import KinemaError
 from kinema.families import FAMILIES
-from kinema.files import sha256_of, write_lines
+from kinema.files import refuse_foreign, sha256_of, write_lines
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
@@ -53,6 +53,8 @@ class FeaturesJob(JobSettings):
     """Where towers run, one on each; videos are shared out among them."""
     batch_size: int = 32
     """Frames that go through a tower together."""
+    limit: int | None = None
+    """Only so many of the first videos; what others were encoded before stays in the list."""
 
     def run(self, on_progress: OnProgress = lambda progress: None) -> int:
         """Write the features of every video, and the list of them, also when the run stops early.
@@ -70,6 +72,10 @@ class FeaturesJob(JobSettings):
 
         extraction = open_extraction(self.options, self.sampling)
         check_folder(self.output)
+        if not (self.output / ".kinema").exists():
+            variants = ("", *self.options.variants)
+            names = [features_name(Path(m.name), v) for m in self.media for v in variants]
+            refuse_foreign((self.output / name for name in (Path(INDEX), *names)), force=self.force)
         (self.output / ".kinema").mkdir(exist_ok=True)
         with Ledger(
             self.output / ".kinema" / "features.sqlite",
@@ -106,16 +112,20 @@ class FeaturesJob(JobSettings):
             for unit in ledger.units()
         }
         with ThreadPoolExecutor(self.workers, "kinema-hash") as pool:
-            payloads = list(pool.map(lambda medium: _payload(medium, known), self.media))
+            asked = self.media[: self.limit]
+            payloads = list(pool.map(lambda medium: _payload(medium, known), asked))
         units = {
             fingerprint({"name": one["name"], "sha256": one["sha256"]}): one for one in payloads
         }
         ledger.enter(units.items(), retry_failed=self.retry_failed)
         done = [unit for unit in ledger.units("done") if unit.id in units]
         for unit in done:
-            if not all((self.output / name).is_file() for name in unit.result["features"].values()):
+            if not self._is_whole(unit):
                 ledger.redo(unit.id, "its file is gone")
-        return dict(zip(units, self.media, strict=True))
+        return dict(zip(units, asked, strict=True))
+
+    def _is_whole(self, unit: Unit) -> bool:
+        return all((self.output / name).is_file() for name in unit.result["features"].values())
 
     @contextmanager
     def _site(self, extraction: Extraction) -> Iterator[Site]:
@@ -174,8 +184,20 @@ class FeaturesJob(JobSettings):
     ) -> int:
         units = [ledger.get(unit_id) for unit_id in wanted]
         records = [_record(unit, wanted[unit.id], stopped) for unit in units if unit is not None]
-        write_lines(self.output / INDEX, (json.dumps(r, ensure_ascii=False) for r in records))
+        kept = [_record(unit, medium, None) for unit, medium in self._done_before(ledger)]
+        lines = (json.dumps(record, ensure_ascii=False) for record in (*records, *kept))
+        write_lines(self.output / INDEX, lines)
         return sum("error" in r and r["status"] != "skipped" for r in records)
+
+    def _done_before(self, ledger: Ledger) -> Iterator[tuple[Unit, Medium]]:
+        """Units beyond the limit whose features are there."""
+        done = {
+            (unit.payload["name"], unit.payload["stamp"]): unit for unit in ledger.units("done")
+        }
+        for medium in self.media[self.limit :] if self.limit is not None else ():
+            unit = done.get((medium.name.as_posix(), medium.stamp))
+            if unit is not None and self._is_whole(unit):
+                yield unit, medium
 
 
 def _payload(medium: Medium, known: Mapping[tuple[str, str], str]) -> dict[str, str]:
