@@ -21,6 +21,8 @@ def unknown_variables(app: App, others: Callable[[], Iterable[App]]) -> list[str
         others: makes all commands; called where this one does not know a variable.
     """
     named = sorted(key for key in os.environ if key.startswith(PREFIX) and key not in _NOT_FLAGS)
+    if not named:
+        return []
     own = app.assemble_argument_collection()
     unknown = [key for key in named if not _reads(own, key)]
     if not unknown:
