@@ -74,6 +74,30 @@ def whole_file(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def lock_beside(path: Path) -> int:
+    """Take a lock that dies with this process, kept beside the file; returns its descriptor.
+
+    Raises:
+        UsageError: another process has it, or nothing can be written there.
+    """
+    import fcntl  # noqa: PLC0415  not on Windows
+
+    try:
+        handle = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as problem:
+        raise UsageError(
+            f"{path} cannot be written: {problem.strerror}.", hint="Choose another output."
+        ) from problem
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UsageError(
+            f"Another process works on {path}.", hint="Wait for it, or choose another output."
+        ) from None
+    return handle
+
+
 def require_format(path: Path, found: int, known: int, *, hint: str) -> None:
     """Refuse what another version of kinema wrote in a format of its own.
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
-from kinema.messages import Ask, Completion, Reply, Request
+from kinema import prompt as prompts
+from kinema.engines.base import Engine
+from kinema.families import Checkpoint, Family
+from kinema.messages import Ask, Completion, Conversation, Reply, Request
 from kinema.types import Features, Frames, Shown
 
 
@@ -57,6 +61,31 @@ class Job:
     def must_run_alone(self) -> bool:
         """The engine died while it ran, so nothing else is put at risk beside it."""
         return self.tries > 0
+
+    def rendered(
+        self, family: Family, checkpoint: Checkpoint, conversation: Conversation | None = None
+    ) -> Request:
+        """The question, or another conversation in its place, as the model reads it."""
+        return prompts.prepare(
+            conversation or self.ask.conversation,
+            family=family,
+            checkpoint=checkpoint,
+            params=self.ask.params,
+            request_id=self.id,
+            add_bos=self.ask.add_bos,
+        )
+
+    def fitted(self, engine: Engine, family: Family, checkpoint: Checkpoint) -> Request:
+        """The rendered request, made shorter where it has to be and may be."""
+        assert self.request is not None
+        request, self.note = prompts.fit(
+            self.request,
+            count=engine.count_tokens,
+            context_length=engine.context_length,
+            reprepare=partial(self.rendered, family, checkpoint),
+            reduce=self.ask.fit,
+        )
+        return request
 
     def fail(self, problem: BaseException) -> None:
         """Tell the caller, unless it has left."""

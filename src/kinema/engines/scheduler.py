@@ -16,14 +16,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
-from kinema import prompt as prompts
 from kinema.engines.base import Engine
 from kinema.engines.failures import named, unopened, without_frames
 from kinema.engines.job import Answered, Job
 from kinema.engines.recovery import Recovery
 from kinema.errors import Busy, KinemaError
 from kinema.families import Checkpoint, Family
-from kinema.messages import Ask, Completion, Conversation, Request
+from kinema.messages import Ask, Completion, Request
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -134,7 +133,8 @@ class Scheduler:
     def count(self, ask: Ask) -> Future[int]:
         """Prompt tokens of a question, counted in the engine's thread."""
         job = Job("count", ask, None)
-        return self.call(lambda engine: engine.count_tokens(self._render(job, ask.conversation)))
+        render = partial(job.rendered, self._family, self._checkpoint)
+        return self.call(lambda engine: engine.count_tokens(render()))
 
     @contextmanager
     def arriving(self, *, soon: bool = True) -> Iterator[None]:
@@ -326,7 +326,7 @@ class Scheduler:
             jobs = ordered[:_LOOK_AHEAD]
         for job in jobs:
             if job.request is None:
-                self._attempt(job, partial(self._render, job, job.ask.conversation))
+                self._attempt(job, partial(job.rendered, self._family, self._checkpoint))
         return {job.id: job for job in jobs if job.request is not None and job.id in self._waiting}
 
     def _attempt(self, job: Job, make: Callable[[], Request]) -> None:
@@ -343,33 +343,12 @@ class Scheduler:
 
     def _begin(self, job: Job, engine: Engine) -> Request | None:
         """Move a job to those that run, its request known to fit; None when it cannot run."""
-        self._attempt(job, lambda: self._fitted(job, engine))
+        self._attempt(job, partial(job.fitted, engine, self._family, self._checkpoint))
         with self._changed:
             if job.request is None or self._waiting.pop(job.id, None) is None:
                 return None
             self._running[job.id] = job
             return job.request
-
-    def _render(self, job: Job, conversation: Conversation) -> Request:
-        return prompts.prepare(
-            conversation,
-            family=self._family,
-            checkpoint=self._checkpoint,
-            params=job.ask.params,
-            request_id=job.id,
-            add_bos=job.ask.add_bos,
-        )
-
-    def _fitted(self, job: Job, engine: Engine) -> Request:
-        assert job.request is not None
-        request, job.note = prompts.fit(
-            job.request,
-            count=engine.count_tokens,
-            context_length=engine.context_length,
-            reprepare=lambda conversation: self._render(job, conversation),
-            reduce=job.ask.fit,
-        )
-        return request
 
     def _drop_cancelled(self) -> None:
         with self._changed:

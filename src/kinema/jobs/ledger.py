@@ -10,7 +10,6 @@ alone, and only a kill while it is alone counts against it.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
@@ -23,7 +22,7 @@ from typing import Any, Literal, Self
 
 from kinema.config import fingerprint
 from kinema.errors import KinemaError, UsageError
-from kinema.files import require_format
+from kinema.files import lock_beside, require_format
 
 State = Literal["todo", "running", "done", "partial", "failed", "skipped", "quarantined"]
 
@@ -114,7 +113,7 @@ class Ledger:
         """What earlier runs left of the units that were entered, in a sentence."""
         self._forgotten = ""
         self._wanted: frozenset[str] = frozenset()
-        self._lock = _lock(path)
+        self._lock = lock_beside(path)
         try:
             self._database = sqlite3.connect(path, isolation_level=None)
             self._database.execute("PRAGMA journal_mode=WAL")
@@ -362,24 +361,6 @@ def disk_errors(path: Path) -> Iterator[None]:
             f"{path} cannot be written: {problem}.",
             hint="Free some disk space and run the same command again; nothing is lost.",
         ) from problem
-
-
-def _lock(path: Path) -> int:
-    """A lock that dies with this process, kept beside the file."""
-    try:
-        handle = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as problem:
-        raise UsageError(
-            f"{path} cannot be written: {problem.strerror}.", hint="Choose another output."
-        ) from problem
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise UsageError(
-            f"Another process works on {path}.", hint="Wait for it, or choose another output."
-        ) from None
-    return handle
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
