@@ -128,7 +128,7 @@ def test_what_a_family_cannot_do_on_vllm_is_refused_by_name(both, shown):
 def test_stages_reach_vllm_and_are_refused_on_cpus(folder_of, monkeypatch):
     model = find_model(str(folder_of("llava-onevision")), engine="vllm")
     staged = replace(SETTINGS, pipeline_parallel=2)
-    with pytest.raises(MissingCapability, match="pipeline-parallel on CPUs") as caught:
+    with pytest.raises(MissingCapability, match="pipeline_parallel on CPUs") as caught:
         model.open(staged)
     assert "tensor_parallel" in caught.value.hint
     seen = {}
