@@ -219,9 +219,15 @@ def test_model_and_sampling_are_picked(visit):
     visit.page.get_by_text("Model and sampling").click()
     for label, value in (("Frames", "3"), ("Longest answer", "6")):
         box = visit.page.get_by_label(f"number input for {label}")
-        box.fill(value)
-        box.press("Tab")
-        expect(visit.page.get_by_label(f"range slider for {label}")).to_have_value(value)
+        slider = visit.page.get_by_label(f"range slider for {label}")
+        # Gradio 6.31 shows the box before it listens to it.
+        for _ in range(20):
+            box.fill(value)
+            box.press("Tab")
+            visit.page.wait_for_timeout(500)
+            if slider.input_value() == value:
+                break
+        expect(slider).to_have_value(value)
     visit.ask("One two three four five?")
     expect(visit.answers.last).to_contain_text("[video 3 frames 1.00–5.00 s]")
     expect(visit.answers.last).not_to_contain_text("five")
