@@ -3,7 +3,7 @@
 Both checkouts do the same work in turns: captions, answers, an evaluation and requests to a server,
 with a small random checkpoint, on which the time that kinema itself takes weighs much; a width of
 128 makes it weigh more than any real model does. Each checkout has a process that stays and keeps
-its engine, so loading is no part of a figure.
+its engine, so no figure includes loading.
 
     git worktree add ../before COMMIT
     PYTHONPATH=tests python benchmarks/against.py ../before --engine hf

@@ -167,7 +167,7 @@ async def _unless_hung_up(request: Request, work: Awaitable[T]) -> T:
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise HTTPException(499, "The caller hung up.")  # nobody will read this
+            raise HTTPException(499, "The caller hung up.")  # sent to a closed connection
         return working.result()
     finally:
         for task in (working, watching):

@@ -208,7 +208,7 @@ class HFEngine:
             self._answer_batch(list(map(inputs_of, prepared)), self._open(prepared), inbox, began)
 
     def _read_once(self, group: list[Request]) -> list[FollowUp]:
-        """The group's questions as follow-ups of what they share; none where that is no gain.
+        """The group's questions as follow-ups of what they share; none where sharing saves little.
 
         What was read last is kept, because the next batch has the other questions about it. Neither
         the choice to share nor the length that is read depends on what is kept, so a job that goes

@@ -65,7 +65,7 @@ def _row(line: str) -> dict[str, Any]:
     """What is said in a line.
 
     Raises:
-        TypeError, ValueError: it is no JSON object in UTF-8.
+        TypeError, ValueError: it is not a JSON object in UTF-8.
     """
     row = json.loads(line.encode("utf-8", "surrogateescape").decode())
     if not isinstance(row, dict):
