@@ -18,10 +18,11 @@ from transformers import (
 from kinema.errors import ModelError, ModelNotFound, UnsafeModel
 from kinema.families.videolm import NEVA
 from kinema.models.importers.nemo_archive import read_nemo
-from kinema.models.importers.neva import EXTRA_TOKENS, export_neva, import_neva
+from kinema.models.importers.nemo_tokenizer import EXTRA_TOKENS
+from kinema.models.importers.neva import export_neva, import_neva
+from support.released_neva import rank_folder, slice_llama
 from support.videolm import (
     HIDDEN,
-    LAYERS,
     PROJECTOR,
     TEXT,
     WIDTH,
@@ -30,8 +31,6 @@ from support.videolm import (
     write_nemo_folder,
 )
 
-QUERIES, GROUPS = TEXT["num_attention_heads"], TEXT["num_key_value_heads"]
-SIZE = HIDDEN // QUERIES
 JINJA = "{% for m in messages %}{{ m.content }}{% endfor %}"
 
 
@@ -71,56 +70,11 @@ def settings(towers, words, **changes):
     return neva_settings(towers / "clip", words, **changes)
 
 
-def megatron_slice(model, *, rank: int, width: int, stage: int, stages: int):
-    """What one rank of Megatron holds of a LLaMA: written with loops, slice by slice."""
-    state = model.state_dict()
-
-    def rows(t):
-        return t[rank * len(t) // width : (rank + 1) * len(t) // width]
-
-    def columns(t):
-        return rows(t.T).T
-
-    weights = {}
-    per_stage = LAYERS // stages
-    for local in range(per_stage):
-        layer = f"model.layers.{stage * per_stage + local}."
-        out = f"decoder.layers.{local}."
-        q, k, v = (state[f"{layer}self_attn.{n}_proj.weight"] for n in "qkv")
-        fused = []
-        per_group = QUERIES // GROUPS
-        for group in range(rank * GROUPS // width, (rank + 1) * GROUPS // width):
-            for head in range(group * per_group, (group + 1) * per_group):
-                fused.append(q[head * SIZE : (head + 1) * SIZE])
-            fused.append(k[group * SIZE : (group + 1) * SIZE])
-            fused.append(v[group * SIZE : (group + 1) * SIZE])
-        weights[out + "self_attention.linear_qkv.weight"] = torch.cat(fused)
-        weights[out + "self_attention.linear_proj.weight"] = columns(
-            state[layer + "self_attn.o_proj.weight"]
-        )
-        weights[out + "mlp.linear_fc1.weight"] = torch.cat(
-            [rows(state[f"{layer}mlp.{n}_proj.weight"]) for n in ("gate", "up")]
-        )
-        weights[out + "mlp.linear_fc2.weight"] = columns(state[layer + "mlp.down_proj.weight"])
-        weights[out + "self_attention.linear_qkv.layer_norm_weight"] = state[
-            layer + "input_layernorm.weight"
-        ]
-        weights[out + "mlp.linear_fc1.layer_norm_weight"] = state[
-            layer + "post_attention_layernorm.weight"
-        ]
-    if stage == 0:
-        weights["embedding.word_embeddings.weight"] = rows(state["model.embed_tokens.weight"])
-    if stage == stages - 1:
-        weights["decoder.final_layernorm.weight"] = state["model.norm.weight"]
-        weights["output_layer.weight"] = rows(state["lm_head.weight"])
-    return {name: tensor.clone() for name, tensor in weights.items()}
-
-
 LAYOUTS = {
-    "single": (1, 1, lambda s, r: ""),
-    "tensor parallel": (2, 1, lambda s, r: f"mp_rank_{r:02d}"),
-    "pipeline parallel": (1, 2, lambda s, r: f"tp_rank_{r:02d}_pp_rank_{s:03d}"),
-    "both": (2, 2, lambda s, r: f"tp_rank_{r:02d}_pp_rank_{s:03d}"),
+    "single": (1, 1),
+    "tensor parallel": (2, 1),
+    "pipeline parallel": (1, 2),
+    "both": (2, 2),
 }
 
 
@@ -130,11 +84,12 @@ LAYOUTS = {
 def test_every_rank_layout_gives_the_model_back(
     layout, prefix, tar, language, towers, words, projector, tmp_path
 ):
-    width, stages, folder_of = LAYOUTS[layout]
+    width, stages = LAYOUTS[layout]
+    folder_of = rank_folder(width, stages)
     ranks = {}
     for stage in range(stages):
         for rank in range(width):
-            held = megatron_slice(language, rank=rank, width=width, stage=stage, stages=stages)
+            held = slice_llama(language, rank=rank, width=width, stage=stage, stages=stages)
             if stage == 0:
                 held |= {PROJECTOR + name: tensor for name, tensor in projector.items()}
             ranks[folder_of(stage, rank)] = held
@@ -152,7 +107,7 @@ def test_every_rank_layout_gives_the_model_back(
 
 
 def test_a_missing_rank_is_named(language, towers, words, tmp_path):
-    held = megatron_slice(language, rank=1, width=2, stage=0, stages=1)
+    held = slice_llama(language, rank=1, width=2, stage=0, stages=1)
     archive = write_nemo_folder(tmp_path / "neva", settings(towers, words), {"mp_rank_01": held})
     with pytest.raises(ModelError, match="lacks tensor rank 0"):
         import_neva(archive)
@@ -295,7 +250,7 @@ def test_what_cannot_be_imported_is_refused_by_name(
 
 
 def test_another_architecture_is_refused_by_name(language, towers, words, tmp_path):
-    held = megatron_slice(language, rank=0, width=1, stage=0, stages=1)
+    held = slice_llama(language, rank=0, width=1, stage=0, stages=1)
     config = settings(towers, words, normalization="layernorm1p")
     with pytest.raises(ModelError, match="layernorm1p"):
         import_neva(write_nemo_folder(tmp_path / "neva", config, {"": held}))

@@ -19,6 +19,8 @@ from kinema.models.importers.weights import Weights, read_weights
 
 CONFIG = "model_config.yaml"
 WEIGHTS = "model_weights.ckpt"
+_ARTIFACT = "nemo:"
+"""Before the name of a member, in the configuration."""
 _RANK_FOLDER = re.compile(r"(?:tp_rank_(?P<tp>\d+)_pp_rank_(?P<pp>\d+)|mp_rank_(?P<mp>\d+))")
 
 
@@ -30,6 +32,8 @@ class NemoArchive:
     """The ``model`` section that it was trained with."""
     ranks: dict[tuple[int, int], Weights]
     """State dicts by (pipeline rank, tensor rank)."""
+    pieces: bytes | None = None
+    """The sentencepiece model that it carries."""
 
 
 def read_nemo(path: Path) -> NemoArchive:
@@ -88,7 +92,18 @@ def _read_folder(folder: Path) -> NemoArchive:
         )
     if not ranks:
         raise ModelError("The archive holds no weights.", hint=f"It should hold {WEIGHTS}.")
-    return NemoArchive(config, ranks)
+    return NemoArchive(config, ranks, _pieces(folder, config))
+
+
+def _pieces(folder: Path, config: Mapping[str, Any]) -> bytes | None:
+    """What ``tokenizer.model: nemo:NAME`` refers to, or the file of training where it is there."""
+    named = config.get("tokenizer") or {}
+    name = str(named.get("model") or "")
+    if named.get("library") != "sentencepiece" or not name:
+        return None
+    inside = folder / Path(name.removeprefix(_ARTIFACT)).name
+    file = inside if name.startswith(_ARTIFACT) else Path(name)
+    return file.read_bytes() if file.is_file() else None
 
 
 def _rank_files(folder: Path) -> Iterator[tuple[tuple[int, int], Path]]:

@@ -20,6 +20,8 @@ Weights = dict[str, Tensor]
 _PLAIN_BYTES: list[Any] = [bytes, (bytes, "__builtin__.bytes"), (io.BytesIO, "_io.BytesIO")]
 """How Megatron's ``_extra_state`` entries stand between the tensors; they are dropped."""
 
+_WORDS = ("embed_tokens.weight", "lm_head.weight")
+"""What has a row a token."""
 _SHARDS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -75,9 +77,14 @@ def grow_vocabulary(weights: Weights, rows: int) -> Weights:
         mean = weight.float().mean(dim=0, keepdim=True).to(weight.dtype)
         return torch.cat([weight, mean.expand(rows - len(weight), -1)])
 
-    words = ("embed_tokens.weight", "lm_head.weight")
-    short = {n: t for n, t in weights.items() if n.endswith(words) and len(t) < rows}
+    short = {n: t for n, t in weights.items() if n.endswith(_WORDS) and len(t) < rows}
     return weights | {name: grown(weight) for name, weight in short.items()}
+
+
+def with_rows(weights: Weights, rows: int) -> Weights:
+    """The weights with embeddings and head of exactly that many rows: the last cut, or grown."""
+    cut = {n: t[:rows] for n, t in weights.items() if n.endswith(_WORDS) and len(t) > rows}
+    return grow_vocabulary(weights | cut, rows)
 
 
 def digest(weights: Weights) -> str:
