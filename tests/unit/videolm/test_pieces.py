@@ -14,7 +14,7 @@ from kinema.messages import Prompt
 from kinema.models.importers.pieces import read_pieces
 from kinema.models.literals import LiteralTokens
 from support import released_neva
-from support.released_neva import EXTRA_TOKENS, train_sentencepiece, with_pieces
+from support.released_pieces import EXTRA_TOKENS, train_sentencepiece, with_pieces
 
 sentencepiece = pytest.importorskip("sentencepiece")
 

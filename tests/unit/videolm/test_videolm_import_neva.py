@@ -1,6 +1,9 @@
 """``.nemo`` archives in NeMo's layout, written here rank by rank, read back as a VideoLM."""
 
 import io
+import json
+import pathlib
+import pickle
 import tarfile
 
 import pytest
@@ -20,6 +23,7 @@ from kinema.families.videolm import NEVA
 from kinema.models.importers.nemo_archive import read_nemo
 from kinema.models.importers.nemo_tokenizer import EXTRA_TOKENS
 from kinema.models.importers.neva import export_neva, import_neva
+from support.released_distributed import write_torch_dist, write_zarr
 from support.released_neva import rank_folder, slice_llama
 from support.videolm import (
     HIDDEN,
@@ -257,10 +261,6 @@ def test_another_architecture_is_refused_by_name(language, towers, words, tmp_pa
 
 
 def test_archives_that_could_do_harm_are_refused(tmp_path):
-    (tmp_path / "dist" / "model_weights").mkdir(parents=True)
-    (tmp_path / "dist" / "model_config.yaml").write_text("a: 1")
-    with pytest.raises(UnsafeModel, match="distributed"):
-        read_nemo(tmp_path / "dist")
     with tarfile.open(tmp_path / "evil.nemo", "w") as tar:
         member = tarfile.TarInfo("../escaped")
         member.size = 1
@@ -268,6 +268,87 @@ def test_archives_that_could_do_harm_are_refused(tmp_path):
     with pytest.raises(UnsafeModel, match="written elsewhere"):
         read_nemo(tmp_path / "evil.nemo")
     assert not (tmp_path / "escaped").exists()
+
+
+@pytest.fixture
+def distributed(tmp_path):
+    """An archive whose weights are a small distributed checkpoint of torch."""
+    folder = tmp_path / "dist"
+    state = {"model.decoder.layers.mlp.linear_fc2.weight": (torch.randn(3, 4, 2), (1, 2, 2))}
+    write_torch_dist(folder / "model_weights", state)
+    (folder / "model_config.yaml").write_text("a: 1")
+    return folder
+
+
+class _Canary:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, file) -> None:
+        self._file = file
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self._file,)
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
+class TestDistributedCheckpoints:
+    def test_layers_are_numbered(self, distributed):
+        names = [f"model.decoder.layers.{i}.mlp.linear_fc2.weight" for i in range(3)]
+        assert list(read_nemo(distributed).ranks[0, 0]) == names
+
+    def test_nothing_that_an_index_names_is_run(self, distributed, tmp_path):
+        canary = tmp_path / "ran"
+        (distributed / "model_weights" / ".metadata").write_bytes(pickle.dumps(_Canary(canary)))
+        with pytest.raises(ModelError, match="cannot be read"):
+            read_nemo(distributed)
+        assert not canary.exists()
+
+    def test_a_chunk_that_is_code_is_refused_and_not_run(self, distributed, tmp_path):
+        canary = tmp_path / "ran"
+        for file in (distributed / "model_weights").glob("*.distcp"):
+            file.write_bytes(pickle.dumps(_Canary(canary), protocol=2) + file.read_bytes())
+        with pytest.raises(UnsafeModel, match="would run its code"):
+            read_nemo(distributed)
+        assert not canary.exists()
+
+    def test_chunks_elsewhere_are_refused(self, distributed):
+        folder = distributed / "model_weights"
+        index = (folder / ".metadata").read_bytes()
+        name = b"__0_0.distcp"
+        (folder / ".metadata").write_bytes(index.replace(name, b"../../etc/pw"))
+        with pytest.raises(UnsafeModel, match="names a file elsewhere"):
+            read_nemo(distributed)
+
+    def test_a_lost_file_is_named(self, distributed):
+        (distributed / "model_weights" / "__1_0.distcp").unlink()
+        with pytest.raises(ModelError, match="__1_0"):
+            read_nemo(distributed)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"compressor": {"id": "blosc"}}, "compressor"),
+            ({"dtype": "<c8"}, "numbers <c8"),
+            ({"shape": [9, 2]}, "has 0 bytes of"),
+            ({"shape": None}, "cannot be read"),
+        ],
+    )
+    def test_arrays_that_megatron_does_not_write_are_refused(self, change, said, tmp_path):
+        state = {"model.output_layer.weight": (torch.randn(4, 2), (2, 2))}
+        write_zarr(tmp_path / "model_weights", state)
+        (tmp_path / "model_config.yaml").write_text("a: 1")
+        file = tmp_path / "model_weights" / "model.output_layer.weight" / ".zarray"
+        file.write_text(json.dumps(json.loads(file.read_text()) | change))
+        with pytest.raises(ModelError, match=said):
+            read_nemo(tmp_path)
+
+    def test_another_backend_is_named_with_what_to_do(self, tmp_path):
+        (tmp_path / "model_weights").mkdir()
+        (tmp_path / "model_config.yaml").write_text("a: 1")
+        (tmp_path / "model_weights" / "metadata.json").write_text('{"sharded_backend": "fsdp"}')
+        with pytest.raises(ModelError, match="fsdp") as caught:
+            read_nemo(tmp_path)
+        assert "dist_ckpt_format=torch_dist" in caught.value.hint
 
 
 def test_what_is_no_archive_is_named(tmp_path):

@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from kinema.errors import ModelError, ModelNotFound, UnsafeModel
+from kinema.models.importers.nemo_distributed import FOLDER, read_distributed
 from kinema.models.importers.weights import Weights, read_weights
 
 CONFIG = "model_config.yaml"
@@ -31,7 +32,7 @@ class NemoArchive:
     config: dict[str, Any]
     """The ``model`` section that it was trained with."""
     ranks: dict[tuple[int, int], Weights]
-    """State dicts by (pipeline rank, tensor rank)."""
+    """State dicts by (pipeline rank, tensor rank); a distributed checkpoint is one whole."""
     pieces: bytes | None = None
     """The sentencepiece model that it carries."""
 
@@ -41,7 +42,7 @@ def read_nemo(path: Path) -> NemoArchive:
 
     Raises:
         ModelNotFound: nothing is there.
-        UnsafeModel: weights are pickled objects, or members would leave the folder.
+        UnsafeModel: weights are pickled objects, or files would leave the folder.
         ModelError: it is no ``.nemo``.
     """
     if path.is_dir():
@@ -84,12 +85,8 @@ def _read_folder(folder: Path) -> NemoArchive:
         )
     config = yaml.safe_load(file.read_text())
     ranks = {rank: read_weights(file) for rank, file in _rank_files(folder)}
-    if not ranks and (folder / "model_weights").is_dir():
-        raise UnsafeModel(
-            "The archive holds a distributed checkpoint (model_weights/), whose index is a "
-            "pickle of objects.",
-            hint="Convert it with NeMo to model_weights.ckpt first.",
-        )
+    if not ranks and (folder / FOLDER).is_dir():
+        ranks = {(0, 0): read_distributed(folder / FOLDER)}
     if not ranks:
         raise ModelError("The archive holds no weights.", hint=f"It should hold {WEIGHTS}.")
     return NemoArchive(config, ranks, _pieces(folder, config))
