@@ -22,6 +22,7 @@ from kinema.video.stills import is_image, read_image
 from kinema.video.timeline import Timeline
 
 Hdr = Literal["pq", "hlg", "none"]
+Reading = Literal["indexed", "front to back"]
 # ITU-T H.273 code points.
 _TRANSFERS = {1: "bt709", 4: "gamma22", 6: "smpte170m", 13: "srgb", 16: "pq", 18: "hlg"}
 _PRIMARIES = {1: "bt709", 5: "bt470bg", 6: "smpte170m", 9: "bt2020", 12: "display-p3"}
@@ -53,6 +54,8 @@ class VideoInfo:
     """Average."""
     duration_seconds: float
     num_frames: int
+    reading: Reading = "indexed"
+    """Whether packets tell where each frame is, or all frames before it must be decoded."""
     num_keyframes: int
     keyframe_seconds: tuple[float, ...]
     has_audio: bool = False
@@ -97,11 +100,12 @@ def probe(source: Source, *, access: Access = LOCAL) -> VideoInfo:
     index = cached_index(media)
     with open_container(media) as container:
         stream = video_stream(container, media)
+        facts = _container_facts(container)
         return VideoInfo(
             source=media.name,
             size_bytes=media.size_bytes,
             **_clock_facts(index),
-            **_container_facts(container),
+            **{**facts, "warnings": (*facts["warnings"], *_words_about(index))},
             **_stream_facts(stream),
             **_picture_facts(container, stream),
         )
@@ -149,9 +153,16 @@ def _clock_facts(index: VideoIndex) -> dict[str, Any]:
         "fps": None if clock.fps is None else round(clock.fps, 6),
         "duration_seconds": round(clock.duration_seconds, 6),
         "num_frames": len(clock),
+        "reading": "front to back" if index.front_to_back else "indexed",
         "num_keyframes": len(keyframe_seconds),
         "keyframe_seconds": tuple(keyframe_seconds.tolist()),
     }
+
+
+def _words_about(index: VideoIndex) -> tuple[str, ...]:
+    if not index.reason:
+        return index.warnings
+    return (f"Decoded from front to back: {index.reason}.", *index.warnings)
 
 
 def _container_facts(container: Any) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from kinema.errors import DecodeFailed, UsageError
 from kinema.lazy import Row, Table
 from kinema.types import Formula, Frames, FrameSampling, Single, Source
 from kinema.video.access import LOCAL, Access
-from kinema.video.cache import cached_index
+from kinema.video.cache import with_index
 from kinema.video.decoder import Decoded, DecoderName, Size
+from kinema.video.index import VideoIndex
 from kinema.video.media import Media
 from kinema.video.pictures import find_pictures
 from kinema.video.sampling import select, snap_to_keyframes
@@ -128,7 +129,20 @@ def _read_video(
     snap: Snap | None,
     strict: bool,
 ) -> Frames:
-    index = cached_index(media)
+    return with_index(
+        media, lambda index: _read_by(index, media, sampling, decode, snap=snap, strict=strict)
+    )
+
+
+def _read_by(
+    index: VideoIndex,
+    media: Media,
+    sampling: FrameSampling,
+    decode: Callable[..., Decoded],
+    *,
+    snap: Snap | None,
+    strict: bool,
+) -> Frames:
     timeline = index.timeline
     selection = select(timeline, sampling)
     media.budget.check_frames(media.name, len(selection.indices))
@@ -136,7 +150,7 @@ def _read_video(
         selection = snap_to_keyframes(timeline, selection)
     decoded = decode(media, index, selection.indices)
     got = selection.indices[decoded.found]
-    warnings = [*selection.warnings, *decoded.warnings]
+    warnings = [*selection.warnings, *index.warnings, *decoded.warnings]
     if not decoded.found.all():
         said = f"Decoded {len(got)} of {len(selection.indices)} frames."
         if strict:

@@ -12,8 +12,9 @@ from kinema.errors import UsageError
 from kinema.lazy import Row, Table
 from kinema.types import Source
 from kinema.video.access import LOCAL, Access
-from kinema.video.cache import cached_index
+from kinema.video.cache import with_index
 from kinema.video.detector import Detector
+from kinema.video.index import VideoIndex
 from kinema.video.pyav import stream
 from kinema.video.source import open_media
 from kinema.video.timeline import Timeline
@@ -89,11 +90,15 @@ def find_shots(
         )
     looker: Detector = DETECTORS.load(detector)
     media = open_media(source, access)
-    index = cached_index(media)
-    pictures = stream(media, index, size=looker.size)
-    found = looker.find_openings(pictures, looker.threshold if threshold is None else threshold)
-    openings = {0: "start"} | found
-    return shots_between(index.timeline, openings, min_seconds=min_seconds, max_seconds=max_seconds)
+
+    def look(index: VideoIndex) -> tuple[Shot, ...]:
+        pictures = stream(media, index, size=looker.size)
+        found = looker.find_openings(pictures, looker.threshold if threshold is None else threshold)
+        openings = {0: "start"} | found
+        clock = index.timeline
+        return shots_between(clock, openings, min_seconds=min_seconds, max_seconds=max_seconds)
+
+    return with_index(media, look)
 
 
 def shots_between(

@@ -79,7 +79,7 @@ def _beyond_torchcodec(media: Media, index: VideoIndex) -> str:
             "HDR video": int(frame.color_trc) in HDR_TRANSFERS,
             "mirrored video": orientation_of(frame).is_mirrored,
             "pixels that are not square": (stream.sample_aspect_ratio or 1) != 1,
-            "video without presentation times": index.by_order,
+            "video that is decoded from front to back": index.front_to_back,
         }
     return " and ".join(name for name, present in facts.items() if present)
 
