@@ -68,11 +68,13 @@ def index_video(media: Media) -> VideoIndex:
         NoFrames: a video stream without one packet.
     """
     packets = read_sample_tables(media)
-    if packets is not None:
-        media.budget.check_packets(media.name, len(packets))
-    else:
+    if packets is None:
         with open_container(media) as container:
-            packets = _read_packets(container, video_stream(container, media), media)
+            stream = video_stream(container, media)
+            packets = read_sample_tables(media, track_id=stream.id)
+            if packets is None:
+                packets = _read_packets(container, stream, media)
+    media.budget.check_packets(media.name, len(packets))
     if not len(packets) or bool(packets.discard.all()):
         raise NoFrames(f"{media.name} has a video track without a frame.", hint="Record it again.")
     return build_index(packets)

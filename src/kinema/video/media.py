@@ -29,6 +29,8 @@ class Media:
     data: bytes | None = None
     part: ByteRange | None = None
     """A tar member, a download, or a file that may only be read through its descriptor."""
+    track: int | None = None
+    """Which video track is meant, from 0; None for the one that players show."""
     budget: Budget = Budget()
     opened_at_seconds: float = field(default_factory=time.monotonic)
     """On the monotonic clock."""
