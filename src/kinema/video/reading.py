@@ -106,10 +106,11 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
         taken = pictures.read(selection.indices, access)
         return replace(taken, warnings=(*taken.warnings, *selection.warnings))
     media = open_media(source, access, track=chosen.track)
-    if is_image(media):
-        return _sample_frames(read_image(media), chosen)
-    decode = partial(DECODERS.load(decoder), size=size)
-    return _read_video(media, chosen, decode, snap=snap, strict=strict)
+    with media.held():
+        if is_image(media):
+            return _sample_frames(read_image(media), chosen)
+        decode = partial(DECODERS.load(decoder), size=size)
+        return _read_video(media, chosen, decode, snap=snap, strict=strict)
 
 
 def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSampling:

@@ -58,7 +58,7 @@ def open_media(source: Source, access: Access = LOCAL, *, track: int | None = No
 
 
 def _named(text: str, access: Access) -> Media:
-    if is_data_uri(text):
+    if is_data_uri(text) and not (access.roots is None and _is_file(text)):
         name, data = decode_data_uri(text, access.budget)
         return Media(name=name, data=data, budget=access.budget)
     if is_url(text):
@@ -78,6 +78,11 @@ def _named(text: str, access: Access) -> Media:
         return Media(name=path.name, part=part, budget=access.budget)
     check_file(path)
     return Media(name=text, path=path, budget=access.budget)
+
+
+def _is_file(text: str) -> bool:
+    """Whether a file is called so, whatever else the name reads like."""
+    return len(text) <= _PATH_MAX_CHARACTERS and os.path.isfile(os.path.expanduser(text))
 
 
 def as_path(text: str) -> Path:
