@@ -71,7 +71,7 @@ def fingerprint(media: Media) -> str:
     A film of gigabytes costs one megabyte of reading.
     """
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(str(media.size_bytes).encode())
+    digest.update(f"{media.size_bytes} {media.track}".encode())
     if media.path is not None:
         digest.update(str(media.path.stat().st_mtime_ns).encode())
     span = max(1, media.size_bytes - _SAMPLE_BYTES)

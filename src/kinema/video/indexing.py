@@ -37,7 +37,7 @@ def index_video(media: Media) -> VideoIndex:
     """
     packets = read_sample_tables(media)
     if packets is None:
-        return _index_of_packets(media)
+        return _index_of_packets(media, tables_hold=True)
     media.budget.check_packets(media.name, len(packets))
     return _index_of(media, packets, "tables")
 
@@ -53,7 +53,7 @@ def index_again(media: Media, broken: VideoIndex, what: str) -> VideoIndex:
         MediaError: as :func:`index_video`.
     """
     if broken.origin == "tables":
-        index = _index_of_packets(media)
+        index = _index_of_packets(media, tables_hold=False)
         if not index.front_to_back:
             return index
     else:
@@ -62,9 +62,14 @@ def index_again(media: Media, broken: VideoIndex, what: str) -> VideoIndex:
     return replace(index, warnings=(said, *index.warnings))
 
 
-def _index_of_packets(media: Media) -> VideoIndex:
+def _index_of_packets(media: Media, *, tables_hold: bool) -> VideoIndex:
+    """An index by the demuxer's packets, or by the tables of the track that is chosen here."""
     with open_container(media) as container:
         stream = video_stream(container, media)
+        tables = read_sample_tables(media, track_id=stream.id) if tables_hold else None
+        if tables is not None:
+            media.budget.check_packets(media.name, len(tables))
+            return _index_of(media, tables, "tables")
         kind, codec = container.format.name, stream.codec_context.codec.canonical_name
         why = doubt_about_kind(kind, codec, stream.codec_context.extradata or b"")
         packets = None if why else _read_packets(container, stream, media)

@@ -24,14 +24,21 @@ class _NotPlain(Exception):
     """The file is left to the demuxer."""
 
 
-def read_sample_tables(media: Media) -> Packets | None:
-    """Packets of the first video track in decoding order, None where the tables are not plain."""
+def read_sample_tables(media: Media, *, track_id: int | None = None) -> Packets | None:
+    """Packets of a video track in decoding order, None where the tables are not plain.
+
+    Args:
+        media: an MP4 or MOV; of all other files nothing is known.
+        track_id: of the track's header; needed where a file has several video tracks.
+    """
+    if media.track is not None and track_id is None:
+        return None
     if media.head[4:8] != b"ftyp":
         return None
     try:
         with media.open() as file:
             moov = _read_moov(file, media.size_bytes)
-        return _packets_of_movie(memoryview(moov), media)
+        return _packets_of_movie(memoryview(moov), track_id, media)
     except (_NotPlain, ValueError, IndexError, OverflowError):
         return None
 
@@ -87,14 +94,25 @@ def _maybe(data: memoryview, kind: bytes) -> memoryview | None:
     return found[0] if found else None
 
 
-def _packets_of_movie(moov: memoryview, media: Media) -> Packets:
+def _packets_of_movie(moov: memoryview, track_id: int | None, media: Media) -> Packets:
     if _maybe(moov, b"mvex") is not None:
         raise _NotPlain
     movie_timescale = _timescale(_only(moov, b"mvhd"))
-    for name, trak in _boxes(moov):
-        if name == b"trak" and bytes(_only(trak, b"mdia", b"hdlr")[8:12]) == b"vide":
-            return _packets_of_track(trak, movie_timescale, media)
-    raise _NotPlain
+    videos = [
+        trak
+        for name, trak in _boxes(moov)
+        if name == b"trak"
+        and bytes(_only(trak, b"mdia", b"hdlr")[8:12]) == b"vide"
+        and track_id in (None, _track_id(_only(trak, b"tkhd")))
+    ]
+    if len(videos) != 1:
+        raise _NotPlain
+    return _packets_of_track(videos[0], movie_timescale, media)
+
+
+def _track_id(header: memoryview) -> int:
+    at = 20 if header[0] == 1 else 12
+    return int.from_bytes(header[at : at + 4], "big")
 
 
 def _timescale(header: memoryview) -> int:

@@ -105,7 +105,8 @@ def _identity(media: Media) -> tuple[object, ...] | None:
     except OSError:
         return None
     when = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
-    return media.path.absolute(), stat.st_dev, stat.st_ino, *when, media.budget.pixels
+    limits = (media.track, media.budget.pixels)
+    return media.path.absolute(), stat.st_dev, stat.st_ino, *when, *limits
 
 
 class Reader:

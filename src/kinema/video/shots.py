@@ -65,6 +65,7 @@ def find_shots(
     threshold: float | None = None,
     min_seconds: float = 0.6,
     max_seconds: float | None = None,
+    track: int | None = None,
     access: Access = LOCAL,
 ) -> tuple[Shot, ...]:
     """Cut a video into shots that cover all of it, without gaps.
@@ -76,6 +77,7 @@ def find_shots(
         detector: which library looks.
         threshold: where a cut begins; lower finds more. ``scenedetect`` measures how different two
             frames are, 0 to 255 (27 unless told), ``transnetv2`` how sure it is, 0 to 1 (0.5).
+        track: the video track that is cut, from 0; None for the one that players show.
         access: what the source may reach, and how much may be read.
 
     Raises:
@@ -89,7 +91,7 @@ def find_shots(
             hint="max_seconds must be at least twice min_seconds.",
         )
     looker: Detector = DETECTORS.load(detector)
-    media = open_media(source, access)
+    media = open_media(source, access, track=track)
 
     def look(index: VideoIndex) -> tuple[Shot, ...]:
         pictures = stream(media, index, size=looker.size)
