@@ -30,6 +30,8 @@ def is_image(media: Media) -> bool:
     return (
         (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
         or head[4:12] == b"ftypavif"
+        # Animated; the transparency is a track of its own, which FFmpeg does not lay under.
+        or (head[4:12] == b"ftypavis" and b"auxv" in head)
         or (is_heif(media) and can_read_heif())
     )
 
