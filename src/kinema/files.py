@@ -21,7 +21,9 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Ends of files that are taken for videos where nothing else says what they are."""
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"})
+PICTURE_SUFFIXES = frozenset(
+    {*(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")}
+)
 """Ends of files that are taken for still pictures."""
 
 FEATURES_SUFFIX = ".safetensors"
