@@ -87,11 +87,16 @@ class KinemaError(Exception):
     @property
     def sentence(self) -> str:
         """Message and hint in one line, as records and ledgers keep it."""
-        return " ".join(filter(None, (str(self), self.hint)))
+        return f"{as_sentence(str(self))} {self.hint}" if self.hint else str(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross the border of worker processes, so the hint has to survive pickling.
         return (_rebuild, (type(self), dict(self.__dict__)))
+
+
+def as_sentence(text: str) -> str:
+    """A sentence that another may follow: words of a server or a library often lack the stop."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _rebuild(kind: type[KinemaError], state: dict[str, Any]) -> KinemaError:
