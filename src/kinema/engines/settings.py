@@ -77,7 +77,7 @@ class TorchWeights(Weights):
     compile: bool = False
     """Compile the decoding step: a minute of preparation, then faster."""
     tensor_parallel: int = undecisive(1, "how many devices share a layer")
-    """Split each layer over this many GPUs; with hf, over the processes of torchrun."""
+    """Split each layer over this many GPUs; with hf, over processes, torchrun's or our own."""
 
 
 @dataclass(frozen=True, kw_only=True)
