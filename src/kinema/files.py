@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from kinema.errors import UsageError
+from kinema.errors import MediaError, SourceChanged, UsageError
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -21,7 +21,9 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Ends of files that are taken for videos where nothing else says what they are."""
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"})
+PICTURE_SUFFIXES = frozenset(
+    {*(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")}
+)
 """Ends of files that are taken for still pictures."""
 
 FEATURES_SUFFIX = ".safetensors"
@@ -161,6 +163,36 @@ class FileState:
         has just been written can change once more and keep them.
         """
         return time.time() - self.mtime_ns / 1e9 > _SETTLED_SECONDS
+
+
+@contextmanager
+def unchanged(path: Path, stamp: str) -> Iterator[None]:
+    """Work on a file that must stay what it was.
+
+    Args:
+        path: of the file.
+        stamp: its :func:`stamp_of` from when the work began; nothing is checked where it is empty.
+
+    Raises:
+        SourceChanged: the file was deleted or replaced; also instead of an error about what was
+            read of it.
+    """
+    try:
+        yield
+    except MediaError:
+        _require_unchanged(path, stamp)
+        raise
+    _require_unchanged(path, stamp)
+
+
+def _require_unchanged(path: Path, stamp: str) -> None:
+    now = stamp_of(path)
+    if stamp and now != stamp:
+        what = "replaced or written to" if now else "deleted or moved"
+        raise SourceChanged(
+            f"{path} was {what} while it was being worked on.",
+            hint="Leave the files of a run where they are, and run it again.",
+        ) from None
 
 
 def sha256_of(path: Path) -> str:

@@ -30,6 +30,7 @@ from kinema.families import Family
 from kinema.families.weights import check_no_code, check_weights
 from kinema.identity import identity_of
 from kinema.lazy import require_packages
+from kinema.models.padding import with_padding
 
 
 def load(
@@ -84,7 +85,7 @@ def _check(folder: Path, family: Family, settings: HFSettings) -> None:
 
 def _load_processor(folder: Path, settings: HFSettings) -> Any:
     processor = AutoProcessor.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
-    processor.tokenizer.padding_side = "left"
+    with_padding(processor.tokenizer).padding_side = "left"
     video: Any = getattr(processor, "video_processor", None)
     if getattr(video, "cap_pixels_per_frame", False) is None:
         video.cap_pixels_per_frame = False  # what unset means, without its warning at every call

@@ -30,8 +30,10 @@ class Speech:
     name: str
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def words(self, source: str, duration_seconds: float, workers: Workers) -> tuple[Word, ...]:
-        """What is said in a video, in order.
+    def words(
+        self, source: str, duration_seconds: float, workers: Workers, *, track: int | None = None
+    ) -> tuple[Word, ...]:
+        """What is said in a video, in order, on the clock of its video track.
 
         Raises:
             MediaError: the file cannot be read.
@@ -41,7 +43,7 @@ class Speech:
         start = 0.0
         while start < duration_seconds:
             end = min(start + _STRETCH_SECONDS, duration_seconds)
-            sound = workers.load_sound(source, start_seconds=start, end_seconds=end)
+            sound = workers.load_sound(source, start_seconds=start, end_seconds=end, track=track)
             with self._lock:
                 spoken = list(self._transcriber.words(sound.samples, rate=sound.rate))
             heard += [

@@ -52,6 +52,7 @@ class Predictor:
         said = reply.completion
         result = {
             "reply": said.text,
+            "reasoning": said.reasoning,
             "frames": [
                 {name: value for name, value in shown.about.items() if name != "warnings"}
                 for shown in reply.shown
