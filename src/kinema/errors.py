@@ -33,6 +33,7 @@
     │   ├── OutOfMemory       out_of_memory                               engine
     │   ├── EngineDied        engine_died                                 engine
     │   └── EngineUnreachable engine_unreachable                          engine
+    │       └── ServerFailed  engine_unreachable                          engine
     ├── Busy                  too many requests wait already              engine
     ├── PartialFailure        finished, and some items failed   exit 3    run
     └── Unfinished            stopped, and units are still to do exit 4   run
@@ -337,6 +338,15 @@ class EngineUnreachable(ModelError):
     """A server is out of reach, too busy or failing (408, 429, 5xx), also after several tries."""
 
     blame = "engine"
+
+
+class ServerFailed(EngineUnreachable):
+    """A server failed at a request (5xx), also after several tries: its own fault or the request's.
+
+    It becomes the request's (``RequestFailed``) when others are answered since.
+    """
+
+    code = "engine_unreachable"
 
 
 class Busy(KinemaError):
