@@ -102,7 +102,9 @@ def _tracks(info: VideoInfo) -> dict[str, str]:
 
 def _notes(track: VideoTrack) -> Iterator[str]:
     yield f"{track.codec}, {track.width}×{track.height}"
-    if track.duration_seconds is not None:
+    if track.num_pictures == 1:
+        yield "one picture"
+    elif track.duration_seconds is not None:
         yield f"{track.duration_seconds:.3f} s"
     if track.language is not None:
         yield track.language

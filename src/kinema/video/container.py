@@ -14,6 +14,7 @@ from av.error import FFmpegError
 from kinema.errors import DecodeFailed, MediaError, NotMedia, NoVideoStream, Truncated
 from kinema.video.media import Media
 from kinema.video.mp4 import top_level_boxes
+from kinema.video.stills import is_heif
 from kinema.video.tracks import codec_of, main_track
 
 _FORMATS = (
@@ -103,6 +104,13 @@ def video_stream(container: Any, media: Media) -> Any:
         what = "only audio" if container.streams.audio else "no picture"
         raise NoVideoStream(
             f"{media.name} holds {what}.", hint="Give a file that has a video track."
+        )
+    # The main picture of a photo is marked as default; one of tiles has none that is a stream.
+    is_main = bool(stream.disposition & av.stream.Disposition.default)
+    if is_heif(media) and not is_main and media.track is None:
+        raise DecodeFailed(
+            f"{media.name} is a photo of several tiles, which FFmpeg does not put together.",
+            hint="pip install 'kinema[heic]' reads it; or save it as JPEG.",
         )
     context = stream.codec_context
     name = codec_of(stream)

@@ -16,7 +16,7 @@ from kinema.video.container import open_container, video_stream
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
 from kinema.video.picture import HDR_TRANSFERS, Converter, orientation_of
-from kinema.video.reading import DEFAULT_SAMPLING
+from kinema.video.reading import DEFAULT_SAMPLING, timeline_of
 from kinema.video.sampling import select
 from kinema.video.source import open_media
 from kinema.video.stills import is_image, read_image
@@ -122,8 +122,7 @@ def timeline(source: Source, *, track: int | None = None, access: Access = LOCAL
     media = open_media(source, access, track=track)
     if not is_image(media):
         return cached_index(media).timeline
-    frames = read_image(media)
-    return Timeline(frames.seconds, frames.indices >= 0, frames.duration_seconds or 0.0)
+    return timeline_of(read_image(media))
 
 
 def plan(
@@ -134,10 +133,7 @@ def plan(
     Raises:
         MediaError: the source cannot be used.
     """
-    media = open_media(source, access, track=sampling.track)
-    if is_image(media):
-        return SamplingPlan(indices=(0,), seconds=(0.0,), total_frames=1)
-    clock = cached_index(media).timeline
+    clock = timeline(source, track=sampling.track, access=access)
     selection = select(clock, sampling.or_default(DEFAULT_SAMPLING))
     return SamplingPlan(
         indices=tuple(selection.indices.tolist()),
@@ -172,7 +168,7 @@ def _container_facts(container: Any, stream: Any, media: Media) -> dict[str, Any
     codecs = [s.codec_context.name if s.codec_context else "unknown" for s in audio]
     tracks = list_tracks(container.streams.video)
     track = container.streams.video.index(stream)
-    several = sum(not one.cover for one in tracks)
+    several = sum(not one.cover and one.num_pictures != 1 for one in tracks)
     choice = f"{several} video tracks; track {track} is read, as players show it."
     return {
         "track": track,

@@ -189,12 +189,23 @@ def require_no_track(sampling: FrameSampling, what: str) -> None:
 
 def _sample_frames(frames: Frames, sampling: FrameSampling) -> Frames:
     require_no_track(sampling, frames.source or "A video of decoded frames")
-    seconds = frames.seconds - frames.seconds[0]
-    step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.0
-    timeline = Timeline(seconds, np.ones(len(seconds), dtype=bool), float(seconds[-1]) + step)
-    selection = select(timeline, sampling)
+    selection = select(timeline_of(frames), sampling)
     taken = frames[selection.indices]
     return replace(taken, warnings=(*frames.warnings, *selection.warnings))
+
+
+def timeline_of(frames: Frames) -> Timeline:
+    """The clock of decoded frames; the last one is shown as long as its source says.
+
+    Of a source's frames only some may be there; then the last one is shown for the usual time.
+    """
+    seconds = frames.seconds - frames.seconds[0]
+    duration = float(seconds[-1])
+    if frames.duration_seconds is not None and frames.total_frames == len(frames):
+        duration = max(duration, frames.duration_seconds)
+    elif len(seconds) > 1:
+        duration += float(np.median(np.diff(seconds)))
+    return Timeline(seconds, np.ones(len(seconds), dtype=bool), duration)
 
 
 def load_image(

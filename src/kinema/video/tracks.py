@@ -25,6 +25,8 @@ class VideoTrack(Plain):
     codec: str
     width: int
     height: int
+    num_pictures: int | None = None
+    """None where the header does not say."""
     duration_seconds: float | None = None
     """None where the header does not say."""
     language: str | None = None
@@ -56,6 +58,7 @@ def list_tracks(streams: Sequence[Any]) -> tuple[VideoTrack, ...]:
             codec=codec_of(stream),
             width=stream.codec_context.width if stream.codec_context else 0,
             height=stream.codec_context.height if stream.codec_context else 0,
+            num_pictures=stream.frames or None,
             duration_seconds=_seconds_of(stream) or None,
             language=language_of(stream),
             title=stream.metadata.get("title") or None,

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kinema.captioning.records import Word
-from kinema.families.checkpoint import read_checkpoint
+from kinema.identity import identity_of
 from kinema.lazy import load
-from kinema.tasks.models import revision_of
 from kinema.video import Workers
 
 _STRETCH_SECONDS = 600.0
@@ -61,7 +60,7 @@ class Speech:
     @property
     def fingerprint(self) -> str:
         """Changes with the model."""
-        return f"{self.name} {revision_of(read_checkpoint(self.name, self._folder))}"
+        return identity_of(self._folder)
 
     @cached_property
     def _folder(self) -> Path:
