@@ -17,6 +17,7 @@
     │   ├── DecoderCrashed    decoder_crashed
     │   ├── PathNotAllowed    path_not_allowed
     │   ├── UrlNotAllowed     url_not_allowed
+    │   ├── SourceChanged     source_changed
     │   └── FetchFailed       fetch_failed
     ├── ModelError            a checkpoint cannot be used                 run
     │   ├── ModelNotFound     model_not_found
@@ -87,11 +88,16 @@ class KinemaError(Exception):
     @property
     def sentence(self) -> str:
         """Message and hint in one line, as records and ledgers keep it."""
-        return " ".join(filter(None, (str(self), self.hint)))
+        return f"{as_sentence(str(self))} {self.hint}" if self.hint else str(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross the border of worker processes, so the hint has to survive pickling.
         return (_rebuild, (type(self), dict(self.__dict__)))
+
+
+def as_sentence(text: str) -> str:
+    """A sentence that another may follow: words of a server or a library often lack the stop."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _rebuild(kind: type[KinemaError], state: dict[str, Any]) -> KinemaError:
@@ -219,6 +225,10 @@ class DecoderCrashed(MediaError):
 
     settles = "quarantined"
     may_pass = True
+
+
+class SourceChanged(MediaError):
+    """The file was deleted or replaced while it was being read or worked on."""
 
 
 class PathNotAllowed(MediaError):

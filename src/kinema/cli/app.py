@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +19,11 @@ from cyclopts.config import Env
 from kinema.cli import COMMANDS
 from kinema.cli.environment import PREFIX, unknown_variables
 from kinema.cli.output import STDIN, complain, leave_stdout, say
+from kinema.cli.processes import end_with_leader, remember
 from kinema.cli.sources import SettingsFile, sources_of
 from kinema.engines import rank, world_size
 from kinema.errors import KinemaError, UsageError, saying_flags
+from kinema.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 INTERRUPTED = 130
 UNREAD = 141
@@ -75,6 +78,8 @@ def _sigterm_as_ctrl_c() -> Iterator[threading.Event]:
 
 
 def _run(words: list[str]) -> int:
+    end_with_leader()
+    remember(words)
     name, rest = _take_name(words)
     if world_size() > 1 and name not in _MANY_PROCESSES:
         raise UsageError(
@@ -92,8 +97,19 @@ def _run(words: list[str]) -> int:
         status = app(rest, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as problem:
         sentence = " ".join(str(problem).split())
-        raise UsageError(sentence, hint=f"See `kinema {name} --help`.") from problem
+        dashed = next(filter(_is_file_name, rest), None)
+        hint = f"See `kinema {name} --help`."
+        if dashed is not None:
+            hint = f"A file of this name is written ./{dashed}"
+        raise UsageError(sentence, hint=hint) from problem
     return status if isinstance(status, int) else 0
+
+
+def _is_file_name(word: str) -> bool:
+    """Whether a word that begins with a dash means a file, and was read as an option."""
+    suffixes = (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
+    is_option = word.startswith("-") and word != STDIN
+    return is_option and (Path(word).suffix.lower() in suffixes or os.path.isfile(word))
 
 
 def _take_name(words: list[str]) -> tuple[str, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Literal
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings
 from kinema.errors import UsageError
-from kinema.files import FEATURES_SUFFIX, refuse_foreign
+from kinema.files import FEATURES_SUFFIX, refuse_foreign, stamp_of, unchanged
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
@@ -105,10 +106,18 @@ class AnswerJob(JobSettings):
         asked = records[: self.limit]
         path = _ledger_of(self.output)
         with Ledger(path, settings=self._decided, anew=self.force, noun="records") as ledger:
+            files = {name: self._base.file(name) for name in set(map(medium_of, asked)) if name}
+            stamps = {name: stamp_of(file) for name, file in files.items()}
+
+            async def one(site: Site, unit: Unit) -> Outcome:
+                name = medium_of(unit.payload)
+                with unchanged(files[name], stamps[name]) if name else nullcontext():
+                    return await self._answer(site, unit)
+
             entered = ((ids[i], records[i]) for i in _by_medium(asked))
             ledger.enter(entered, retry_failed=self.retry_failed)
             problem = work_off(
-                self._answer,
+                one,
                 open_site(self.model, self.settings, self, strict=self.options.strict),
                 Meter(ledger, on_progress),
                 window=self.window(self.model.engine, self.settings),
@@ -225,12 +234,15 @@ def check_output(output: Path, *, force: bool) -> None:
         refuse_foreign([output], force=force)
 
 
-def check_files(prompt_file: Path, output: Path, *, force: bool = False) -> list[Any]:
-    """The records that are read; where they go is looked at before anything is loaded or written.
+def check_files(
+    prompt_file: Path, output: Path, *, media_base_path: Path | None = None, force: bool = False
+) -> list[Any]:
+    """The records that are read; what is read and where they go is looked at before all else.
 
     Raises:
-        UsageError: the prompt file cannot be read or holds no record, or the output would
-            overwrite it or a file that is none of kinema's, or cannot be written.
+        UsageError: the prompt file cannot be read or holds no record, there is no
+            ``media_base_path``, or the output would overwrite the prompt file or one that is none
+            of kinema's, or cannot be written.
     """
     if output.resolve() == prompt_file.resolve():
         raise UsageError("The output is the prompt file itself.", hint="Choose another --output.")
@@ -238,6 +250,11 @@ def check_files(prompt_file: Path, output: Path, *, force: bool = False) -> list
         raise UsageError(f"{output} is a folder.", hint="Give a file to --output.")
     if not output.parent.is_dir():
         raise UsageError(f"There is no folder {output.parent}.", hint="Make it first.")
+    if media_base_path is not None and not media_base_path.exists():
+        raise UsageError(
+            f"There is no folder or tar {media_base_path}.",
+            hint="--media-base-path is where the videos and images of the records are.",
+        )
     check_output(output, force=force)
     records = read_records(prompt_file)
     if not records:

@@ -60,6 +60,8 @@ _READ_HERE = (
     "model.data.data_path", "model.data.image_aspect_ratio", "model.data.sep_image_conv_front",
     "model.optim.betas", "model.optim.sched.name", "model.optim.sched.min_lr",
 )  # fmt: skip
+_OF_THE_LAUNCH = ("cluster_type", "trainer.devices", "trainer.num_nodes")
+"""What documented commands say about machines; torchrun says it here."""
 _KINDS = {
     **dict.fromkeys(
         (
@@ -121,7 +123,7 @@ def read_neva_training(path: Path, overrides: Sequence[str]) -> NevaRequest:
     from_file, given = neva_values(path), neva_overrides(overrides)
     known = {*_RENAMED, *_READ_HERE}
     for key in given:
-        if key not in known and key not in from_file:
+        if key not in known and key not in from_file and key not in _OF_THE_LAUNCH:
             raise UnknownName("NeVA key", key, known)
     values = _resolved(from_file | given)
     read = checked({key: values[key] for key in known if key in values}, _KINDS)

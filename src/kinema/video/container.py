@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import av
 from av.error import FFmpegError
 
 from kinema.errors import DecodeFailed, MediaError, NotMedia, NoVideoStream, Truncated
+from kinema.video.demuxers import SOUND_ALONE, WHITELIST, why_refused
 from kinema.video.media import Media
 from kinema.video.mp4 import top_level_boxes
+from kinema.video.stills import is_heif
+from kinema.video.tracks import codec_of, main_track
 
-_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,mxf,ivf,"
-    "h264,hevc,m4v,obu,rm,wtv,nut,y4m,yuv4mpegpipe,mjpeg"
-)
-_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+_OPTIONS = {"format_whitelist": WHITELIST, "protocol_whitelist": "file"}
 """No playlist, concatenation, device or network: a file can only lead to itself."""
 _CODECS = frozenset(
     (
@@ -29,6 +30,8 @@ _CODECS = frozenset(
     )
 )
 """What people's files hold; rarely used decoders are where overflows are found."""
+_LOOKED_AT_PACKETS = 2000
+"""To tell a film from one picture, where the header does not."""
 
 
 @contextmanager
@@ -64,6 +67,16 @@ def _as_media_error(media: Media, error: Exception) -> MediaError:
             f"{media.name} has no table of contents ('moov'): the recording was interrupted.",
             hint="Repair it with a remuxing tool such as untrunc.",
         )
+    if isinstance(error, av.error.ArgumentError) and (demuxer := _refused_demuxer(media)):
+        why = why_refused(demuxer)
+        if why == SOUND_ALONE:
+            return NoVideoStream(
+                f"{media.name} holds only audio ({demuxer}).", hint="Give a video."
+            )
+        return NotMedia(
+            f"{media.name} is of a kind that is not opened: {demuxer!r} {why}.",
+            hint="Convert it to MP4 and try again.",
+        )
     if isinstance(error, av.error.InvalidDataError):
         return NotMedia(
             f"{media.name} is no video that can be read.", hint="Play it in a player to check it."
@@ -72,6 +85,26 @@ def _as_media_error(media: Media, error: Exception) -> MediaError:
         f"{media.name} could not be decoded ({type(error).__name__}).",
         hint="Convert it to MP4 and try again.",
     )
+
+
+def _refused_demuxer(media: Media) -> str | None:
+    """FFmpeg's name of the container that it recognised and was not allowed to open.
+
+    Only its log tells, so the file is opened once more, as before, while somebody listens.
+    """
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+    with media.open() as file, av.logging.Capture() as lines:
+        av.logging.set_level(av.logging.ERROR)
+        av.logging.set_skip_repeated(False)
+        try:
+            av.open(file, metadata_errors="ignore", options=_OPTIONS).close()
+        except (FFmpegError, ValueError):
+            said = (name for _, name, text in lines if text.startswith("Format not on whitelist"))
+            return next(said, None)
+        finally:
+            av.logging.set_level(level)
+            av.logging.set_skip_repeated(skips)
+    return None
 
 
 def _has_moov(media: Media) -> bool:
@@ -84,20 +117,30 @@ def _has_moov(media: Media) -> bool:
 
 
 def video_stream(container: Any, media: Media) -> Any:
-    """The first moving picture of the container; cover art does not count.
+    """The video track that was asked for, else the one that players show.
 
     Raises:
-        NoVideoStream: there is none.
+        NoVideoStream: there is none, or not so many.
     """
-    covers = av.stream.Disposition.attached_pic
-    stream = next((s for s in container.streams.video if not s.disposition & covers), None)
+    streams = container.streams.video
+    if media.track is not None:
+        stream = _numbered(streams, media)
+    else:
+        stream = main_track(streams, _CODECS, partial(_count_first_packets, media))
     if stream is None:
         what = "only audio" if container.streams.audio else "no picture"
         raise NoVideoStream(
             f"{media.name} holds {what}.", hint="Give a file that has a video track."
         )
+    # The main picture of a photo is marked as default; one of tiles has none that is a stream.
+    is_main = bool(stream.disposition & av.stream.Disposition.default)
+    if is_heif(media) and not is_main and media.track is None:
+        raise DecodeFailed(
+            f"{media.name} is a photo of several tiles, which FFmpeg does not put together.",
+            hint="pip install 'kinema[heic]' reads it; or save it as JPEG.",
+        )
     context = stream.codec_context
-    name = context.codec.canonical_name if context else "unknown"
+    name = codec_of(stream)
     if name not in _CODECS:
         raise DecodeFailed(
             f"{media.name} is encoded as {name}, which is not decoded here.",
@@ -107,6 +150,29 @@ def video_stream(container: Any, media: Media) -> Any:
     # The decoder itself refuses what grows beyond the limit later on.
     context.options = {**context.options, "max_pixels": str(media.budget.pixels)}
     return stream
+
+
+def _numbered(streams: Any, media: Media) -> Any:
+    if media.track is None or media.track >= len(streams):
+        count = f"{len(streams)} video track{'' if len(streams) == 1 else 's'}"
+        raise NoVideoStream(
+            f"{media.name} has no video track {media.track}; it has {count}.",
+            hint="They are counted from 0; `kinema probe` lists them.",
+        )
+    return streams[media.track]
+
+
+def _count_first_packets(media: Media) -> Mapping[int, int]:
+    """Packets near the beginning by stream index, up to two of every video stream."""
+    counts: Counter[int] = Counter()
+    with open_container(media) as container:
+        videos = container.streams.video
+        for seen, packet in enumerate(media.metered(container.demux(videos))):
+            if packet.size:
+                counts[packet.stream.index] += 1
+            if seen >= _LOOKED_AT_PACKETS or all(counts[s.index] > 1 for s in videos):
+                break
+    return counts
 
 
 def ffmpeg_version() -> str:
