@@ -6,7 +6,6 @@ tokens, or float16[T, L, D] of class tokens of every layer (file names ending in
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from kinema.models.pickled_arrays import ArraysOnly
 from kinema.models.videolm.features import FeaturesHeader, load_features, save_features
 from kinema.models.videolm.kinds import KINDS
 from kinema.tasks.features.job import INDEX
+from kinema.textfiles import read_json_lines
 from kinema.types import FeatureKind
 
 IN_PLACE = "{folder}/{video}"
@@ -167,7 +167,7 @@ def _fields(source: Path) -> dict[str, dict[str, str]]:
     index = source / INDEX
     if not index.is_file():
         return {}
-    records = [json.loads(line) for line in index.read_text(encoding="utf-8").splitlines()]
+    records = [row.value for row in read_json_lines(index)]
     return {
         file: {**record["fields"], "variant": variant}
         for record in records
