@@ -10,6 +10,7 @@
     │   ├── NoVideoStream     no_video_stream
     │   ├── Truncated         truncated
     │   ├── NoFrames          no_frames
+    │   ├── NoSubtitles       no_subtitles
     │   ├── EmptyRange        empty_range
     │   ├── TooLarge          too_large
     │   ├── DecodeFailed      decode_failed
@@ -200,6 +201,10 @@ class Truncated(MediaError):
 
 class NoFrames(MediaError):
     """A video stream exists and not one picture could be decoded."""
+
+
+class NoSubtitles(MediaError):
+    """A video has no subtitles, not the ones that were asked for, or they are no text."""
 
 
 class EmptyRange(MediaError):
