@@ -16,7 +16,9 @@ from kinema.errors import MediaError, SourceChanged, UsageError
 VIDEO_SUFFIXES = frozenset(
     (
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
-        *(".mxf", ".flv", ".wmv", ".ogv", ".3gp", ".gif"),
+        *(".mxf", ".gxf", ".flv", ".wmv", ".asf", ".wtv", ".ogv", ".3gp", ".vob", ".m2v", ".dv"),
+        *(".dav", ".264", ".h264", ".265", ".h265", ".hevc", ".ivf", ".obu", ".mjpeg", ".y4m"),
+        ".gif",
     )
 )
 """Ends of files that are taken for videos where nothing else says what they are."""
@@ -28,6 +30,11 @@ PICTURE_SUFFIXES = frozenset(
 
 FEATURES_SUFFIX = ".safetensors"
 """End of a file that holds the features of one video."""
+
+PICKLED_SUFFIX = ".pkl"
+"""The same, as Video-ChatGPT's scripts write it."""
+
+FEATURES_SUFFIXES = frozenset({FEATURES_SUFFIX, PICKLED_SUFFIX})
 
 _SETTLED_SECONDS = 2.0
 

@@ -92,7 +92,7 @@ def own_flags(
         "empty": not words(caption.text),
         "truncated": caption.finish_reason == "length",
         "repeated": is_loop(caption.text),
-        "refusal": bool(_REFUSAL.search(caption.text)),
+        "refusal": caption.finish_reason == "refusal" or bool(_REFUSAL.search(caption.text)),
         "time_out_of_bounds": _names_other_time(caption),
         "wrong_language": wanted is not None
         and language is not None

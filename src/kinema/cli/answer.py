@@ -74,7 +74,9 @@ def answer(
     """
     reads_yaml = files.config is not None or hydra.given
     prompt_file, output = _files(words, files, reads_yaml=reads_yaml)
-    records = check_files(prompt_file, output, force=work.force)[: work.limit]
+    base = options.media_base_path
+    records = check_files(prompt_file, output, media_base_path=base, force=work.force)
+    records = records[: work.limit]
     model = find_model(files.model, engine=files.engine, parts=parts)
     settings = _sliced(model, settings, may_be_whole=reads_yaml)
     with slices(model, settings):

@@ -57,6 +57,9 @@ class ChatOptions:
     """Take frames away when they do not fit the model's context, and say so."""
     strict: bool = False
     """Refuse a damaged video instead of showing the frames that could be decoded."""
+    subtitles: str | None = None
+    """Show the model the subtitles of the videos, with their times: auto takes those that players
+    show, inside the file or beside it; or a track's number (see `kinema probe`), or a file."""
     json: bool = False
     """Print one JSON record per answer: text, usage, timings, frames seen."""
     web: bool = False
@@ -114,6 +117,7 @@ def chat(
         parts=parts,
         fit=options.fit,
         strict=options.strict,
+        subtitles=options.subtitles,
         on_stage=lambda stage: line(_STAGES[stage].format(model=options.model)),
     ) as session:
         talk = _Talk(session, options, sampling, line)

@@ -19,6 +19,7 @@ from typing import Any, Self, TypeVar
 from kinema.errors import DecodeDeadline, DecoderCrashed, KinemaError, UsageError
 from kinema.types import Frames, FrameSampling, PictureFolder, Source
 from kinema.video.access import LOCAL, Access
+from kinema.video.cues import Subtitles
 from kinema.video.decoder import DecoderName, Size
 from kinema.video.info import SamplingPlan, VideoInfo
 from kinema.video.pictures import is_array
@@ -138,6 +139,18 @@ class Workers:
     ) -> Timeline:
         """When each frame is shown; see :func:`kinema.video.info.timeline`."""
         return self._ask(Timeline, "timeline", source, {"track": track, "access": access})
+
+    def read_subtitles(
+        self,
+        source: Source,
+        *,
+        track: int | str | Path | None = None,
+        video_track: int | None = None,
+        access: Access = LOCAL,
+    ) -> Subtitles:
+        """Read subtitles in a process of its own; see :func:`kinema.video.load_subtitles`."""
+        keywords = {"track": track, "video_track": video_track, "access": access}
+        return self._ask(Subtitles, "read_subtitles", source, keywords)
 
     def find_shots(
         self,

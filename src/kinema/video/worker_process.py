@@ -19,6 +19,7 @@ from kinema.video.reader import kept
 from kinema.video.reading import load_frames
 from kinema.video.shots import find_shots
 from kinema.video.sound import load_sound
+from kinema.video.subtitles import read_subtitles
 from kinema.video.wire import Call, Job, Reply, receive_job, send_reply
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
@@ -91,6 +92,7 @@ CALLS: dict[Call, Callable[..., Reply]] = {
     "plan": plan,
     "timeline": timeline,
     "find_shots": find_shots,
+    "read_subtitles": read_subtitles,
 }
 
 
