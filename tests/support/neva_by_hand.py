@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ def by_hand(
     tower: Path,
     projector: Mapping[str, Tensor],
     llama: LlamaForCausalLM,
-    tokenizer: bytes,
+    encode: Callable[[str], list[int]],
     steps: int,
-    swapped: Mapping[str, int] | None = None,
+    media: tuple[str, str, str] = ("<extra_id_3>", "<extra_id_4>", "<extra_id_5>"),
+    swapped: Mapping[int, int] | None = None,
     keeps_ends: bool = False,
 ) -> tuple[list[int], list[int], list[float]]:
     """NeVA's inference written out: greedy tokens and their log-probabilities.
@@ -33,19 +34,17 @@ def by_hand(
         tower: folder of the vision tower.
         projector: ``mlp2x_gelu``.
         llama: the language model; transformers runs it.
-        tokenizer: a sentencepiece model; sentencepiece runs it, on the whole prompt at once.
+        encode: makes ids of the whole prompt, at once.
         steps: tokens to generate.
-        swapped: ids that pieces have instead of their own, as NeVA swaps them.
+        media: patch, start and end, as they stand in the prompt.
+        swapped: ids that stand in for others, as NeVA swaps them.
         keeps_ends: start and end keep their own embeddings (``use_im_start_end``).
 
     Returns:
         Prompt ids, generated ids, and the log-probability of each of the latter.
     """
-    import sentencepiece
-
     pixels = CLIPImageProcessor.from_pretrained(tower)(list(frames), return_tensors="pt")
     vision = CLIPVisionModel.from_pretrained(tower).eval()
-    pieces = sentencepiece.SentencePieceProcessor(model_proto=tokenizer)
     with torch.no_grad():
         states = vision(**pixels, output_hidden_states=True).hidden_states[-2][:, 1:]
         flat = states.reshape(-1, states.shape[-1])
@@ -54,13 +53,12 @@ def by_hand(
         )
         visual = inner @ projector["2.weight"].T + projector["2.bias"]
         patches = len(visual) if keeps_ends else len(visual) - 2
-        text = f"{before}<extra_id_4>{'<extra_id_3>' * patches}<extra_id_5>{after}"
-        ids = pieces.encode_as_ids(text)
-        start = ids.index(pieces.piece_to_id("<extra_id_4>")) + keeps_ends
-        own = {pieces.piece_to_id(piece): other for piece, other in (swapped or {}).items()}
-        ids = [own.get(one, one) for one in ids]
+        patch, start, end = media
+        ids = encode(f"{before}{start}{patch * patches}{end}{after}")
+        place = ids.index(encode(start)[-1]) + keeps_ends
+        ids = [(swapped or {}).get(one, one) for one in ids]
         words = llama.model.embed_tokens(torch.tensor(ids))
-        words[start : start + len(visual)] = visual
+        words[place : place + len(visual)] = visual
         said, logprobs = [], []
         for _ in range(steps):
             logits = llama(inputs_embeds=words[None]).logits[0, -1].log_softmax(-1)

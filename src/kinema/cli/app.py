@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import signal
 import threading
@@ -80,6 +81,8 @@ def _sigterm_as_ctrl_c() -> Iterator[threading.Event]:
 def _run(words: list[str]) -> int:
     end_with_leader()
     remember(words)
+    # What torch says of torchao, which transformers imports wherever it is installed.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     name, rest = _take_name(words)
     if world_size() > 1 and name not in _MANY_PROCESSES:
         raise UsageError(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings
 from kinema.errors import UsageError
-from kinema.files import FEATURES_SUFFIX, refuse_foreign, stamp_of, unchanged
+from kinema.files import FEATURES_SUFFIXES, refuse_foreign, stamp_of, unchanged
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
@@ -217,7 +217,7 @@ class AnswerJob(JobSettings):
         source = self._base.find(question.medium)
         if question.kind == "image":
             return ImagePart(source, name=question.medium)
-        if isinstance(source, Path) and source.suffix.lower() == FEATURES_SUFFIX:
+        if isinstance(source, Path) and source.suffix.lower() in FEATURES_SUFFIXES:
             return FeaturesPart(source)
         return VideoPart(source, self.sampling, name=question.medium)
 

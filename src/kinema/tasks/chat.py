@@ -17,7 +17,7 @@ from kinema.engines import Engine, EngineSettings, world_size
 from kinema.engines.job import Answered
 from kinema.engines.scheduler import Scheduler
 from kinema.errors import UnknownName, UsageError
-from kinema.files import FEATURES_SUFFIX, PICTURE_SUFFIXES
+from kinema.files import FEATURES_SUFFIXES, PICTURE_SUFFIXES
 from kinema.messages import (
     Ask,
     Completion,
@@ -370,7 +370,7 @@ def as_part(medium: Source | Part, sampling: FrameSampling) -> Part:
     suffix = Path(medium).suffix.lower() if isinstance(medium, str | Path) else ""
     if suffix in PICTURE_SUFFIXES and isinstance(medium, str | Path):
         return ImagePart(medium)
-    if suffix == FEATURES_SUFFIX and isinstance(medium, str | Path):
+    if suffix in FEATURES_SUFFIXES and isinstance(medium, str | Path):
         return FeaturesPart(Path(medium))
     return VideoPart(medium, sampling)
 

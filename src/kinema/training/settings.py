@@ -91,6 +91,8 @@ class StageSettings:
     """With layers: decoder layers that learn, -1 the last."""
     tune_vision_tower: bool = False
     """With full: the vision tower learns too."""
+    tune_media_tokens: bool = False
+    """With projector: the embeddings of start and end token learn too."""
     freeze_mm_mlp_adapter: bool = False
     """Keep the projector as it is."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,10 +12,15 @@ import torch
 from torch.nn.functional import pad
 
 from kinema.engines.hf.inputs import Inputs, Tensors
+from kinema.errors import RequestRefused
 from kinema.families import Family
 from kinema.messages import Request
+from kinema.models.per_token import is_of_media, is_per_token
 
-_PER_TOKEN = {"input_ids", "attention_mask", "mm_token_type_ids"}
+_ZERO_FOR_WORDS = {"token_type_ids", "mm_token_type_ids"}
+"""Inputs that processors leave out for a prompt without media, or that mean words by zero."""
+_PADDED = re.compile("pixel|patches|features")
+"""Inputs of media that are filled up with zeros where others are larger."""
 
 
 def pick(waiting: Sequence[Request], *, size: int, family: Family) -> list[Request]:
@@ -86,26 +92,69 @@ def _place(array: Any) -> tuple[object, ...]:
     return facts["data"][0], facts["shape"], facts["strides"]
 
 
+def obstacle(batch: Sequence[Inputs]) -> str | None:
+    """The name of an input that keeps requests from sharing a batch; None where there is none.
+
+    Such requests are right only when each runs alone.
+    """
+    for name in dict.fromkeys(name for inputs in batch for name in inputs.tensors):
+        having = [inputs for inputs in batch if name in inputs.tensors]
+        per_token = [is_per_token(name, i.tensors[name], len(i)) for i in having]
+        if all(per_token):
+            # Zero is what processors give to words that belong to no medium. A cross-attention
+            # mask has no such value, and its pictures stand in rows of the batch.
+            if len(having) < len(batch) and name not in _ZERO_FOR_WORDS:
+                return name
+        elif not is_of_media(name) or not _may_join([i.tensors[name] for i in having], name):
+            return name
+    return None
+
+
+def _may_join(values: Sequence[Any], name: str) -> bool:
+    """Whether media of several rows may stand one after another.
+
+    Pixels and features may be filled up with zeros, as processors do it; of other values only the
+    processor would know what stands for nothing.
+    """
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    same = len({value.shape[1:] for value in tensors}) <= 1
+    return same or _PADDED.search(name) is not None
+
+
 def collate(batch: Sequence[Inputs], *, pad_id: int) -> Tensors:
-    """One batch, left padded: ``int64[B, L]`` ids, media of all rows one after another."""
+    """One batch, left padded: ``int64[B, L]`` ids, media of all rows one after another.
+
+    Raises:
+        RequestRefused: an input of a kind that is not known; see :func:`obstacle`.
+    """
     if len(batch) == 1:
         return dict(batch[0].tensors)
-    length = max(map(len, batch))
+    if (unknown := obstacle(batch)) is not None:
+        raise RequestRefused(
+            f"These requests cannot share a batch: nobody knows how {unknown} is padded.",
+            hint="Use --batch-size 1.",
+        )
     names = dict.fromkeys(name for inputs in batch for name in inputs.tensors)
-    return {
-        name: _left_padded(name, batch, length, pad_id)
-        if name in _PER_TOKEN
-        else _joined([i.tensors[name] for i in batch if name in i.tensors])
-        for name in names
-    }
+    return {name: _batched(name, batch, pad_id) for name in names}
 
 
-def _left_padded(name: str, batch: Sequence[Inputs], length: int, pad_id: int) -> torch.Tensor:
+def _batched(name: str, batch: Sequence[Inputs], pad_id: int) -> Any:
+    having = [inputs for inputs in batch if name in inputs.tensors]
+    if not all(is_per_token(name, i.tensors[name], len(i)) for i in having):
+        return _joined([inputs.tensors[name] for inputs in having])
+    length = max(map(len, batch))
     filler = pad_id if name == "input_ids" else 0
-    rows = (
-        inputs.tensors.get(name, torch.zeros_like(inputs.tensors["input_ids"])) for inputs in batch
+    plain = having[0].tensors[name]
+    rows = [
+        # A row without the input has no picture, and zeros in its place.
+        inputs.tensors.get(name, plain.new_zeros(1, len(inputs), *plain.shape[2:]))
+        for inputs in batch
+    ]
+    filled = (
+        pad(row, (*(0, 0) * (row.dim() - 2), length - row.shape[1], 0), value=filler)
+        for row in rows
     )
-    return torch.cat([pad(row, (length - row.shape[1], 0), value=filler) for row in rows])
+    return _joined(list(filled))
 
 
 def _joined(values: list[Any]) -> Any:

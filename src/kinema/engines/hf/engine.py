@@ -14,7 +14,7 @@ from transformers import StoppingCriteriaList
 
 from kinema.engines.base import Inbox
 from kinema.engines.device import pick_device
-from kinema.engines.hf.batching import collate, pick, shown_memory
+from kinema.engines.hf.batching import collate, obstacle, pick, shown_memory
 from kinema.engines.hf.detokenizer import Vocabulary
 from kinema.engines.hf.errors import translated
 from kinema.engines.hf.followup import Conversations, FollowUp, inputs_of, resume
@@ -35,6 +35,7 @@ from kinema.errors import (
 from kinema.families import Family
 from kinema.lazy import require_packages
 from kinema.messages import Completion, Request, SamplingParams, Usage
+from kinema.models.per_token import is_per_token
 
 
 class HFEngine:
@@ -204,8 +205,10 @@ class HFEngine:
                 if problem.blame == "engine":
                     raise
                 inbox.fail(request.id, problem)
-        if prepared:
-            self._answer_batch(list(map(inputs_of, prepared)), self._open(prepared), inbox, began)
+        together = prepared and obstacle(list(map(inputs_of, prepared))) is None
+        for batch in [prepared] if together else [[one] for one in prepared]:
+            self._answer_batch(list(map(inputs_of, batch)), self._open(batch), inbox, began)
+            began = time.perf_counter()
 
     def _read_once(self, group: list[Request]) -> list[FollowUp]:
         """The group's questions as follow-ups of what they share; none where sharing saves little.
@@ -233,7 +236,7 @@ class HFEngine:
         """Keep the KV cache of a prompt up to the first token behind its media."""
         length = self._maker.num_seen(first.ids) + 1
         tensors = {
-            name: value[:, :length] if _is_per_token(value, len(first)) else value
+            name: value[:, :length] if is_per_token(name, value, len(first)) else value
             for name, value in first.tensors.items()
         }
         self._last_read.clear()
@@ -360,12 +363,3 @@ class HFEngine:
     def _end_ids(self) -> list[int]:
         end = self.model.generation_config.eos_token_id
         return end if isinstance(end, list) else [] if end is None else [end]
-
-
-def _is_per_token(value: Any, length: int) -> bool:
-    """Whether an input is ``int64[1, L, ...]`` for the prompt's L ids; pixels are floats."""
-    return (
-        isinstance(value, torch.Tensor)
-        and not value.is_floating_point()
-        and value.shape[:2] == (1, length)
-    )
