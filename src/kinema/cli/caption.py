@@ -113,6 +113,7 @@ def caption(
             options=options,
             segments=segments,
             sampling=sampling,
+            decided=work.decided,
         ),
         answers=run.answers,
         limit=work.limit,
