@@ -100,6 +100,8 @@ class HFSettings(TorchWeights):
     """Weights in fewer bits."""
     adapter: str | None = None
     """Folder of LoRA weights that PEFT saved."""
+    generation_config: bool = False
+    """Sample as the checkpoint's generation_config.json recommends, where nothing else is said."""
     cache: str | None = undecisive(None, "features that the same encoder would make again")
     """Keep vision features in this folder, so that a later session skips the encoder."""
     batch_size: int = undecisive(8, "which requests share a batch; each is answered as if alone")

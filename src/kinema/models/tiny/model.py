@@ -162,12 +162,13 @@ class TinyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: i
             kwargs["inputs_embeds"] = self.splice(input_ids, probabilities)
             clips = _clips(probabilities, frame_counts, frame_milliseconds)
         constraint = self._constrain(input_ids, self._split(input_ids, clips))
-        processors = LogitsProcessorList([*(logits_processor or []), constraint])
+        # What is drawn is drawn of the sentences.
+        processors = LogitsProcessorList([constraint, *(logits_processor or [])])
         if len(input_ids) > 1 and not logits_processor:
             config = likeliest_only(self.generation_config, kwargs)
             if config is not None:
                 return self._generate_together(input_ids, config, constraint, **kwargs)
-        if len(input_ids) == 1:
+        if len(input_ids) == 1 and not logits_processor:
             kwargs = _with_drafts(kwargs)
         output = super().generate(input_ids=input_ids, logits_processor=processors, **kwargs)
         if (cache := getattr(output, "past_key_values", None)) is not None:
