@@ -180,7 +180,7 @@ def _epilogue(command: Callable[..., Any], *, is_own_config: bool) -> str:
     """The examples of the docstring, and where else a setting may stand."""
     lines = (inspect.getdoc(command) or "").partition("Examples:\n")[2].splitlines()
     examples = "\n".join(takewhile(str.strip, lines))
-    elsewhere = "Flags can come from the environment too: KINEMA_MODEL=tiny."
+    elsewhere = "Flags can come from the environment too: KINEMA_MODEL=spotter."
     if not is_own_config:
         elsewhere += "\nOr from a file of flag names: --config settings.yaml."
     return f"Examples:\n{examples}\n\n{elsewhere}" if examples else elsewhere

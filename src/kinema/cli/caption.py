@@ -48,7 +48,7 @@ class CaptionRun:
     """Which model works, and what is written."""
 
     model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
-    """tiny, a checkpoint folder, family:FOLDER, a name on a model hub, or the demo's Qwen2_VL …"""
+    """spotter, a checkpoint folder, family:FOLDER, a hub name, or the demo's Qwen2_VL …"""
     backend: Annotated[str | None, Parameter(alias="--engine")] = None
     """hf, vllm, openai …, instead of the family's first: see `kinema models`."""
     result_path: Path | None = None
