@@ -156,7 +156,7 @@ class AnswerJob(JobSettings):
         How requests are batched is left out, so that a job that ran out of memory goes on with
         less of it.
         """
-        return {
+        return self.decided | {
             "model": model_identity(self.model, self.settings),
             "params": self.params.to_dict(),
             "sampling": self.sampling.to_dict(),

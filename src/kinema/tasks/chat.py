@@ -36,7 +36,7 @@ from kinema.tasks.shown_subtitles import with_subtitles
 from kinema.types import Features, Frames, FrameSampling, Source
 from kinema.video import load_frames
 from kinema.video.cues import Cue, parse_track
-from kinema.video.subtitles import read_subtitles
+from kinema.video.decoder import DecoderName
 
 T = TypeVar("T")
 _OF_LOAD = ("model", "engine", "system", "params")
@@ -104,7 +104,7 @@ class Chat:
     alone, and the next question can be asked.
 
     Args:
-        model: ``tiny``, a checkpoint folder, or a name on a model hub.
+        model: ``spotter``, a checkpoint folder, or a name on a model hub.
         engine: the backend; the family's first one when None.
         system: replaces the family's own system prompt.
         params: sampling parameters.
@@ -113,6 +113,7 @@ class Chat:
         fit: take frames away when they do not fit the context, instead of refusing.
         strict: refuse a damaged video instead of showing the frames that could be decoded.
         subtitles: show the model the subtitles of its videos: ``auto``, a track's number or a file.
+        decoder: what decodes videos; see :func:`kinema.video.load_frames`.
         on_stage: told what begins: "reading", "loading", "answering".
 
     Raises:
@@ -132,6 +133,7 @@ class Chat:
         fit: bool = False,
         strict: bool = False,
         subtitles: str | None = None,
+        decoder: DecoderName = "pyav",
         on_stage: Callable[[str], None] = lambda stage: None,
     ) -> None:
         self.model: Model = find_model(model, engine=engine, parts=parts)
@@ -139,7 +141,7 @@ class Chat:
         self.conversation = Conversation()
         self._settings = settings or EngineSettings()
         self._fit = fit
-        self._load = partial(load_frames, strict=strict)
+        self._load = partial(load_frames, strict=strict, decoder=decoder)
         self._on_stage = on_stage
         parse_track(subtitles)
         self._subtitles = subtitles
@@ -177,11 +179,8 @@ class Chat:
         frames = _made(FrameSampling, sampling)
         said = Conversation.asked(*(as_part(one, frames) for one in media))
         decoded = prompts.decode(said, self.model.family, load=self._load)
-        if self._subtitles is None:
-            return list(decoded.messages[0].parts)
-        parts, cues = with_subtitles(
-            said.messages[0].parts, decoded.messages[0].parts, self._subtitles, read_subtitles
-        )
+        given, read = said.messages[0].parts, decoded.messages[0].parts
+        parts, cues = with_subtitles(given, read, self._subtitles)
         self._cues += cues
         return parts
 

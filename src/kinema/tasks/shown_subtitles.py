@@ -10,6 +10,7 @@ from kinema.errors import NoSubtitles
 from kinema.messages import Part, TextPart, VideoPart
 from kinema.types import Frames, PictureFolder
 from kinema.video.cues import AUTO, Cue, Subtitles, as_lines, cues_between, require_one_video
+from kinema.video.subtitles import read_subtitles
 
 
 @dataclass(frozen=True)
@@ -63,21 +64,21 @@ def _warned(part: Part, warnings: Sequence[str]) -> Part:
 def with_subtitles(
     given: Sequence[Part],
     decoded: Sequence[Part],
-    subtitles: str,
-    read: Callable[..., Subtitles],
+    subtitles: str | None,
 ) -> tuple[list[Part], tuple[Cue, ...]]:
     """Decoded parts with the subtitles of each video behind it, and all cues of these.
 
     Args:
         given: the same parts before they were decoded; what was decoded earlier stays as it is.
         decoded: the parts as a model sees them.
-        subtitles: auto, a track's number, or a file.
-        read: as for :func:`subtitles_of`.
+        subtitles: auto, a track's number, or a file; None for none.
 
     Raises:
         UsageError: one file, and several videos.
         MediaError: as :func:`subtitles_of`.
     """
+    if subtitles is None:
+        return list(decoded), ()
     new = {
         place: part
         for place, part in enumerate(given)
@@ -90,7 +91,7 @@ def with_subtitles(
         if place not in new:
             parts.append(part)
             continue
-        shown = subtitles_of(new[place], subtitles, read)
+        shown = subtitles_of(new[place], subtitles, read_subtitles)
         parts.append(_warned(part, shown.warnings))
         if shown.cues:
             parts.append(TextPart(shown.text))

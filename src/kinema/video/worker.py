@@ -52,7 +52,9 @@ class Workers:
     Args:
         count: processes; a call waits while all of them are busy.
         deadline_seconds: after which a process is killed; the budget of a call may be shorter.
-        memory_bytes: address space of one process.
+        memory_bytes: address space of one process; not limited where a GPU decodes, because CUDA
+            maps all of the GPU's memory and the host's.
+        decoder: what decodes where a call does not say.
     """
 
     def __init__(
@@ -61,11 +63,13 @@ class Workers:
         *,
         deadline_seconds: float = 60.0,
         memory_bytes: int = 8 * GIBIBYTE,
+        decoder: DecoderName = "pyav",
     ) -> None:
         if count < 1:
             raise UsageError(f"{count} workers cannot work.", hint="Give 1 or more.")
         self.deadline_seconds = deadline_seconds
-        self.memory_bytes = memory_bytes
+        self.memory_bytes = 0 if decoder == "cuda" else memory_bytes
+        self.decoder = decoder
         self._quarantine = Quarantine()
         self._idle: queue.LifoQueue[_Process | None] = queue.LifoQueue()
         self._count = count
@@ -91,7 +95,7 @@ class Workers:
         source: Source,
         *,
         sampling: FrameSampling | None = None,
-        decoder: DecoderName = "pyav",
+        decoder: DecoderName | None = None,
         size: Size | None = None,
         access: Access = LOCAL,
         **choice: Any,
@@ -103,7 +107,7 @@ class Workers:
             DecoderCrashed: the process died, or this content has killed two of them before.
             KinemaError: whatever ``load_frames`` raises.
         """
-        keywords = choice | {"sampling": sampling, "decoder": decoder, "size": size}
+        keywords = choice | {"sampling": sampling, "decoder": decoder or self.decoder, "size": size}
         keywords["access"] = access
         if isinstance(source, Frames) or is_array(source):
             return load_frames(source, **keywords)

@@ -37,7 +37,8 @@ def main(words: list[str]) -> None:
     channel = socket.socket(fileno=int(words[0]))
     memory_bytes = int(words[1])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    if memory_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     _keep_large_pieces_apart()
     kept.most = _KEPT_READERS
     # A parent that was killed waits for no answer, and leaves nothing to complain about.

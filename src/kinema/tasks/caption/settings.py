@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -80,6 +81,8 @@ class CaptionSettings:
     segments: SegmentOptions = SegmentOptions()
     sampling: FrameSampling = FrameSampling()
     """Which frames stand for a segment; where nothing is said, one a second."""
+    decided: Mapping[str, Any] = field(default_factory=dict)
+    """What of the job's own settings decides answers too; see ``JobSettings.decided``."""
 
     def __post_init__(self) -> None:
         family, options = self.model.family, self.options
@@ -153,6 +156,7 @@ class CaptionSettings:
     def _answers(self) -> dict[str, Any]:
         return {
             **model_identity(self.model, self.engine),
+            **self.decided,
             "params": self.params.to_dict(),
             "skip_similar": self.options.skip_similar,
             "frame_size": self.options.frame_size,
