@@ -19,7 +19,6 @@ from kinema.errors import (
     ModelError,
     RequestFailed,
     RequestRefused,
-    ServerFailed,
 )
 from kinema.messages import Ask, Conversation, TextPart
 from kinema.tasks.chat import Chat
@@ -236,7 +235,7 @@ CUT = {
     "no reason to finish": ([chunk(content="The man")], EngineUnreachable, "broke off"),
     "llama.cpp's error line": (
         [chunk(content="The man"), 'error: {"code":500,"message":"context shift failed"}\n\n'],
-        ServerFailed,
+        EngineUnreachable,
         "context shift failed",
     ),
     "an error event": (

@@ -18,7 +18,7 @@ from kinema.engines.openai.body import chat_body, small_body
 from kinema.engines.openai.dialect import Dialect
 from kinema.engines.openai.problems import error_of, may_pass, status_of
 from kinema.engines.openai.replies import Gathered, broken_off, completion_of, events, parsed
-from kinema.errors import EngineUnreachable, ModelError, RequestFailed, ServerFailed
+from kinema.errors import EngineUnreachable, ModelError, RequestFailed
 from kinema.messages import Completion, Request
 
 _ATTEMPTS = 5
@@ -101,7 +101,7 @@ class Client:
 
         try:
             sent = self._send(body, call)
-        except ServerFailed as problem:
+        except EngineUnreachable as problem:
             raise self._judged(problem, call) from problem
         with closing(sent) as response:
             try:
@@ -152,13 +152,15 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def _judged(self, problem: ServerFailed, call: Call) -> ModelError:
+    def _judged(self, problem: EngineUnreachable, call: Call) -> ModelError:
         """Whose fault it is that a server failed at a call, and failed again.
 
         The request's, when the server answered others and still answers a small one of the same
         kind. The server's, when it does not. While it has answered nothing, that stays open until
         it fails a second time.
         """
+        if not problem.failed_at_request:
+            return problem
         self._num_failed += 1
         if not self._has_answered and self._num_failed < _ENOUGH_FAILURES:
             return problem
@@ -189,9 +191,10 @@ class Client:
                     url = self._http.base_url
                     port = url.port or (443 if url.scheme == "https" else 80)
                     connects = not isinstance(problem, httpx.ConnectError | httpx.ConnectTimeout)
-                    raise (ServerFailed if connects else EngineUnreachable)(
+                    raise EngineUnreachable(
                         f"The server at {url.host}:{port} does not answer.",
                         hint="Is it running, and is --base-url right? It usually ends in /v1.",
+                        failed_at_request=connects,
                     ) from problem
                 with closing(response):
                     raise error_of(response, status, self._model, self._key_env)
