@@ -318,6 +318,28 @@ def test_one_request_that_makes_the_server_fail_does_not_end_the_others(concurre
     assert kinds == [failed, cat, failed, cat, failed, failed, cat]
 
 
+@pytest.mark.parametrize("status", [403, 418, 451])
+def test_one_request_that_is_moderated_does_not_end_the_others(status):
+    with submitted(failing_at("poison", status), 1) as ask:
+        futures = [ask(words) for words in ("a", "poison", "b")]
+        outcomes = [f.exception(30) or f.result().completion.text for f in futures]
+    assert outcomes[::2] == ["A cat."] * 2
+    assert type(outcomes[1]) is RequestRefused
+    assert str(status) in str(outcomes[1])
+
+
+def test_a_key_that_is_taken_away_ends_the_run():
+    is_over = []
+
+    def answer(body, path):
+        return openai_error("The key was revoked.", 403) if is_over else message("A cat.")
+
+    with submitted(answer, 1) as ask:
+        assert ask("a").result(30).completion.text == "A cat."
+        is_over.append(True)
+        assert type(ask("b").exception(30)) is AccessRefused
+
+
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_a_server_that_fails_at_every_request_is_the_engines_fault(concurrency):
     with submitted(failing_at(""), concurrency) as ask:
