@@ -18,7 +18,17 @@ from typing import Any, Literal
 
 from kinema.datasets.conversations import Supply, conversation_from_json, media_source
 from kinema.errors import UnknownName, UsageError
-from kinema.messages import Conversation, ImagePart, Message, Part, Role, TextPart, VideoPart
+from kinema.files import FEATURES_SUFFIXES
+from kinema.messages import (
+    Conversation,
+    FeaturesPart,
+    ImagePart,
+    Message,
+    Part,
+    Role,
+    TextPart,
+    VideoPart,
+)
 
 Shape = Literal["chat", "conversations", "messages", "query", "alpaca", "dataset"]
 
@@ -184,7 +194,7 @@ class _Media:
         source = self.take(tag)
         if source is None:
             return None
-        return VideoPart(source) if self.kind_of(tag) == "video" else ImagePart(source)
+        return _medium(source) if self.kind_of(tag) == "video" else ImagePart(source)
 
     def supply(self, kind: str) -> Supply:
         while (source := self.take(kind)) is not None:
@@ -297,3 +307,10 @@ def _parts(text: str, role: Role, take: Callable[[str], Part | None]) -> tuple[P
         elif (part := take(piece)) is not None:
             parts.append(part)
     return tuple(parts)
+
+
+def _medium(source: Any) -> Part:
+    """A video, or the features that stand for one: Video-ChatGPT's data names ``X.pkl``."""
+    if isinstance(source, Path) and source.suffix.lower() in FEATURES_SUFFIXES:
+        return FeaturesPart(source)
+    return VideoPart(source)

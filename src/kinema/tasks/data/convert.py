@@ -20,7 +20,7 @@ from kinema.datasets.segment_chat import Mode, SegmentChat
 from kinema.datasets.shapes import TITLES
 from kinema.datasets.video_chatgpt import video_instruct
 from kinema.errors import MediaError, MediaNotFound, UnknownName, UsageError
-from kinema.files import FEATURES_SUFFIX, VIDEO_SUFFIXES, whole_file
+from kinema.files import FEATURES_SUFFIXES, VIDEO_SUFFIXES, whole_file
 from kinema.messages import FeaturesPart, Part, VideoPart
 from kinema.tasks.features.job import INDEX
 from kinema.textfiles import read_json_lines, read_lines
@@ -219,7 +219,7 @@ class _FrameCounts:
 def _finder(source: Path, options: ConvertOptions) -> Callable[[str], Part]:
     """From a ``video_id`` to its file: the one of that name, with whatever ending."""
     folder = options.media or source.parent
-    suffixes = VIDEO_SUFFIXES if options.features is None else {FEATURES_SUFFIX}
+    suffixes = VIDEO_SUFFIXES if options.features is None else FEATURES_SUFFIXES
     where = options.features or folder
     paths = sorted(p for p in where.rglob("*") if p.suffix.lower() in suffixes)
     known = {p.name.partition(".")[0]: p for p in paths} | {p.stem: p for p in paths}

@@ -79,7 +79,7 @@ class FeaturesJob(JobSettings):
         (self.output / ".kinema").mkdir(exist_ok=True)
         with Ledger(
             self.output / ".kinema" / "features.sqlite",
-            settings=extraction.fingerprinted(self.options),
+            settings=extraction.fingerprinted(self.options) | self.decided,
             anew=self.force,
             noun="videos",
         ) as ledger:
@@ -151,7 +151,9 @@ class FeaturesJob(JobSettings):
             batch_size=self.batch_size,
         )
         stack.callback(towers.close)
-        workers = stack.enter_context(Workers(self.workers, deadline_seconds=_DEADLINE_SECONDS))
+        workers = stack.enter_context(
+            Workers(self.workers, deadline_seconds=_DEADLINE_SECONDS, decoder=self.decoder)
+        )
         # The echo's family takes any video as it is.
         site = Local(None, workers, family=FAMILIES["echo"], towers=towers, readers=self.workers)
         return stack.enter_context(closing(site))
