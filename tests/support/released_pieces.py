@@ -145,3 +145,15 @@ def write_llama_3(folder: Path, *, seed: int = 3) -> tuple[LlamaForCausalLM, Tok
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return llama, tokenizer
+
+
+def grown(llama: LlamaForCausalLM, rows: int) -> LlamaForCausalLM:
+    """A language model whose new rows are the mean of the old ones."""
+    mean = {
+        name: torch.cat([tensor, tensor.mean(0, keepdim=True).expand(rows - len(tensor), -1)])
+        for name, tensor in llama.state_dict().items()
+        if name in ("model.embed_tokens.weight", "lm_head.weight")
+    }
+    larger = make_llama(rows)
+    larger.load_state_dict(llama.state_dict() | mean)
+    return larger

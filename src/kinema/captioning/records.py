@@ -137,3 +137,16 @@ class VideoRecord(Plain):
     def summary_text(self) -> str:
         """The summary as one paragraph."""
         return " ".join(sentence.text for sentence in self.summary)
+
+
+def sections(record: VideoRecord) -> list[tuple[Chapter | None, list[Caption]]]:
+    """Every caption under the chapter in whose time it is, those that no chapter stands on too.
+
+    Captions before the first chapter are shown in it; without chapters there is one section.
+    """
+    chapters: list[Chapter | None] = list(record.chapters) or [None]
+    found: list[tuple[Chapter | None, list[Caption]]] = [(chapter, []) for chapter in chapters]
+    for caption in (caption for caption in record.captions if caption.error is None):
+        begun = [c for c in record.chapters if c.start_seconds <= caption.start_seconds]
+        found[max(0, len(begun) - 1)][1].append(caption)
+    return found

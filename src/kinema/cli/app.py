@@ -94,6 +94,7 @@ def _run(words: list[str]) -> int:
     app = build(name, config=config)
     for sentence in unknown_variables(app, _every) if rank() == 0 else ():
         say(f"note: {sentence}")
+    rest = list(_switched(app, rest))
     # A lone dash is an option to the parser, and "read it from stdin" to everybody else.
     rest = [STDIN if word == "-" else word for word in rest]
     try:
@@ -106,6 +107,27 @@ def _run(words: list[str]) -> int:
             hint = f"A file of this name is written ./{dashed}"
         raise UsageError(sentence, hint=hint) from problem
     return status if isinstance(status, int) else 0
+
+
+def _switched(app: App, words: Sequence[str]) -> Iterator[str]:
+    """``--bf16 True`` as ``--bf16=True``: scripts of others write a word behind a switch."""
+    switches = {
+        name
+        for argument in app.assemble_argument_collection()
+        if argument.hint in (bool, bool | None)
+        for name in argument.names
+    }
+    left = iter(words)
+    for word in left:
+        if word.replace("_", "-") not in switches:
+            yield word
+            continue
+        after = next(left, None)
+        if after is not None and after.lower() in ("true", "false"):
+            yield f"{word}={after.lower()}"
+        else:
+            yield word
+            yield from () if after is None else _switched(app, [after, *left])
 
 
 def _is_file_name(word: str) -> bool:
@@ -158,7 +180,7 @@ def _epilogue(command: Callable[..., Any], *, is_own_config: bool) -> str:
     """The examples of the docstring, and where else a setting may stand."""
     lines = (inspect.getdoc(command) or "").partition("Examples:\n")[2].splitlines()
     examples = "\n".join(takewhile(str.strip, lines))
-    elsewhere = "Flags can come from the environment too: KINEMA_MODEL=tiny."
+    elsewhere = "Flags can come from the environment too: KINEMA_MODEL=spotter."
     if not is_own_config:
         elsewhere += "\nOr from a file of flag names: --config settings.yaml."
     return f"Examples:\n{examples}\n\n{elsewhere}" if examples else elsewhere

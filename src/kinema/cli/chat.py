@@ -45,7 +45,7 @@ class ChatOptions:
     """Which model answers, and how the answer is shown."""
 
     model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
-    """tiny, a checkpoint folder, family:FOLDER, or a name on a model hub."""
+    """spotter, a checkpoint folder, family:FOLDER, or a name on a model hub."""
     engine: str | None = None
     """The backend, instead of the family's first: see `kinema models`."""
     system: str | None = None
@@ -193,8 +193,6 @@ class _Talk:
         for frames in answer.frames:
             origin = f" of {frames.source}" if frames.source else ""
             say(f"[{answer.model}] {frames.seen}{origin}")
-        if answer.model == DEFAULT_MODEL and sys.stderr.isatty():
-            say("tiny is small; a better one: --model Qwen/Qwen2.5-VL-3B-Instruct")
 
     def _turn(self, line: str, media: list[Part]) -> list[Part]:
         """One line of a conversation; returns the media that still wait for a question."""

@@ -104,7 +104,7 @@ class Chat:
     alone, and the next question can be asked.
 
     Args:
-        model: ``tiny``, a checkpoint folder, or a name on a model hub.
+        model: ``spotter``, a checkpoint folder, or a name on a model hub.
         engine: the backend; the family's first one when None.
         system: replaces the family's own system prompt.
         params: sampling parameters.

@@ -23,15 +23,23 @@ _PADDED = re.compile("pixel|patches|features")
 """Inputs of media that are filled up with zeros where others are larger."""
 
 
-def pick(waiting: Sequence[Request], *, size: int, family: Family) -> list[Request]:
+def pick(
+    waiting: Sequence[Request], *, size: int, family: Family, is_random: bool = False
+) -> list[Request]:
     """Up to ``size`` requests that one batch can answer, the first one always among them.
 
     Questions that show what the first one shows come first. Then come the others, those about one
     video side by side, nearest to the first one in length, so that padding is small.
+
+    Args:
+        waiting: requests, the one that waits longest first.
+        size: of a batch, at most.
+        family: says whether clips of different length may share one.
+        is_random: answers are drawn although a request asks for no temperature.
     """
     first, *others = waiting
-    key = batch_key(first, family)
-    compatible = [first, *(r for r in others if batch_key(r, family) == key)]
+    key = batch_key(first, family, is_random)
+    compatible = [first, *(r for r in others if batch_key(r, family, is_random) == key)]
     groups: dict[object, list[Request]] = {}
     for request in compatible:
         # A request without media shows nothing that it could share.
@@ -47,14 +55,15 @@ def pick(waiting: Sequence[Request], *, size: int, family: Family) -> list[Reque
     return [request for group in (own, *rest) for request in group][:size]
 
 
-def batch_key(request: Request, family: Family) -> object:
+def batch_key(request: Request, family: Family, is_random: bool = False) -> object:
     """What requests of one batch have in common: parameters and, for some families, frames a clip.
 
     A request that has to run alone has a key of its own: a seeded random answer is repeatable only
     when it is drawn alone, and log-probabilities move with the other rows of a batch.
     """
     params = request.params
-    if params.logprobs is not None or (params.temperature > 0 and params.seed is not None):
+    is_random = is_random or params.temperature > 0
+    if params.logprobs is not None or (is_random and params.seed is not None):
         return request.id
     params = replace(params, seed=None)
     # The model takes the media of a batch as frames, or as features, not both.

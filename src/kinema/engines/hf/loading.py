@@ -17,14 +17,14 @@ from transformers.utils import logging as transformers_logging
 
 from kinema.engines.base import world_size
 from kinema.engines.failures import first_line
-from kinema.engines.hf.errors import is_out_of_memory
+from kinema.engines.hf.errors import is_device_lost, is_out_of_memory
 from kinema.engines.hf.features import cache_features
 from kinema.engines.hf.grouped import group_heads
 from kinema.engines.hf.mrope import follow_training_positions
 from kinema.engines.hf.packing import pack_linears
 from kinema.engines.hf.quantisation import quantization_config, refuse_saving_after_forward
 from kinema.engines.settings import HFSettings
-from kinema.errors import ModelError, OutOfMemory
+from kinema.errors import EngineDied, ModelError, OutOfMemory
 from kinema.families import Family
 from kinema.families.weights import check_no_code, check_weights
 from kinema.identity import identity_of
@@ -131,6 +131,11 @@ def _load_errors(folder: Path) -> Iterator[None]:
             raise OutOfMemory(
                 f"The device has no room for the weights of {folder.name}.",
                 hint="Use --quantization bnb-4bit, a smaller model or --device cpu.",
+            ) from problem
+        if is_device_lost(problem):
+            raise EngineDied(
+                f"The device fails: {first_line(problem)}",
+                hint="Start the program again: a device that failed once stays lost to a process.",
             ) from problem
         if not isinstance(problem, OSError | ValueError | ImportError | KeyError | RuntimeError):
             raise

@@ -56,7 +56,7 @@ def import_neva(
         ModelError: the archive is of another kind, or parts are missing.
     """
     nemo = read_nemo(archive)
-    base = _base(base_model)
+    base = open_base(base_model) if base_model is not None else None
     multimodal = _section(nemo.config, "mm_cfg")
     projector, vision, language = split_parts(merge_ranks(nemo.ranks))
     tower = read_tower(
@@ -174,10 +174,15 @@ def _layout(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _base(model: Path | None) -> NemoArchive | Path | None:
-    """The language model below a projector: another archive, read, or a Hugging Face folder."""
-    is_archive = model is not None and (model.is_file() or (model / CONFIG).is_file())
-    return read_nemo(model) if model is not None and is_archive else model
+def open_base(model: Path) -> NemoArchive | Path:
+    """A language model below a projector: another archive, read, or a Hugging Face folder."""
+    return read_nemo(model) if model.is_file() or (model / CONFIG).is_file() else model
+
+
+def language_of(archive: NemoArchive) -> tuple[LlamaConfig, Weights]:
+    """Configuration and weights of an archive's language model, in transformers' terms."""
+    config = _text_config(archive.config)
+    return config, to_transformers(split_parts(merge_ranks(archive.ranks))[2], _heads(config))
 
 
 def _language(
@@ -194,8 +199,7 @@ def _language(
         )
     if isinstance(base, Path):
         return AutoConfig.from_pretrained(base), read_weights(base)
-    config = _text_config(base.config)
-    return config, to_transformers(split_parts(merge_ranks(base.ranks))[2], _heads(config))
+    return language_of(base)
 
 
 def _text_config(config: Mapping[str, Any]) -> LlamaConfig:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kinema.captioning.quality import badness, flagged
+from kinema.captioning.quality import badness, flagged, language_check, unusable
 from kinema.captioning.records import Caption, Segment, VideoRecord, Word
 from kinema.captioning.result import Timings
 from kinema.captioning.summary import Budget, Kind, Outline, Summariser
@@ -121,7 +121,9 @@ class Storyteller:
         captions = [caption for caption, _, _ in made]
         say = self._say
         budget, chapter_seconds = await self.budget(), say.options.chapter_seconds
-        summariser = Summariser(say.prompts, self._ask_words, budget, chapter_seconds)
+        wanted, language = language_check(say.options.language)
+        flaws = partial(unusable, wanted=wanted, language=language)
+        summariser = Summariser(say.prompts, self._ask_words, budget, chapter_seconds, flaws)
         outline = await summariser.outline(captions)
         timings = Timings(
             caption_seconds=tuple(seconds for _, seconds, _ in made),
