@@ -1,6 +1,7 @@
-import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -18,13 +19,21 @@ def test_a_second_build_does_no_work(tiny):
     assert said == []
 
 
-def test_the_slower_of_two_builders_leaves_the_faster_ones_folder(tmp_path):
-    folder, made = tmp_path / "tiny", [tmp_path / "a", tmp_path / "b"]
-    for one in made:
-        one.mkdir()
-        (one / "config.json").write_text(one.name)
-        building._put_in_place(one, folder)
-    assert (folder / "config.json").read_text() == "a"
+def test_of_two_builders_one_builds_and_the_other_waits(tmp_path, monkeypatch):
+    made = []
+
+    def convert(vision, language, folder):
+        made.append(folder)
+        time.sleep(0.2)
+        (folder / "config.json").write_text("{}")
+
+    monkeypatch.setenv("KINEMA_HOME", str(tmp_path))
+    monkeypatch.setattr(building, "convert", convert)
+    with ThreadPoolExecutor(2) as pool:
+        folders = {one.result() for one in [pool.submit(building.build) for _ in range(2)]}
+    (folder,) = folders
+    assert (folder / "config.json").is_file()
+    assert len(made) == 1
 
 
 def test_a_failed_conversion_leaves_nothing(tmp_path, monkeypatch):
@@ -34,7 +43,7 @@ def test_a_failed_conversion_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(building, "_source", lambda package, file: empty)
     with pytest.raises(Exception):  # noqa: B017, PT011  whatever the reader raises
         building.build()
-    assert os.listdir(tmp_path / "cache" / "models") == []
+    assert not [path for path in (tmp_path / "cache" / "models").iterdir() if path.is_dir()]
 
 
 def test_a_missing_package_names_the_command_that_brings_it():

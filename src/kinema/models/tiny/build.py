@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from transformers import GenerationConfig
 
 from kinema.config import cache_dir, fingerprint
 from kinema.errors import MissingPackage
+from kinema.files import locked, whole_folder
 from kinema.identity import weights_sha256
 from kinema.models.tiny.config import TinyConfig
 from kinema.models.tiny.gguf import SmolLM2File
@@ -52,8 +50,7 @@ _CHAT_TEMPLATE = (
 def build(*, say: Callable[[str], None] = lambda _: None) -> Path:
     """The folder of the built-in model, made when it is not there yet.
 
-    Two processes may build at once: each works in a folder of its own, the first to finish
-    puts it in place and the other's is dropped.
+    Of two processes one builds, and the other waits.
 
     Args:
         say: gets one line when there is something to wait for.
@@ -66,13 +63,10 @@ def build(*, say: Callable[[str], None] = lambda _: None) -> Path:
     if folder.exists():
         return folder
     say("Preparing the built-in model, once.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        convert(vision, language, made)
-        _put_in_place(made, folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    with locked(folder):
+        if not folder.exists():
+            with whole_folder(folder) as draft:
+                convert(vision, language, draft)
     return folder
 
 
@@ -91,15 +85,6 @@ def _fingerprint(*sources: Path) -> str:
     sums = {path.name: weights_sha256(path) for path in sources}
     versions = {name: importlib.metadata.version(name) for name in ("transformers", "timm")}
     return fingerprint({"conversion": CONVERSION, "weights": sums, "versions": versions})
-
-
-def _put_in_place(made: Path, folder: Path) -> None:
-    made.chmod(0o755)
-    try:
-        os.rename(made, folder)
-    except OSError:
-        if not folder.exists():
-            raise
 
 
 def convert(vision: Path, language: Path, folder: Path) -> None:
