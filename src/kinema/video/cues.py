@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 
 from kinema.errors import UsageError
@@ -108,14 +112,23 @@ def require_one_video(subtitles: str | None, num_videos: int) -> None:
 
 def find_sidecars(video: Path) -> list[Path]:
     """Subtitle files beside a video: ``clip.srt``, then ``clip.de.srt`` and others by name."""
-    suffixes = (*SIDECAR_SUFFIXES, *_PICTURES_OF_WORDS)
+    folder = video.parent
     try:
-        beside = [path for path in video.parent.iterdir() if path.suffix.lower() in suffixes]
+        names = _subtitle_files(folder, folder.stat().st_mtime_ns)
     except OSError:
         return []
-    own = [path for path in beside if path.stem == video.stem]
-    others = [path for path in beside if path.stem.startswith(f"{video.stem}.")]
-    return [path for path in (*sorted(own), *sorted(others)) if path.is_file()]
+    first = bisect_left(names, f"{video.stem}.")
+    beside = list(takewhile(lambda name: name.startswith(f"{video.stem}."), names[first:]))
+    own = [name for name in beside if Path(name).stem == video.stem]
+    others = [name for name in beside if name not in own]
+    return [folder / name for name in (*own, *others) if (folder / name).is_file()]
+
+
+@lru_cache(maxsize=4)
+def _subtitle_files(folder: Path, _mtime_ns: int) -> list[str]:
+    """Names in a folder, sorted; of a folder of many videos they are looked up for each."""
+    suffixes = (*SIDECAR_SUFFIXES, *_PICTURES_OF_WORDS)
+    return sorted(name for name in os.listdir(folder) if name.lower().endswith(suffixes))
 
 
 def stamp_of_subtitles(video: Path, subtitles: str | None) -> str:

@@ -161,6 +161,14 @@ def test_files_beside_a_video_are_listed_and_read(folder: Path, tmp_path: Path) 
             load_subtitles(source, access=access)
 
 
+def test_a_file_that_is_put_beside_a_video_is_seen_at_once(folder: Path, tmp_path: Path) -> None:
+    video = Path(shutil.copy(folder / "clip.mp4", tmp_path / "clip.mp4"))
+    for name in ("clip.srt", "clip.de.srt"):
+        before = [track.file for track in probe(video).subtitles]
+        (tmp_path / name).write_text(SRT, encoding="utf-8")
+        assert [track.file for track in probe(video).subtitles] == [*before, name]
+
+
 def test_a_file_anywhere_can_be_named(folder: Path) -> None:
     assert load_subtitles(folder / "clip.mp4", track=folder / "words.srt") == CUES
     assert (
