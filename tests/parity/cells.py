@@ -132,7 +132,7 @@ class Verdict:
     """What came of a cell."""
 
     outcome: str
-    """"indexed", "front to back", "not made" or "wrong"."""
+    """"indexed", "front to back", "refused", "not made" or "wrong"."""
     detail: str = ""
     num_frames: int = 0
     players_differ: bool = False
@@ -207,6 +207,8 @@ def make_cell(cell: Cell, folder: Path) -> Path:
         coded_fate = "B-frames"
     tag = ["-tag:v", "HEVC"] if (cell.container, cell.codec) == ("avi", "hevc") else []
     muxing = [*tag, *_MUXING.get(cell.container, ())]
+    if (cell.container, cell.codec) == ("no container", "mpeg4"):
+        muxing += ["-f", "m4v"]  # the suffix alone makes an MP4
     whole = _encode(cell.codec, coded_fate, path.with_stem(f"{path.stem}_source"), muxing)
     if cell.fate == "cut":
         _run("-ss", CUT_SECONDS, "-i", whole, "-c", "copy", *muxing, path)
@@ -324,7 +326,7 @@ def _judge(path: Path, truth: Played) -> Verdict:
         sampled, whole = (load_frames(path, num_frames=count) for count in (8, 10_000))
         reading = probe(path).reading
     except KinemaError as problem:
-        return Verdict("wrong", str(problem), len(truth.boards))
+        return Verdict("refused", type(problem).__name__, len(truth.boards))
     differ = any(board not in (-1, seen) for board, seen in zip(truth.boards, looped, strict=False))
     differ |= len(looped) != len(truth.boards)
     wrong = _wrong(sampled, whole, truth)
@@ -363,13 +365,14 @@ def _marked(frames: Frames) -> set[int]:
     return {int(number) for text in said for number in text.split(", ") if number.isdigit()}
 
 
-def table(results: dict[str, Any]) -> str:
-    """The results as Markdown: a row for each container and codec, a column for each fate."""
-    marks = {"indexed": "indexed", "front to back": "front to back", "wrong": "**wrong**"}
+def table(measured: list[dict[str, Any]]) -> str:
+    """Results as Markdown: a row for each container and codec, a column for each fate."""
+    marks = {"not made": "·", "wrong": "**wrong**"}
+    found = {(c["container"], c["codec"], c["fate"]): c["outcome"] for c in measured}
     rows = [f"| | {' | '.join(FATES)} |", "|---" * (len(FATES) + 1) + "|"]
     for container, codecs in CONTAINERS.items():
         for codec in codecs:
-            cells = results.get(container, {}).get(codec, {})
-            said = " | ".join(marks.get(cells.get(fate, ""), "·") for fate in FATES)
+            outcomes = [found.get((container, codec, fate), "") for fate in FATES]
+            said = " | ".join(marks.get(outcome, outcome) for outcome in outcomes)
             rows.append(f"| {codec} in {container} | {said} |")
     return "\n".join(rows)

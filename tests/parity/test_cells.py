@@ -26,12 +26,12 @@ def test_a_cell_is_read_as_it_is_played(cell: Cell, tmp_path: Path) -> None:
     verdict = measure(cell, tmp_path)
     if verdict.outcome == "not made":
         pytest.skip(verdict.detail)
-    assert verdict.outcome != "wrong", verdict.detail
+    assert verdict.outcome in ("indexed", "front to back"), verdict.detail
     if cell.container in ("mp4", "mkv", "webm", "ts") and cell.fate in WELL_FORMED:
         assert verdict.outcome == "indexed"
 
 
 def test_the_table_has_hundreds_of_cells_and_a_row_for_each_pair() -> None:
     assert len(list(all_cells())) > 300
-    rows = table({}).splitlines()[2:]
+    rows = table([]).splitlines()[2:]
     assert len(rows) == sum(len(codecs) for codecs in CONTAINERS.values())

@@ -73,7 +73,7 @@ def first_frame(container: Any, stream: Any) -> Any:
     """The first ``av.VideoFrame`` that a decoder gives; what it cannot decode is passed over.
 
     Raises:
-        StopIteration: it gives none.
+        ValueError: it gives none; :func:`kinema.video.container.translated` names the file.
     """
     for packet in container.demux(stream):
         try:
@@ -82,7 +82,7 @@ def first_frame(container: Any, stream: Any) -> Any:
             continue
         if frames:
             return frames[0]
-    raise StopIteration
+    raise ValueError("no frame")
 
 
 def usable_cores() -> int:

@@ -44,11 +44,16 @@ def decode(
 ) -> Decoded:
     """Decode the wanted frames; see :data:`kinema.video.reading.DECODERS`."""
     beyond, stream_index = beyond_torchcodec(media, index)
-    if beyond:
+    pixels = None
+    if not beyond:
+        try:
+            pixels = read_frames(media, index, wanted, stream_index)
+        except DecodeFailed:
+            beyond = "this file as its packets tell it"
+    if pixels is None:
         decoded = pyav.decode(media, index, wanted, size=size)
         said = f"torchcodec does not read {beyond}; PyAV read it."
         return replace(decoded, warnings=(said, *decoded.warnings))
-    pixels = read_frames(media, index, wanted, stream_index)
     return Decoded(scaled(pixels, size), np.ones(len(wanted), dtype=np.bool_))
 
 
