@@ -35,7 +35,6 @@
     │   ├── OutOfMemory       out_of_memory                               engine
     │   ├── EngineDied        engine_died                                 engine
     │   └── EngineUnreachable engine_unreachable                          engine
-    │       └── ServerFailed  engine_unreachable                          engine
     ├── Busy                  too many requests wait already              engine
     ├── PartialFailure        finished, and some items failed   exit 3    run
     └── Unfinished            stopped, and units are still to do exit 4   run
@@ -345,18 +344,18 @@ class EngineDied(ModelError):
 
 
 class EngineUnreachable(ModelError):
-    """A server is out of reach, too busy or failing (408, 429, 5xx), also after several tries."""
+    """A server is out of reach, too busy or failing (408, 429, 5xx), also after several tries.
+
+    Attributes:
+        failed_at_request: it was reached and failed (5xx). That becomes the request's fault
+            (``RequestFailed``) when others are answered since.
+    """
 
     blame = "engine"
 
-
-class ServerFailed(EngineUnreachable):
-    """A server failed at a request (5xx), also after several tries: its own fault or the request's.
-
-    It becomes the request's (``RequestFailed``) when others are answered since.
-    """
-
-    code = "engine_unreachable"
+    def __init__(self, message: str, *, hint: str = "", failed_at_request: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.failed_at_request = failed_at_request
 
 
 class Busy(KinemaError):

@@ -36,6 +36,9 @@ class Comparison:
     unseen: list[int] = field(default_factory=list)
     """Other pictures in silence: the decoder reports nothing either way."""
 
+    whole_fails: list[int] = field(default_factory=list)
+    """Read in part and not as a whole."""
+
     @property
     def num_silent(self) -> int:
         """Inputs that gave other pictures without a word."""
@@ -73,6 +76,7 @@ def _compare(
     if isinstance(sampled, KinemaError):
         return "both fail" if isinstance(whole, KinemaError) else "sampled fails"
     if isinstance(whole, KinemaError):
+        result.whole_fails.append(number)
         return "whole fails"
     if _same_pictures(sampled, whole):
         return "same pictures, damage said" if is_said(sampled) else "same pictures"

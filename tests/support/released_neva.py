@@ -6,6 +6,8 @@ Nothing here calls kinema: Megatron's slices are cut with loops.
 from __future__ import annotations
 
 import io
+import json
+import shutil
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +18,14 @@ import yaml
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from support.videolm import HIDDEN, PROJECTOR, WIDTH
+from support.released_pieces import (
+    count_pieces,
+    make_llama,
+    train_sentencepiece,
+    with_pieces,
+    write_llama_2,
+)
+from support.videolm import HIDDEN, PROJECTOR, WIDTH, make_clip_tower
 
 TOKENIZER_FILE = "0123456789abcdef0123456789abcdef_tokenizer.model"
 """Artifacts of an archive are called by 32 hex digits and their own name."""
@@ -372,3 +381,33 @@ model:
       min_lr: 2e-4
 """
 """The keys of ``conf/video_neva_config.yaml`` and what they are shipped with."""
+
+
+def write_shelf(folder: Path) -> None:
+    """What a user of Video NeVA has, small: archives, a base, a tower, YAMLs, data and a video."""
+    from support.clips import EXAMPLE
+
+    pieces = train_sentencepiece()
+    own = with_pieces(pieces)
+    torch.manual_seed(0)
+    tower = make_clip_tower(folder / "clip-vit-large-patch14")
+    llama, projector = make_llama(count_pieces(own)), make_projector()
+    write_llama_2(folder / "llama-2-7b-chat", pieces)
+    config = neva_config(tower, "llama_2", llama)
+    write_nemo(folder / "video_neva.nemo", config, all_ranks(llama, projector), tokenizer=own)
+    held = {f"{PROJECTOR}{name}": tensor for name, tensor in projector.items()}
+    write_nemo(folder / "projector.nemo", config, {"": held}, tokenizer=None)
+    (folder / "conf").mkdir()
+    (folder / "conf" / "neva_inference.yaml").write_text(INFERENCE_YAML)
+    (folder / "conf" / "video_neva_config.yaml").write_text(TRAINING_YAML)
+    (folder / "videos").mkdir()
+    shutil.copy(EXAMPLE, folder / "videos" / "video_test.mp4")
+    asked = {"video": "video_test.mp4", "text": "Can you describe the scene?"}
+    asked |= {"category": "conv", "question_id": 0}
+    (folder / "prompts.jsonl").write_text(json.dumps(asked) + "\n")
+    turns = [
+        {"from": "human", "value": "<video>\nCan you describe the scene?"},
+        {"from": "gpt", "value": "Four things are shown."},
+    ]
+    sample = {"id": 0, "video": "video_test.mp4", "conversations": turns}
+    (folder / "train.json").write_text(json.dumps([sample]))

@@ -189,7 +189,7 @@ class Chat:
 
         Args:
             prompt: the words.
-            media: videos and images that come with this turn.
+            media: videos and images that come with this turn; parts that are words stay in order.
             **sampling: fields of :class:`FrameSampling` for those that are plain sources.
 
         Raises:
@@ -218,6 +218,15 @@ class Chat:
             answered.cancel()
         yield self._end(turn, answered.result())
 
+    def recall(self, said: Conversation) -> None:
+        """Go on behind turns that were said elsewhere, the answers among them; media are read now.
+
+        Raises:
+            MediaError: a source cannot be read.
+        """
+        before = prompts.decode(said, self.model.family, load=self._load)
+        self.conversation = Conversation((*self.conversation.messages, *before.messages))
+
     def reset(self) -> None:
         """Forget every turn but the system prompt; the weights stay loaded."""
         kept = (m for m in self.conversation.messages if m.role == "system")
@@ -237,7 +246,8 @@ class Chat:
         self._check_open()
         turn = _Turn(prompt)
         self._on_stage("reading")
-        said = Message("user", (*self.look(*media, **sampling), TextPart(prompt)))
+        words = () if media and not prompt else (TextPart(prompt),)
+        said = Message("user", (*self.look(*media, **sampling), *words))
         turn.conversation = self.conversation + said
         turn.lap("decode")
         return turn

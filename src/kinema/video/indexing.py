@@ -132,7 +132,8 @@ def _without_unseen_head(media: Media, packets: Packets) -> Packets | None:
     """The packets, those at the beginning discarded that no frame comes of.
 
     A stream that was cut begins with pictures that lean on what was cut off. Which of them a
-    decoder shows, only the decoder knows. None where finding out takes too long.
+    decoder shows, only the decoder knows. None where finding out takes too long, or where frames
+    are shown that nothing can be read from.
     """
     keys = np.flatnonzero(packets.keyframe)
     if not len(keys):
@@ -146,6 +147,8 @@ def _without_unseen_head(media: Media, packets: Packets) -> Packets | None:
             came.add(frame.opaque[0])
             if frame.opaque[0] >= end:
                 break
+    if any(position < keys[0] for position in came):
+        return None
     head = np.arange(len(packets)) < end
     unseen = head & ~np.isin(np.arange(len(packets)), list(came))
     if (packets.discard | unseen).all():
@@ -165,6 +168,7 @@ def _index_by_decoding(media: Media, reason: str, *, careful: bool = False) -> V
                 MISSING if frame.pts is None else frame.pts,
                 MISSING if frame.dts is None else frame.dts,
                 frame.key_frame,
+                frame.duration or 0,
             )
             for frame in playback.frames()
         ]
@@ -177,11 +181,14 @@ def _index_by_decoding(media: Media, reason: str, *, careful: bool = False) -> V
         )
     table = np.array(rows, dtype=np.int64)
     keys = table[:, 2].astype(np.bool_)
+    pts, dts = table[:, 0], table[:, 1]
+    if not playback.has_presentation_times and (dts != MISSING).any():
+        pts = np.full_like(dts, MISSING)
     clock, said = frame_clock(
-        table[:, 0],
-        table[:, 1],
+        pts,
+        dts,
         playback.seconds_per_tick,
-        rate=playback.rate,
+        frame_seconds=float(np.median(table[:, 3])) * playback.seconds_per_tick,
         closes_gaps=playback.closes_gaps,
     )
     index = VideoIndex(

@@ -17,6 +17,7 @@ from kinema.video.cues import SubtitleTrack
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
 from kinema.video.picture import HDR_TRANSFERS, Converter, orientation_of
+from kinema.video.playback import first_frame
 from kinema.video.reading import DEFAULT_SAMPLING, timeline_of
 from kinema.video.sampling import select
 from kinema.video.source import open_media
@@ -217,7 +218,7 @@ def _stream_facts(stream: Any) -> dict[str, Any]:
 
 
 def _picture_facts(container: Any, stream: Any) -> dict[str, Any]:
-    frame = next(container.decode(stream))
+    frame = first_frame(container, stream)
     orientation = orientation_of(frame)
     aspect = float(stream.sample_aspect_ratio or 1)
     height, width = Converter(aspect, None).shape(frame)

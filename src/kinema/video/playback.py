@@ -12,6 +12,8 @@ from av.error import FFmpegError
 from kinema.video.container import open_container, translated, video_stream
 from kinema.video.media import Media
 
+_ORDERED_ALONE = frozenset({"avi"})
+"""Demuxers of containers that store the order of decoding and no times."""
 _SETS_ITS_CLOCK_ANEW = frozenset({"mpegts", "mpeg"})
 
 
@@ -24,9 +26,8 @@ class Playback:
         """Whether the decoder has met damage so far."""
         self.seconds_per_tick = float(stream.time_base or 1 / 90000)
         """Of the times that frames carry."""
-        rate = stream.guessed_rate or stream.average_rate
-        self.rate = float(rate) if rate else None
-        """Frames a second that the container speaks of."""
+        self.has_presentation_times = container.format.name not in _ORDERED_ALONE
+        """False where those that frames carry are guesses."""
         self.closes_gaps = container.format.name in _SETS_ITS_CLOCK_ANEW
         """True where a long gap in the times means that the clock was set anew."""
         context = stream.codec_context
@@ -66,6 +67,22 @@ def open_playback(media: Media, *, careful: bool = False) -> Iterator[Playback]:
     """
     with translated(media), open_container(media) as container:
         yield Playback(container, video_stream(container, media), media, careful=careful)
+
+
+def first_frame(container: Any, stream: Any) -> Any:
+    """The first ``av.VideoFrame`` that a decoder gives; what it cannot decode is passed over.
+
+    Raises:
+        StopIteration: it gives none.
+    """
+    for packet in container.demux(stream):
+        try:
+            frames = stream.codec_context.decode(packet if packet.size else None)
+        except FFmpegError:
+            continue
+        if frames:
+            return frames[0]
+    raise StopIteration
 
 
 def usable_cores() -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from av.error import FFmpegError
+from av.video.frame import PictureType
 
 from kinema.video.container import open_container, translated, video_stream
 from kinema.video.disposable import continuity_of, decoder_may_skip, packet_filter
@@ -23,6 +24,13 @@ from kinema.video.packets import MISSING
 from kinema.video.runs import Run
 
 _BEFORE_EVERYTHING = -(1 << 40)
+_SAYS_KEYS = frozenset(
+    (
+        *("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg1video", "mpeg2video"),
+        *("msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "h263", "flv1", "ffv1"),
+    )
+)
+"""Codecs whose decoders tell which frames are keys."""
 _REORDER_DEPTH = 16
 """No codec here shows a frame more than this many packets after it was decoded."""
 _LONG_PACKETS = 1 << 14
@@ -144,6 +152,7 @@ class Reader:
             self._context.thread_count = num_threads
             self._context.thread_type = "AUTO" if num_threads > 1 else "SLICE"
             self._context.copy_opaque = True
+            self._says_keys = self._context.codec.canonical_name in _SAYS_KEYS
             sends_all = index.front_to_back or careful
             self._skips = decoder_may_skip(self._context) and not sends_all
             self._is_disposable = None if sends_all else packet_filter(self._context)
@@ -182,6 +191,8 @@ class Reader:
         for frame in self._frames(run):
             position = self._num_shown if self.index.front_to_back else frame.opaque[0]
             self._num_shown += 1
+            if position == run.entry and not self._begins_a_group(frame):
+                raise BrokenPromise("a key packet is no key")
             if frame.is_corrupt:
                 self._note_damage(position)
             if not self._is_promised(frame, position, last):
@@ -210,6 +221,12 @@ class Reader:
         for start, stop in self._damage:
             touched |= (start <= packets) & (begins < stop)
         return {run.frames[packet] for packet in packets[touched].tolist()}
+
+    def _begins_a_group(self, frame: Any) -> bool:
+        """Whether decoding may begin here; some files call every packet a key."""
+        if self.index.front_to_back or self._damage or not self._says_keys:
+            return True
+        return frame.key_frame or bool(frame.pict_type == PictureType.I)
 
     def _is_promised(self, frame: Any, position: int, last: int) -> bool:
         """Whether this is the frame that the index speaks of; after damage it may be another."""

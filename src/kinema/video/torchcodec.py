@@ -20,6 +20,7 @@ from kinema.video.decoder import Decoded, Size
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
 from kinema.video.picture import HDR_TRANSFERS, fit, orientation_of
+from kinema.video.playback import first_frame
 
 
 def _without_ffmpeg() -> MissingPackage:
@@ -100,7 +101,7 @@ def beyond_torchcodec(media: Media, index: VideoIndex) -> tuple[str, int]:
     """
     with open_container(media) as container:
         stream = video_stream(container, media)
-        frame = next(container.decode(stream))
+        frame = first_frame(container, stream)
         facts = {
             "interlaced video": frame.interlaced_frame,
             "HDR video": int(frame.color_trc) in HDR_TRANSFERS,

@@ -19,7 +19,6 @@ from kinema.errors import (
     ModelError,
     RequestFailed,
     RequestRefused,
-    ServerFailed,
 )
 from kinema.messages import Ask, Conversation, TextPart
 from kinema.tasks.chat import Chat
@@ -236,7 +235,7 @@ CUT = {
     "no reason to finish": ([chunk(content="The man")], EngineUnreachable, "broke off"),
     "llama.cpp's error line": (
         [chunk(content="The man"), 'error: {"code":500,"message":"context shift failed"}\n\n'],
-        ServerFailed,
+        EngineUnreachable,
         "context shift failed",
     ),
     "an error event": (
@@ -317,6 +316,28 @@ def test_one_request_that_makes_the_server_fail_does_not_end_the_others(concurre
     kinds = [type(o) if isinstance(o, Exception) else o for o in outcomes]
     failed, cat = RequestFailed, "A cat."
     assert kinds == [failed, cat, failed, cat, failed, failed, cat]
+
+
+@pytest.mark.parametrize("status", [403, 418, 451])
+def test_one_request_that_is_moderated_does_not_end_the_others(status):
+    with submitted(failing_at("poison", status), 1) as ask:
+        futures = [ask(words) for words in ("a", "poison", "b")]
+        outcomes = [f.exception(30) or f.result().completion.text for f in futures]
+    assert outcomes[::2] == ["A cat."] * 2
+    assert type(outcomes[1]) is RequestRefused
+    assert str(status) in str(outcomes[1])
+
+
+def test_a_key_that_is_taken_away_ends_the_run():
+    is_over = []
+
+    def answer(body, path):
+        return openai_error("The key was revoked.", 403) if is_over else message("A cat.")
+
+    with submitted(answer, 1) as ask:
+        assert ask("a").result(30).completion.text == "A cat."
+        is_over.append(True)
+        assert type(ask("b").exception(30)) is AccessRefused
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])

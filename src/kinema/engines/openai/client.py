@@ -18,7 +18,13 @@ from kinema.engines.openai.body import chat_body, small_body
 from kinema.engines.openai.dialect import Dialect
 from kinema.engines.openai.problems import error_of, may_pass, status_of
 from kinema.engines.openai.replies import Gathered, broken_off, completion_of, events, parsed
-from kinema.errors import EngineUnreachable, ModelError, RequestFailed, ServerFailed
+from kinema.errors import (
+    AccessRefused,
+    EngineUnreachable,
+    ModelError,
+    RequestFailed,
+    RequestRefused,
+)
 from kinema.messages import Completion, Request
 
 _ATTEMPTS = 5
@@ -101,7 +107,7 @@ class Client:
 
         try:
             sent = self._send(body, call)
-        except ServerFailed as problem:
+        except ModelError as problem:
             raise self._judged(problem, call) from problem
         with closing(sent) as response:
             try:
@@ -152,21 +158,35 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def _judged(self, problem: ServerFailed, call: Call) -> ModelError:
-        """Whose fault it is that a server failed at a call, and failed again.
+    def _judged(self, problem: ModelError, call: Call) -> ModelError:
+        """Whose fault it is that a server failed at a call, or refused it for an unusual reason.
 
         The request's, when the server answered others and still answers a small one of the same
-        kind. The server's, when it does not. While it has answered nothing, that stays open until
-        it fails a second time.
+        kind: some moderate with 403, some fail at one picture. Else the server's or the run's.
+        While it has answered nothing, failures stay open until the second one.
         """
-        self._num_failed += 1
-        if not self._has_answered and self._num_failed < _ENOUGH_FAILURES:
+        has_failed = isinstance(problem, EngineUnreachable) and problem.failed_at_request
+        self._num_failed += has_failed
+        is_known = self._has_answered or (has_failed and self._num_failed >= _ENOUGH_FAILURES)
+        is_odd = has_failed or type(problem) in (ModelError, AccessRefused)
+        if not is_known or not is_odd:
             return problem
-        response, _ = self._try(self._dialect.written(small_body(call.request, self._model)), call)
-        if response is None or not response.is_success:
-            return EngineUnreachable(str(problem), hint=problem.hint)
+        if self._answers_small(call):
+            blamed = RequestFailed if has_failed else RequestRefused
+            return blamed(str(problem), hint="Other requests are answered.")
+        return EngineUnreachable(str(problem), hint=problem.hint) if has_failed else problem
+
+    def _answers_small(self, call: Call) -> bool:
+        """Whether the server answers a request of the same kind that asks for little."""
+        body = self._dialect.written(small_body(call.request, self._model))
+        try:
+            response, _ = self._try(body, call)
+        except ModelError:
+            return False
+        if response is None:
+            return False
         with closing(response):
-            return RequestFailed(str(problem), hint="Other requests are answered.")
+            return response.is_success
 
     def _send(self, body: dict[str, Any], call: Call) -> httpx.Response:
         """The server's answer, asked for again while it is busy or out of reach."""
@@ -189,9 +209,10 @@ class Client:
                     url = self._http.base_url
                     port = url.port or (443 if url.scheme == "https" else 80)
                     connects = not isinstance(problem, httpx.ConnectError | httpx.ConnectTimeout)
-                    raise (ServerFailed if connects else EngineUnreachable)(
+                    raise EngineUnreachable(
                         f"The server at {url.host}:{port} does not answer.",
                         hint="Is it running, and is --base-url right? It usually ends in /v1.",
+                        failed_at_request=connects,
                     ) from problem
                 with closing(response):
                     raise error_of(response, status, self._model, self._key_env)

@@ -16,7 +16,7 @@ from pathlib import Path
 from kinema.engines.base import Inbox
 from kinema.engines.openai.client import Call, Client
 from kinema.engines.settings import OpenAISettings
-from kinema.errors import KinemaError, RequestFailed, ServerFailed, UsageError
+from kinema.errors import EngineUnreachable, KinemaError, RequestFailed, UsageError
 from kinema.families import Family
 from kinema.messages import Completion, Request
 
@@ -83,7 +83,7 @@ class OpenAIEngine:
         a queue.
 
         Raises:
-            ServerFailed: the server failed at the first request, and nothing was answered since.
+            EngineUnreachable: the server failed at the first request and answered nothing since.
         """
         calls = _Calls(inbox, self._start)
         try:
@@ -129,7 +129,7 @@ class _Calls:
 
     def __init__(self, inbox: Inbox, start: Callable[[Call, queue.SimpleQueue[_News]], None]):
         self.running: dict[str, Call] = {}
-        self.undecided: dict[Request, ServerFailed] = {}
+        self.undecided: dict[Request, EngineUnreachable] = {}
         """At which the server failed before it answered anything."""
         self._inbox = inbox
         self._start = start
@@ -174,7 +174,7 @@ class _Calls:
             for request in self.undecided:
                 self.begin(request)
             self.undecided.clear()
-        elif isinstance(said, ServerFailed) and not call.has_said:
+        elif isinstance(said, EngineUnreachable) and said.failed_at_request and not call.has_said:
             self.undecided[call.request] = said
         else:
             self._inbox.fail(call.request.id, said)

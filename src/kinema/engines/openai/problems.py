@@ -16,7 +16,6 @@ from kinema.errors import (
     ModelNotFound,
     RequestFailed,
     RequestRefused,
-    ServerFailed,
 )
 
 _REFUSES = {400, 413, 415, 422}
@@ -72,9 +71,10 @@ def error_of(response: httpx.Response, status: int, model: str, key_env: str) ->
             hint="Fewer or smaller frames help where it says the input is too long.",
         )
     if may_pass(status):
-        return (ServerFailed if status >= 500 and status not in _BUSY else EngineUnreachable)(
+        return EngineUnreachable(
             f"The server is busy or failing ({status}): {said}",
             hint="It was asked several times. Try again later, or lower --concurrency.",
+            failed_at_request=status >= 500 and status not in _BUSY,
         )
     return ModelError(
         f"The server does not answer as a chat server does ({status}): {said}",
@@ -86,7 +86,7 @@ def error_event(error: Any, response: httpx.Response) -> ModelError:
     """The error of a stream that ends with one."""
     said = without_key(_sentence(error) or str(error), response)[:_LONGEST]
     if may_pass(_code_of(error) or 0):
-        return ServerFailed(f"The server failed in the middle of the answer: {said}")
+        return EngineUnreachable(f"The server failed in the middle of the answer: {said}")
     return RequestFailed(f"The server ended the answer: {said}")
 
 
