@@ -18,8 +18,9 @@ from kinema.errors import PartialFailure, UsageError
 from kinema.jobs.progress import Progress
 from kinema.messages import SamplingParams
 from kinema.tasks.answer import AnswerJob, AnswerOptions, check_files
+from kinema.tasks.chosen import default_model
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL, find_model
+from kinema.tasks.models import find_model
 from kinema.tasks.neva_yaml import read_neva
 from kinema.tasks.prompts_file import medium_of, prompts_by_medium
 from kinema.types import FrameSampling
@@ -35,7 +36,7 @@ class FileOptions:
     """The prompt file, where it is not the command's first word."""
     output: Annotated[Path | None, Parameter(alias="-o")] = None
     """Where the answers go: a .json list, or one record a line."""
-    model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
+    model: Annotated[str | None, Parameter(alias="-m")] = None
     """spotter, a checkpoint folder, a .nemo archive, family:PATH, or a name on a model hub."""
     engine: str | None = None
     """The backend, instead of the family's first: see `kinema models`."""
@@ -74,7 +75,7 @@ def answer(
     reads_yaml = files.config is not None or hydra.given
     prompt_file, output = _files(words, files, reads_yaml=reads_yaml)
     records = check_files(prompt_file, output, force=work.force)[: work.limit]
-    model = find_model(files.model, engine=files.engine, parts=parts)
+    model = find_model(files.model or default_model(), engine=files.engine, parts=parts)
     if rank() > 0:
         return model.follow(settings)
     if files.all_probs and params.logprobs is None:
