@@ -263,10 +263,29 @@ def _control_strings(family: Family, checkpoint: Checkpoint) -> set[str]:
 def _template_message(message: Message, family: Family, guard: _Guard) -> Mapping[str, Any]:
     parts = [typed for part in message.parts for typed in _typed(part, family, guard)]
     if family.content == "parts":
-        return {"role": message.role, "content": parts}
+        given = parts if message.between else _without_blanks(parts)
+        return {"role": message.role, "content": given}
     placeholder = {"video": family.video_placeholder, "image": family.image_placeholder}
     lines = (part["text"] if "text" in part else placeholder[part["type"]] for part in parts)
     return {"role": message.role, "content": message.between.join(lines)}
+
+
+def _without_blanks(parts: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Words without the white space beside media: a template of parts writes its own.
+
+    They have some where somebody put a placeholder into a text, ``<video>`` and a line break.
+    """
+    sides = [{}, *parts, {}]
+    bare = []
+    for before, part, after in zip(sides, parts, sides[2:], strict=False):
+        text = part.get("text", "")
+        text = text.lstrip() if before and "text" not in before else text
+        text = text.rstrip() if after and "text" not in after else text
+        if "text" not in part:
+            bare.append(part)
+        elif text:
+            bare.append(part | {"text": text})
+    return bare
 
 
 def _typed(part: Part, family: Family, guard: _Guard) -> Iterator[dict[str, str]]:

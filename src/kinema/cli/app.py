@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import signal
 import threading
@@ -19,6 +20,7 @@ from cyclopts.config import Env
 from kinema.cli import COMMANDS
 from kinema.cli.environment import PREFIX, unknown_variables
 from kinema.cli.output import STDIN, complain, leave_stdout, say
+from kinema.cli.processes import end_with_leader, remember
 from kinema.cli.sources import SettingsFile, sources_of
 from kinema.engines import rank, world_size
 from kinema.errors import KinemaError, UsageError, saying_flags
@@ -77,6 +79,10 @@ def _sigterm_as_ctrl_c() -> Iterator[threading.Event]:
 
 
 def _run(words: list[str]) -> int:
+    end_with_leader()
+    remember(words)
+    # What torch says of torchao, which transformers imports wherever it is installed.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     name, rest = _take_name(words)
     if world_size() > 1 and name not in _MANY_PROCESSES:
         raise UsageError(
@@ -88,6 +94,7 @@ def _run(words: list[str]) -> int:
     app = build(name, config=config)
     for sentence in unknown_variables(app, _every) if rank() == 0 else ():
         say(f"note: {sentence}")
+    rest = list(_switched(app, rest))
     # A lone dash is an option to the parser, and "read it from stdin" to everybody else.
     rest = [STDIN if word == "-" else word for word in rest]
     try:
@@ -100,6 +107,27 @@ def _run(words: list[str]) -> int:
             hint = f"A file of this name is written ./{dashed}"
         raise UsageError(sentence, hint=hint) from problem
     return status if isinstance(status, int) else 0
+
+
+def _switched(app: App, words: Sequence[str]) -> Iterator[str]:
+    """``--bf16 True`` as ``--bf16=True``: scripts of others write a word behind a switch."""
+    switches = {
+        name
+        for argument in app.assemble_argument_collection()
+        if argument.hint in (bool, bool | None)
+        for name in argument.names
+    }
+    left = iter(words)
+    for word in left:
+        if word.replace("_", "-") not in switches:
+            yield word
+            continue
+        after = next(left, None)
+        if after is not None and after.lower() in ("true", "false"):
+            yield f"{word}={after.lower()}"
+        else:
+            yield word
+            yield from () if after is None else _switched(app, [after, *left])
 
 
 def _is_file_name(word: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,15 +14,26 @@ from cyclopts import Parameter
 from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordFlags
 from kinema.cli.offer import model_of
 from kinema.cli.output import STDIN, Status, complain, put, put_record, read_stdin, say, source_of
+from kinema.datasets.conversations import conversation_from_json
 from kinema.engines import EngineSettings, rank
 from kinema.errors import KinemaError, UsageError
 from kinema.lazy import Row, Table
-from kinema.messages import ImagePart, Part, SamplingParams, VideoPart
+from kinema.messages import (
+    Conversation,
+    ImagePart,
+    Message,
+    Part,
+    Role,
+    SamplingParams,
+    TextPart,
+    VideoPart,
+)
 from kinema.tasks.chat import Answer, Chat, as_part
 from kinema.tasks.chosen import default_model
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import find_model
 from kinema.types import FrameSampling
+from kinema.video.decoder import DecoderName
 
 _STAGES = {
     "reading": "reading …",
@@ -56,10 +68,20 @@ class ChatOptions:
     """Another video of the same conversation; may be repeated."""
     image: tuple[Path | str, ...] = ()
     """A still image of the same conversation; may be repeated."""
+    turn: tuple[str, ...] = ()
+    """What was said before, question and answer in turn; media belong to the first question."""
+    messages: Path | None = None
+    """Begin with these messages: OpenAI's JSON, media paths relative to the file."""
     fit: bool = False
     """Take frames away when they do not fit the model's context, and say so."""
     strict: bool = False
     """Refuse a damaged video instead of showing the frames that could be decoded."""
+    subtitles: str | None = None
+    """Show the model the subtitles of the videos, with their times: auto takes those that players
+    show, inside the file or beside it; or a track's number (see `kinema probe`), or a file."""
+    decoder: DecoderName = "pyav"
+    """What decodes videos: pyav, torchcodec, or cuda, a GPU where a check shows that it gives the
+    same pictures."""
     json: bool = False
     """Print one JSON record per answer: text, usage, timings, frames seen."""
     web: bool = False
@@ -108,6 +130,11 @@ def chat(
         raise UsageError("stdin holds one thing: the video or what is said.", hint="Name a file.")
     media = _media(source, options, sampling)
     question = read_stdin() if prompt == STDIN else prompt
+    before = _before(options, media)
+    if options.turn:
+        media = []
+    elif before.messages and question is None:
+        before, media, question = _asked(before)
     model = model_of(options.model, quiet=options.quiet or options.engine is not None)
     line = Status()
     with Chat(
@@ -119,10 +146,14 @@ def chat(
         parts=parts,
         fit=options.fit,
         strict=options.strict,
+        subtitles=options.subtitles,
+        decoder=options.decoder,
         on_stage=lambda stage: line(_STAGES[stage].format(model=model)),
     ) as session:
         talk = _Talk(session, options, sampling, line)
         try:
+            if before.messages:
+                session.recall(before)
             if question is not None:
                 talk.answer(question, media)
             else:
@@ -137,6 +168,48 @@ def _media(source: str | None, options: ChatOptions, sampling: FrameSampling) ->
     parts = [as_part(s, sampling) for s in sources]
     parts += [VideoPart(v, sampling) for v in options.video]
     return parts + [ImagePart(i) for i in options.image]
+
+
+def _before(options: ChatOptions, media: list[Part]) -> Conversation:
+    """What was said before, by --turn or --messages."""
+    if options.turn and options.messages is not None:
+        raise UsageError("--turn and --messages exclude each other.", hint="Give one of them.")
+    if len(options.turn) % 2:
+        raise UsageError(
+            f"--turn was given {len(options.turn)} times.",
+            hint="Give a question and its answer, as often as they were said.",
+        )
+    if options.messages is not None:
+        return _read(options.messages)
+    roles: tuple[Role, ...] = ("user", "assistant")
+    said = [
+        Message(roles[place % 2], (*(() if place else media), TextPart(words)))
+        for place, words in enumerate(options.turn)
+    ]
+    return Conversation(tuple(said))
+
+
+def _read(file: Path) -> Conversation:
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise UsageError(
+            f"{file} is no JSON file: {problem}.", hint="Give a file of messages."
+        ) from problem
+    messages = read.get("messages") if isinstance(read, dict) else read
+    return conversation_from_json(messages, file.parent)
+
+
+def _asked(said: Conversation) -> tuple[Conversation, list[Part], str]:
+    """The turns before the last, which is the question: its parts in order, and its last words."""
+    *earlier, last = said.messages
+    if last.role != "user":
+        raise UsageError(
+            "The last of the messages is not the user's.", hint="Give the question behind it."
+        )
+    *parts, end = last.parts
+    words = end.text if isinstance(end, TextPart) else ""
+    return Conversation(tuple(earlier)), parts if words else list(last.parts), words
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class TorchWeights(Weights):
     compile: bool = False
     """Compile the decoding step: a minute of preparation, then faster."""
     tensor_parallel: int = undecisive(1, "how many devices share a layer")
-    """Split each layer over this many GPUs; with hf, over the processes of torchrun."""
+    """Split each layer over this many GPUs; with hf, over processes, torchrun's or our own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +114,8 @@ class HFSettings(Batched, TorchWeights):
     """Weights in fewer bits."""
     adapter: str | None = None
     """Folder of LoRA weights that PEFT saved."""
+    generation_config: bool = False
+    """Sample as the checkpoint's generation_config.json recommends, where nothing else is said."""
     cache: str | None = undecisive(None, "features that the same encoder would make again")
     """Keep vision features in this folder, so that a later session skips the encoder."""
     keep_conversations: int = undecisive(1, "keys and values that would be computed again")

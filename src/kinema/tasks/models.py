@@ -156,7 +156,8 @@ def find_model(
     if path.suffix == ".nemo" or (path / "model_config.yaml").is_file():
         return _in_folder(name, path, FAMILIES["neva"], engine, parts)
     if path.is_dir():
-        return _in_folder(name, path, None, engine, parts)
+        makers = FAMILIES["video-chatgpt"] if _is_lightning(path) else None
+        return _in_folder(name, path, makers, engine, parts)
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelNotFound(
             f"{name} is no model folder.", hint="A checkpoint is a folder with config.json in it."
@@ -174,6 +175,14 @@ def _own_folder(name: str, family: Family) -> Path:
         return path
     folder: Path = load("kinema.families.hub:download")(name, patterns=family.hub_files)
     return folder
+
+
+def _is_lightning(path: Path) -> bool:
+    """Whether a folder is LLaVA's own, with the one layer that Video-ChatGPT begins with."""
+    file = path / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    layers = config.get("mm_projector_type") or "linear"
+    return "mm_vision_tower" in config and "vision_config" not in config and layers == "linear"
 
 
 def current_name(name: str) -> str:
