@@ -11,8 +11,9 @@ from kinema.cli.output import say
 from kinema.engines import EngineSettings
 from kinema.server.limits import ServerSettings
 from kinema.server.running import serve as serve_model
+from kinema.tasks.chosen import default_model
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL, find_model
+from kinema.tasks.models import find_model
 
 
 def serve(
@@ -36,7 +37,7 @@ def serve(
             the default.
         engine: The backend, instead of the family's first: see `kinema models`.
     """
-    names = models or (DEFAULT_MODEL,)
+    names = models or (default_model(),)
     found = [find_model(name, engine=engine, parts=parts) for name in names]
     said = " and ".join(names)
     serve_model(
