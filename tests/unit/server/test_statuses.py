@@ -18,7 +18,8 @@ EXPECTED = {
     "UrlNotAllowed": 403, "FetchFailed": 422, "SourceChanged": 422, "NoSubtitles": 422,
     "ModelError": 500, "ModelNotFound": 500, "UnsafeModel": 500, "MissingPackage": 500,
     "MissingCapability": 400, "MediumRefused": 400, "AccessRefused": 502,
-    "RequestRefused": 400, "SchemaMisfit": 422, "BrokenLogits": 500, "RequestFailed": 500, "ContextTooLong": 400,
+    "RequestRefused": 400, "SchemaMisfit": 422, "BrokenLogits": 500, "RequestFailed": 500,
+    "ContextTooLong": 400,
     "OutOfMemory": 503, "EngineDied": 503, "EngineUnreachable": 502,
     "Busy": 429, "PartialFailure": 500, "Unfinished": 500,
 }  # fmt: skip
