@@ -10,7 +10,15 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
+from kinema.cli.flags import (
+    EngineFlags,
+    JobFlags,
+    JobRun,
+    ModelName,
+    PartFlags,
+    SamplingFlags,
+    WordFlags,
+)
 from kinema.cli.output import JobStatus, leave_stdout, put, put_record
 from kinema.cli.sources import HydraFlags, is_override, reads_neva
 from kinema.engines import EngineSettings, rank
@@ -35,7 +43,7 @@ class FileOptions:
     """The prompt file, where it is not the command's first word."""
     output: Annotated[Path | None, Parameter(alias="-o")] = None
     """Where the answers go: a .json list, or one record a line."""
-    model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
+    model: Annotated[str, ModelName] = DEFAULT_MODEL
     """tiny, a checkpoint folder, a .nemo archive, family:PATH, or a name on a model hub."""
     engine: str | None = None
     """The backend, instead of the family's first: see `kinema models`."""

@@ -19,6 +19,7 @@ from kinema.cli.flags import (
     CaptionEngineFlags,
     JobFlags,
     JobRun,
+    ModelName,
     PartFlags,
     SamplingFlags,
     WordFlags,
@@ -47,7 +48,7 @@ _RESULT = Path("result.json")
 class CaptionRun:
     """Which model works, and what is written."""
 
-    model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
+    model: Annotated[str, ModelName] = DEFAULT_MODEL
     """tiny, a checkpoint folder, family:FOLDER, a name on a model hub, or the demo's Qwen2_VL …"""
     backend: Annotated[str | None, Parameter(alias="--engine")] = None
     """hf, vllm, openai …, instead of the family's first: see `kinema models`."""

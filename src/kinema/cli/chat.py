@@ -11,7 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordFlags
+from kinema.cli.flags import EngineFlags, ModelName, PartFlags, SamplingFlags, WordFlags
 from kinema.cli.output import STDIN, Status, complain, put, put_record, read_stdin, say, source_of
 from kinema.datasets.conversations import conversation_from_json
 from kinema.engines import EngineSettings, rank
@@ -54,7 +54,7 @@ _HELP = "/add FILE brings another video or image, /reset starts over, /quit or C
 class ChatOptions:
     """Which model answers, and how the answer is shown."""
 
-    model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
+    model: Annotated[str, ModelName] = DEFAULT_MODEL
     """tiny, a checkpoint folder, family:FOLDER, or a name on a model hub."""
     engine: str | None = None
     """The backend, instead of the family's first: see `kinema models`."""

@@ -17,6 +17,7 @@ from kinema.tasks.models import DEFAULT_MODEL, find_model
 
 def serve(
     *models: str,
+    model_name: tuple[str, ...] = (),
     engine: str | None = None,
     server: Annotated[ServerSettings, Parameter(name="*")] = ServerSettings(),
     settings: EngineFlags = EngineSettings(),
@@ -34,9 +35,10 @@ def serve(
     Args:
         models: tiny, checkpoint folders, family:FOLDER, or names on a model hub; the first is
             the default.
+        model_name: The same, as Video-ChatGPT's demo calls it.
         engine: The backend, instead of the family's first: see `kinema models`.
     """
-    names = models or (DEFAULT_MODEL,)
+    names = (*models, *model_name) or (DEFAULT_MODEL,)
     found = [find_model(name, engine=engine, parts=parts) for name in names]
     said = " and ".join(names)
     serve_model(
