@@ -23,6 +23,7 @@ from kinema.cli.sources import SettingsFile, sources_of
 from kinema.engines import rank, world_size
 from kinema.errors import KinemaError, UsageError, saying_flags
 from kinema.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from kinema.plugins import load_plugins
 
 INTERRUPTED = 130
 UNREAD = 141
@@ -77,6 +78,7 @@ def _sigterm_as_ctrl_c() -> Iterator[threading.Event]:
 
 
 def _run(words: list[str]) -> int:
+    load_plugins()
     name, rest = _take_name(words)
     if world_size() > 1 and name not in _MANY_PROCESSES:
         raise UsageError(

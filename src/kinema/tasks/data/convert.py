@@ -88,6 +88,8 @@ _ACTIONS: Mapping[str, _Actions] = {
 }
 _CONVERSATIONS = ("llava", "neva", "sharegpt", "messages", "dataset", "auto")
 FORMATS = (*_ACTIONS, "video-chatgpt", *_CONVERSATIONS)
+READERS: dict[str, Callable[[Path], Iterable[Sample]]] = {}
+"""Formats from outside of the package: each reads a source into samples."""
 
 
 def convert(
@@ -107,11 +109,13 @@ def convert(
         UsageError: the source is not in it, or test events would leak into training.
         MediaNotFound: a video or its features are not there.
     """
-    if name not in FORMATS:
-        raise UnknownName("data format", name, FORMATS)
+    if name not in (known := (*FORMATS, *READERS)):
+        raise UnknownName("data format", name, known)
     if name in _ACTIONS:
         return _convert_actions(_ACTIONS[name], source, output, options)
     _check_file(output)
+    if name in READERS:
+        return _convert_chat(READERS[name](source), output, options, ())
     if name == "video-chatgpt":
         return _convert_chat(video_instruct(source, _finder(source, options)), output, options, ())
     shape = detect_shape(source)
