@@ -10,7 +10,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
+from kinema.cli.flags import (
+    EngineFlags,
+    JobFlags,
+    JobRun,
+    PartFlags,
+    SamplingFlags,
+    WordFlags,
+)
 from kinema.cli.output import JobStatus, leave_stdout, put, put_record, say
 from kinema.cli.processes import slices
 from kinema.cli.sources import HydraFlags, is_override, reads_neva

@@ -13,7 +13,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
+from kinema.cli.flags import (
+    EngineFlags,
+    JobFlags,
+    JobRun,
+    ModelName,
+    PartFlags,
+    SamplingFlags,
+    WordFlags,
+)
 from kinema.cli.output import JOB_LOG_SECONDS, JobStatus, Status, put, put_record, put_table, say
 from kinema.engines import EngineSettings, rank
 from kinema.errors import KinemaError, PartialFailure, Unfinished, UsageError
@@ -44,9 +52,9 @@ from kinema.types import FrameSampling
 class EvalOptions:
     """What is measured, how, and where it is written."""
 
-    model: Annotated[tuple[str, ...], Parameter(alias="-m")] = ()
+    model: Annotated[tuple[str, ...], ModelName] = ()
     """A model to measure; repeat the flag for several in one table."""
-    output: Annotated[Path, Parameter(alias="-o")] = Path("eval")
+    output: Annotated[Path, Parameter(alias=("-o", "--output-dir"))] = Path("eval")
     """Folder for predictions, scores and the report."""
     split: str = ""
     """The benchmark's split; its usual one when left out."""

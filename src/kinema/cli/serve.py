@@ -18,6 +18,7 @@ from kinema.tasks.models import find_model
 
 def serve(
     *models: str,
+    model_name: tuple[str, ...] = (),
     engine: str | None = None,
     server: Annotated[ServerSettings, Parameter(name="*")] = ServerSettings(),
     settings: EngineFlags = EngineSettings(),
@@ -35,9 +36,10 @@ def serve(
     Args:
         models: spotter, checkpoint folders, family:FOLDER, or names on a model hub; the first is
             the default.
+        model_name: The same, as Video-ChatGPT's demo calls it.
         engine: The backend, instead of the family's first: see `kinema models`.
     """
-    names = models or (default_model(),)
+    names = (*models, *model_name) or (default_model(),)
     found = [find_model(name, engine=engine, parts=parts) for name in names]
     said = " and ".join(names)
     serve_model(

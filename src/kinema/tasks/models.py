@@ -29,6 +29,7 @@ from kinema.families import (
     recognise,
 )
 from kinema.lazy import load
+from kinema.plugins import load_plugins
 from kinema.tasks.imports import CheckpointParts, import_checkpoint
 
 DEFAULT_MODEL = "spotter"
@@ -141,6 +142,7 @@ def find_model(
         ModelNotFound: the folder is none, or the hub does not have it or cannot be reached.
         MissingCapability: this family does not run on that engine.
     """
+    load_plugins()
     if engine == "openai":
         return Model(name, FAMILIES["remote"], engine, lambda: None)
     name = current_name(name)
