@@ -17,6 +17,10 @@ _ORDERED_ALONE = frozenset({"avi"})
 _SETS_ITS_CLOCK_ANEW = frozenset({"mpegts", "mpeg"})
 
 
+MOST_UNREADABLE = 16
+"""Packets that a demuxer may fail to read before the file is taken to end."""
+
+
 class Playback:
     """A decoder over an open file; its frames come once."""
 
@@ -37,12 +41,21 @@ class Playback:
 
     def frames(self) -> Iterator[Any]:
         """Every ``av.VideoFrame``; its ``opaque`` is a list of its packet's position."""
-        packets = self._media.metered(self._container.demux(self._stream))
-        for position, packet in enumerate(p for p in packets if p.size):
+        for position, packet in enumerate(self._packets()):
             # PyAV keeps these by identity, and small integers are one object in all threads.
             packet.opaque = [position]
             yield from self._decode(packet)
         yield from self._decode(None)
+
+    def _packets(self) -> Iterator[Any]:
+        for _ in range(MOST_UNREADABLE):
+            try:
+                packets = self._media.metered(self._container.demux(self._stream))
+                yield from (packet for packet in packets if packet.size)
+            except FFmpegError:
+                self.is_damaged = True
+            else:
+                return
 
     def _decode(self, packet: Any) -> list[Any]:
         try:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from kinema.errors import NoFrames
@@ -155,8 +156,12 @@ def _keep(reader: Reader, run: Run, canvas: Canvas, converter: Converter) -> set
     """Put a run's frames onto the canvas; those that did not come."""
     missing = set(run.frames.values())
     for frame_index, frame in reader.read(run):
-        canvas.put(frame_index, converter, frame)
-        missing.discard(frame_index)
+        try:
+            canvas.put(frame_index, converter, frame)
+        except FFmpegError:  # its header was damaged: colours that nobody can convert
+            reader.refuse(frame_index)
+        else:
+            missing.discard(frame_index)
     canvas.mark_damaged(reader.touched_by_damage(run) - missing)
     return missing
 

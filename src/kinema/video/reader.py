@@ -21,6 +21,7 @@ from kinema.video.disposable import continuity_of, decoder_may_skip, packet_filt
 from kinema.video.index import BrokenPromise, VideoIndex
 from kinema.video.media import Media
 from kinema.video.packets import MISSING
+from kinema.video.playback import MOST_UNREADABLE
 from kinema.video.runs import Run
 
 _BEFORE_EVERYTHING = -(1 << 40)
@@ -205,6 +206,11 @@ class Reader:
                 break
         self._context.flush_buffers()
 
+    def refuse(self, frame_index: int) -> None:
+        """Count a frame of this run that came and cannot be used as damaged."""
+        self.num_errors += 1
+        self._note_damage(int(self.index.packet[frame_index]))
+
     @property
     def is_damaged(self) -> bool:
         """True when the run that was read last met damage, or the end of the file."""
@@ -295,8 +301,22 @@ class Reader:
             yield position, packet
 
     def _onward(self, position: int) -> Iterator[tuple[int, Any]]:
-        packets = self._media.metered(self._container.demux(self._stream))
-        return enumerate((p for p in packets if p.size), position)
+        """(position, packet) of those that follow; one that cannot be read is damage."""
+        for _ in range(MOST_UNREADABLE):
+            try:
+                for packet in self._media.metered(self._container.demux(self._stream)):
+                    if not packet.size:
+                        continue
+                    if position < 0:
+                        position = self._locate(packet)
+                    if position >= 0:
+                        yield position, packet
+                        position += 1
+            except FFmpegError:
+                self._note_damage(max(position, 0))
+                position = position if self.index.front_to_back else -1
+            else:
+                return
 
     def _seek(self, entry: int) -> Iterator[tuple[int, Any]]:
         ends_early = False
