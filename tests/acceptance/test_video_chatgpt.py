@@ -28,6 +28,7 @@ from support.released_videochatgpt import (
     prompt_of,
     read_state,
     slow_ids,
+    write_fork,
     write_llava_lightning,
     write_pickle,
     write_projection,
@@ -310,3 +311,17 @@ def test_v6_the_fork_from_labelled_videos_to_a_trained_model(shelf, tmp_path, ca
     trained = load_file(tmp_path / "run" / "trained" / "model.safetensors")
     assert trained["positions.table.weight"].shape == (FORK_FRAMES, 4 * WIDTH)
     assert trained["fusion.reducers.0.weight"].shape == (1, FORK_FRAMES)
+
+
+def test_v7_run_inference_scores_the_forks_model(shelf, tmp_path, capsys):
+    make_breakfast(tmp_path, activities={"tea": TEA})
+    root, output = tmp_path / "BreakfastII_15fps_qvga_sync", tmp_path / "Predictions"
+    (root / "valid.txt").write_text("/P03/cam01/P03_tea.avi\n")
+    weights = write_fork(tmp_path / "model.bin", shelf.base, num_frames=FORK_FRAMES, layers=4)
+    words = ["eval", "breakfast-chat", root, "--model-name", shelf.base]
+    words += ["--projection_path", weights, "--conv-mode", "video-chatgpt_v1"]
+    words += ["--output_dir", output, "--max-new-tokens", STEPS, "--dtype", "float32"]
+    assert run([str(word) for word in words]) == 0, capsys.readouterr().err
+    report = (output / "report.md").read_text()
+    assert "F1@50" in report
+    assert "frame accuracy, mean of videos" in report
