@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kinema.errors import UnknownName, UsageError
-from kinema.lazy import require_packages
+from kinema.errors import UsageError
+from kinema.lazy import Named, require_packages
 
 _ROWS_AT_ONCE = 64
 """Rows of a Parquet file."""
@@ -35,8 +35,6 @@ def read_rows(path: Path) -> Iterator[DataRow]:
         MissingPackage: Parquet, and pyarrow is not installed.
     """
     for file in _files(path):
-        if file.suffix not in FORMATS:
-            raise UnknownName("data file format", file.suffix, FORMATS)
         yield from FORMATS[file.suffix](file)
 
 
@@ -113,9 +111,7 @@ def _skip(text: str, place: int) -> int:
     return place
 
 
-FORMATS: Mapping[str, Callable[[Path], Iterator[DataRow]]] = {
-    ".jsonl": read_jsonl,
-    ".json": read_json,
-    ".parquet": read_parquet,
-}
+FORMATS: Named[Callable[[Path], Iterator[DataRow]]] = Named(
+    "data file format", {".jsonl": read_jsonl, ".json": read_json, ".parquet": read_parquet}
+)
 """Ends of data files."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kinema.datasets.conversations import Supply, conversation_from_json, media_source
-from kinema.errors import UnknownName, UsageError
+from kinema.errors import UsageError
+from kinema.lazy import Named
 from kinema.messages import Conversation, ImagePart, Message, Part, Role, TextPart, VideoPart
 
 Shape = Literal["chat", "conversations", "messages", "dataset"]
@@ -30,16 +31,19 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "image": ("images", "image"),
 }
 _TAG = re.compile(r"\s*<(video|image)>\s*")
-_ROLES: Mapping[str, Role] = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bard": "assistant",
-    "assistant": "assistant",
-    "model": "assistant",
-    "system": "system",
-}
+_ROLES: Named[Role] = Named(
+    "role",
+    {
+        "human": "user",
+        "user": "user",
+        "gpt": "assistant",
+        "chatgpt": "assistant",
+        "bard": "assistant",
+        "assistant": "assistant",
+        "model": "assistant",
+        "system": "system",
+    },
+)
 _FOLDER = re.compile(r"\{(?:video|image)_folder\}/*")
 """NeVA's placeholder for the folder that paths are relative to."""
 
@@ -146,8 +150,6 @@ def _turns(row: Mapping[str, Any], media: _Media) -> Iterator[Message]:
     for turn in turns:
         if not isinstance(turn, Mapping) or not {"from", "value"} <= set(turn):
             raise UsageError("A turn has no from and value.", hint='{"from", "value"} each.')
-        if turn["from"] not in _ROLES:
-            raise UnknownName("role", str(turn["from"]), _ROLES)
         role = _ROLES[turn["from"]]
         yield Message(role, _parts(str(turn["value"]), role, media.take))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kinema.errors import ModelError, UnknownName
+from kinema.errors import ModelError
 from kinema.families.base import DEFAULT_SAMPLING, Family
 from kinema.families.checkpoint import Checkpoint, read_checkpoint
 from kinema.families.deepseek import DEEPSEEK_VL, DEEPSEEK_VL2, JANUS
@@ -15,6 +15,7 @@ from kinema.families.smolvlm import SMOLVLM
 from kinema.families.tiny import TINY
 from kinema.families.videollama3 import VIDEOLLAMA3
 from kinema.families.videolm import NEVA, VIDEO_CHATGPT, VIDEOLM, as_trained
+from kinema.lazy import Named
 
 __all__ = [
     "DEFAULT_SAMPLING",
@@ -22,7 +23,6 @@ __all__ = [
     "Checkpoint",
     "Family",
     "as_trained",
-    "family_named",
     "read_checkpoint",
     "recognise",
 ]
@@ -50,21 +50,10 @@ _ROWS = (
     REMOTE,
     ECHO,
 )
-FAMILIES = {f.name: f for f in _ROWS}
+FAMILIES = Named("model family", {f.name: f for f in _ROWS})
 """Every family by name, those worth picking first at the top."""
 
 _BY_MODEL_TYPE = {t: family for family in FAMILIES.values() for t in family.model_types}
-
-
-def family_named(name: str) -> Family:
-    """The family called ``name``.
-
-    Raises:
-        UnknownName: there is none; the nearest is suggested.
-    """
-    if name not in FAMILIES:
-        raise UnknownName("model family", name, FAMILIES)
-    return FAMILIES[name]
 
 
 def recognise(checkpoint: Checkpoint) -> Family:

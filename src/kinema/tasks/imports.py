@@ -12,7 +12,7 @@ from pathlib import Path
 from kinema.config import cache_dir, fingerprint
 from kinema.errors import UsageError
 from kinema.families import Checkpoint, Family
-from kinema.families.templates import template_named
+from kinema.families.templates import TEMPLATES
 from kinema.files import require_format, write_atomically
 from kinema.lazy import load
 
@@ -45,8 +45,8 @@ class CheckpointParts:
         if self.conv_mode is None:
             return checkpoint
         tokens = checkpoint.special_tokens
-        template = template_named(self.conv_mode).with_ends(
-            bos=tokens.get("bos_token", "<s>"), eos=tokens.get("eos_token", "</s>")
+        template = TEMPLATES[self.conv_mode].with_ends(
+            bos=tokens.get("bos_token"), eos=tokens.get("eos_token")
         )
         return replace(checkpoint, chat_template=template.jinja)
 
@@ -71,8 +71,8 @@ def convert_checkpoint(family: Family, path: Path, parts: CheckpointParts, folde
             raise UsageError(f"{family.title} takes no {flag}.", hint="See kinema chat --help.")
     imported = importer(path, **given)
     tokenizer = imported.tokenizer
-    template = template_named(parts.conv_mode or imported.template).with_ends(
-        bos=tokenizer.bos_token or "<s>", eos=tokenizer.eos_token or "</s>"
+    template = TEMPLATES[parts.conv_mode or imported.template].with_ends(
+        bos=tokenizer.bos_token, eos=tokenizer.eos_token
     )
     saved: Path = imported.save(folder, chat_template=template.jinja, stop=template.stop)
     return saved

@@ -190,12 +190,10 @@ def _batch(read: Mapping[str, Any]) -> dict[str, Any]:
 
 def _loop(read: Mapping[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {"use_cpu": read.get("trainer.accelerator") == "cpu"}
-    precision = str(read.get("trainer.precision", "bf16"))
-    if precision not in PRECISIONS:
-        raise UnknownName("precision", precision, PRECISIONS)
+    precision = PRECISIONS[str(read.get("trainer.precision", "bf16"))]
     settings |= {
-        "bf16": PRECISIONS[precision] == "bfloat16",
-        "fp16": PRECISIONS[precision] == "float16",
+        "bf16": precision == "bfloat16",
+        "fp16": precision == "float16",
         "gradient_checkpointing": "model.activations_checkpoint_granularity" in read
         or "model.activations_checkpoint_method" in read,
     }

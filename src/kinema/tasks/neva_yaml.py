@@ -11,6 +11,7 @@ import yaml
 
 from kinema.engines import world_size
 from kinema.errors import MissingCapability, UnknownName, UsageError
+from kinema.lazy import Named
 
 _DEAD = (
     "quality", "toxicity", "humor", "creativity", "violence", "helpfulness", "not_appropriate",
@@ -21,16 +22,19 @@ _DEAD = (
     "quantization.inference_tensor_parallel", "quantization.sm_version",
 )  # fmt: skip
 """Keys of the YAML that NeVA itself never reads."""
-PRECISIONS = {
-    "bf16": "bfloat16",
-    "bf16-mixed": "bfloat16",
-    "bf16-true": "bfloat16",
-    "16": "float16",
-    "16-mixed": "float16",
-    "16-true": "float16",
-    "32": "float32",
-    "32-true": "float32",
-}
+PRECISIONS = Named(
+    "precision",
+    {
+        "bf16": "bfloat16",
+        "bf16-mixed": "bfloat16",
+        "bf16-true": "bfloat16",
+        "16": "float16",
+        "16-mixed": "float16",
+        "16-true": "float16",
+        "32": "float32",
+        "32-true": "float32",
+    },
+)
 """NeVA's names of number formats, and torch's."""
 
 
@@ -127,7 +131,10 @@ _KEYS = {
     "quantization.algorithm": Key(TEXT),
     "quantization.num_samples": Key(ANY),
 }
-_QUANTIZATIONS = {"awq": "torchao-int4", "int8_sq": "torchao-int8", "fp8": "torchao-fp8"}
+_QUANTIZATIONS = Named(
+    "quantization algorithm",
+    {"awq": "torchao-int4", "int8_sq": "torchao-int8", "fp8": "torchao-fp8"},
+)
 
 
 @dataclass(frozen=True)
@@ -252,10 +259,7 @@ def _params(given: Mapping[str, Any]) -> dict[str, Any]:
 def _loading(given: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     settings: dict[str, Any] = {**_parallel(given, notes)}
     if "trainer.precision" in given:
-        precision = given["trainer.precision"]
-        if precision not in PRECISIONS:
-            raise UnknownName("precision", precision, PRECISIONS)
-        settings["dtype"] = PRECISIONS[precision]
+        settings["dtype"] = PRECISIONS[given["trainer.precision"]]
     if given.get("quantization.enable"):
         settings["quantization"] = _quantization(given, notes)
     return settings
@@ -280,8 +284,6 @@ def _parallel(given: Mapping[str, Any], notes: list[str]) -> dict[str, int]:
 
 def _quantization(given: Mapping[str, Any], notes: list[str]) -> str:
     algorithm = given.get("quantization.algorithm", "awq")
-    if algorithm not in _QUANTIZATIONS:
-        raise UnknownName("quantization algorithm", algorithm, _QUANTIZATIONS)
     ours = _QUANTIZATIONS[algorithm]
     notes.append(
         f"quantization.algorithm={algorithm} becomes {ours}, weight-only: it needs no calibration, "

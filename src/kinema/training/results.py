@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from transformers import Trainer
 
 from kinema.errors import ModelNotFound, UsageError
-from kinema.families.templates import template_named
+from kinema.families.templates import TEMPLATES
 from kinema.files import require_format, write_atomically
 from kinema.models.importers.parts import read_tokenizer, without_bars
 from kinema.models.importers.weights import read_weights
@@ -85,8 +85,8 @@ def merge(run: Path, target: Path, *, dtype: str = "auto") -> Path:
             shutil.copyfile(file, target / file.name)
     if settings.model.conv_mode is not None:
         tokenizer = read_tokenizer(target)
-        template = template_named(settings.model.conv_mode).with_ends(
-            bos=tokenizer.bos_token or "<s>", eos=tokenizer.eos_token or "</s>"
+        template = TEMPLATES[settings.model.conv_mode].with_ends(
+            bos=tokenizer.bos_token, eos=tokenizer.eos_token
         )
         (target / "chat_template.jinja").write_text(template.jinja, encoding="utf-8")
     return target

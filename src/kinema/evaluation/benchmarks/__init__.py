@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kinema.errors import UnknownName
 from kinema.evaluation.benchmarks.base import Benchmark, Folder, WrongRow, WrongRows
+from kinema.lazy import Named
 
-__all__ = ["BENCHMARKS", "Benchmark", "Folder", "WrongRow", "WrongRows", "find_benchmark"]
+__all__ = ["BENCHMARKS", "Benchmark", "Folder", "WrongRow", "WrongRows"]
 
 _HERE = "kinema.evaluation.benchmarks"
 _SHORT = ("normalised_match", "exact_match", "contains_match", "token_f1", "wups_0", "wups_0.9")
@@ -258,15 +258,4 @@ _ROWS = (
     ),
 )
 
-BENCHMARKS = {benchmark.name: benchmark for benchmark in _ROWS}
-
-
-def find_benchmark(name: str) -> Benchmark:
-    """The benchmark called ``name``.
-
-    Raises:
-        UnknownName: there is none; the nearest is suggested.
-    """
-    if name not in BENCHMARKS:
-        raise UnknownName("benchmark", name, BENCHMARKS)
-    return BENCHMARKS[name]
+BENCHMARKS = Named("benchmark", {benchmark.name: benchmark for benchmark in _ROWS})

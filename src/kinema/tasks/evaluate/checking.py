@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kinema.errors import KinemaError
-from kinema.evaluation.benchmarks import Folder, WrongRow, WrongRows, find_benchmark
+from kinema.evaluation.benchmarks import BENCHMARKS, Folder, WrongRow, WrongRows
 from kinema.files import sha256_of
 from kinema.lazy import load
 from kinema.tasks.evaluate.questions import video_of
@@ -68,7 +68,7 @@ def check_benchmark(
     Raises:
         UsageError: the annotations are not in the official layout.
     """
-    benchmark = find_benchmark(name)
+    benchmark = BENCHMARKS[name]
     split = split or benchmark.splits[0]
     wrong: tuple[WrongRow, ...] = ()
     try:

@@ -13,7 +13,7 @@ from typing import Any
 from kinema.captioning.exports import check_folder
 from kinema.engines import EngineSettings
 from kinema.errors import UsageError
-from kinema.evaluation.benchmarks import Benchmark, find_benchmark
+from kinema.evaluation.benchmarks import BENCHMARKS, Benchmark
 from kinema.evaluation.presets import PRESETS, PresetName, choose_sampling, put_question
 from kinema.evaluation.records import Item, Record
 from kinema.files import refuse_foreign
@@ -87,7 +87,7 @@ def run_benchmark(
         MissingPackage: the runner is not installed.
         Unfinished: the engine or the run failed; what is answered is written, and not scored.
     """
-    benchmark = find_benchmark(settings.benchmark)
+    benchmark = BENCHMARKS[settings.benchmark]
     items = benchmark.items(settings.data, split=settings.split)[: settings.limit]
     found = find_model(model, engine=engine, parts=parts)
     check_site(found, loading, job.runner)
@@ -141,7 +141,7 @@ def _questions(
     items: Sequence[Item], settings: EvalSettings, default: FrameSampling
 ) -> dict[str, Question]:
     """Each item as the preset asks it; ``default`` frames where neither preset nor user say."""
-    benchmark, preset = find_benchmark(settings.benchmark), PRESETS[settings.preset]
+    benchmark, preset = BENCHMARKS[settings.benchmark], PRESETS[settings.preset]
     return {
         item.id: Question(
             item,

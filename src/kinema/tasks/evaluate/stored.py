@@ -10,7 +10,7 @@ from typing import Any
 
 from kinema.errors import Unfinished, UsageError
 from kinema.evaluation.answers import read_answer
-from kinema.evaluation.benchmarks import Benchmark, find_benchmark
+from kinema.evaluation.benchmarks import BENCHMARKS, Benchmark
 from kinema.evaluation.records import Record
 from kinema.evaluation.scoring import Scores, score_records
 from kinema.files import write_atomically, write_lines
@@ -37,7 +37,7 @@ class Run:
     @property
     def benchmark(self) -> Benchmark:
         """The row that it belongs to."""
-        return find_benchmark(self.about["benchmark"])
+        return BENCHMARKS[self.about["benchmark"]]
 
     @property
     def name(self) -> str:
@@ -98,7 +98,7 @@ def score_run(folder: Path) -> Run:
             hint="Run its `kinema eval` command again to go on.",
         )
     records = read_records(folder / PREDICTIONS)
-    scores = score_records(records, find_benchmark(about["benchmark"]))
+    scores = score_records(records, BENCHMARKS[about["benchmark"]])
     _write_json(folder / RESULTS, {"format": FORMAT, "run": about, **scores.to_dict()})
     return Run(folder, about, tuple(records), scores)
 
