@@ -5,14 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-)
-
 from kinema.errors import ModelNotFound
 
 _PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors")
@@ -29,14 +21,17 @@ def download(name: str, *, patterns: Sequence[str] = _PATTERNS) -> Path:
     Raises:
         ModelNotFound: the hub does not have it, or cannot be reached.
     """
+    from huggingface_hub import errors, snapshot_download  # noqa: PLC0415  only names need it
+
     try:
         return Path(snapshot_download(name, allow_patterns=list(patterns)))
-    except RepositoryNotFoundError as problem:
+    except errors.RepositoryNotFoundError as problem:
         raise ModelNotFound(
             f"The hub has no model {name!r}, or it is private.",
             hint="Check the spelling; for a private one set HF_TOKEN.",
         ) from problem
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as problem:
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError,
+            OSError) as problem:  # fmt: skip
         raise ModelNotFound(
             f"{name!r} is not in the local cache and the model hub cannot be reached.",
             hint="Use a folder with --model PATH, the built-in --model tiny, or go online once.",

@@ -20,6 +20,7 @@ from kinema.engines.scheduler import Scheduler
 from kinema.engines.settings import DType, LWMSettings
 from kinema.errors import ModelNotFound, UsageError
 from kinema.families import FAMILIES, Checkpoint
+from kinema.families.hub import download
 from kinema.lazy import Named
 from kinema.messages import (
     Ask,
@@ -303,10 +304,7 @@ def _find_tokenizer(name: str, *, beside: str) -> Path:
     hint = "Give tokenizer.model of the checkpoint with --tokenizer."
     if given.is_absolute() or given.suffix or name.count("/") != 1:
         raise ModelNotFound(f"There is no tokenizer {name}.", hint=hint)
-    from kinema.families.hub import download  # noqa: PLC0415  imports huggingface_hub
-
     try:
-        folder = download(name, patterns=("tokenizer*",))
+        return download(name, patterns=("tokenizer*",))
     except ModelNotFound as problem:
         raise ModelNotFound(f"{neighbour} is not there. {problem}", hint=hint) from problem
-    return folder

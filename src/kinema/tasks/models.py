@@ -28,6 +28,7 @@ from kinema.families import (
     read_checkpoint,
     recognise,
 )
+from kinema.families.hub import download
 from kinema.lazy import load
 from kinema.tasks.imports import CheckpointParts, import_checkpoint
 
@@ -148,8 +149,10 @@ def find_model(
         return Model(name, family.on(chosen), chosen, find)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in FAMILIES:
-        family = FAMILIES[prefix]
-        return _in_folder(name, _own_folder(rest, family), family, engine, parts)
+        family, path = FAMILIES[prefix], Path(rest).expanduser()
+        if family.hub_files and _HUB_NAME.fullmatch(rest) and not path.exists():
+            path = download(rest, patterns=family.hub_files)
+        return _in_folder(name, path, family, engine, parts)
     path = Path(name).expanduser()
     if path.suffix == ".nemo" or (path / "model_config.yaml").is_file():
         return _in_folder(name, path, FAMILIES["neva"], engine, parts)
@@ -161,17 +164,7 @@ def find_model(
         )
     if "/" not in name:
         raise UnknownName("model", name, _built_in_names())
-    folder = load("kinema.families.hub:download")(name)
-    return _in_folder(name, folder, None, engine, parts)
-
-
-def _own_folder(name: str, family: Family) -> Path:
-    """The folder of a checkpoint in its makers' format: as typed, or what the hub has."""
-    path = Path(name).expanduser()
-    if path.exists() or not family.hub_files or not _HUB_NAME.fullmatch(name):
-        return path
-    folder: Path = load("kinema.families.hub:download")(name, patterns=family.hub_files)
-    return folder
+    return _in_folder(name, download(name), None, engine, parts)
 
 
 def revision_of(checkpoint: Checkpoint) -> str:
