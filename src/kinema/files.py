@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from kinema.errors import UsageError
 
@@ -35,6 +37,11 @@ def write_atomically(path: Path, text: str) -> None:
     One writer at a time: the next one writes over a draft that a killed one left behind.
     """
     write_lines(path, [text], end="")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a whole JSON file for programs and people, or nothing."""
+    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_lines(path: Path, lines: Iterable[str], *, end: str = "\n") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from kinema.errors import KinemaError, PartialFailure, Unfinished, UsageError
 from kinema.evaluation.answers import read_answer
 from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.presets import PresetName
-from kinema.files import refuse_foreign, write_atomically
+from kinema.files import refuse_foreign, write_json
 from kinema.messages import SamplingParams
 from kinema.tasks.evaluate.checking import Check, check_benchmark
 from kinema.tasks.evaluate.judging import JudgeSettings, judge_run, read_judgement
@@ -330,5 +329,5 @@ def _write_submission(run: Run) -> None:
     if not run.benchmark.submission:
         return
     choices = {r.item.id: read_answer(r).value for r in run.records}
-    text = json_text.dumps({k: -1 if v is None else v for k, v in choices.items()}, indent=1)
-    write_atomically(run.folder / run.benchmark.submission, text + "\n")
+    answers = {k: -1 if v is None else v for k, v in choices.items()}
+    write_json(run.folder / run.benchmark.submission, answers)

@@ -13,7 +13,7 @@ from kinema.config import cache_dir, fingerprint
 from kinema.errors import UsageError
 from kinema.families import Checkpoint, Family
 from kinema.families.templates import TEMPLATES
-from kinema.files import require_format, write_atomically
+from kinema.files import require_format, write_json
 from kinema.lazy import load
 
 FIRST = {"by": "0.1.0"}
@@ -90,7 +90,7 @@ def cached_folder(folder: Path, make: Callable[[], object]) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "config.json").is_file():
             make()
-            write_atomically(number, json.dumps({"format": _FORMAT}) + "\n")
+            write_json(number, {"format": _FORMAT})
         elif number.is_file():
             found = json.loads(number.read_text(encoding="utf-8"))["format"]
             hint = f"Have it made again: rm -r {folder}"

@@ -14,7 +14,7 @@ from transformers import Trainer
 
 from kinema.errors import ModelNotFound, UsageError
 from kinema.families.templates import TEMPLATES
-from kinema.files import require_format, write_atomically
+from kinema.files import require_format, write_json
 from kinema.models.importers.parts import read_tokenizer, without_bars
 from kinema.models.importers.weights import read_weights
 from kinema.training.loading import load_base
@@ -145,7 +145,7 @@ def _find(run: Path) -> tuple[Path, Path]:
 
 def write_base(run: Path, base: Path) -> None:
     """Write down which model a run began with, and the format of the run's folder."""
-    write_atomically(run / BASE, json.dumps({"folder": str(base.resolve()), "format": _FORMAT}))
+    write_json(run / BASE, {"folder": str(base.resolve()), "format": _FORMAT})
 
 
 def require_own_format(run: Path) -> None:

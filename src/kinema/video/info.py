@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
 
+from kinema.plain import Plain
 from kinema.types import FrameSampling, Source
 from kinema.video.access import LOCAL, Access
 from kinema.video.cache import cached_index
@@ -30,7 +31,7 @@ _RANGES = {1: "limited", 2: "full"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoInfo:
+class VideoInfo(Plain):
     """Facts about one file; counts, times and rates come from its packets."""
 
     source: str
@@ -65,24 +66,15 @@ class VideoInfo:
     size_bytes: int
     warnings: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        values = asdict(self)
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SamplingPlan:
+class SamplingPlan(Plain):
     """The frames that a sampling would take."""
 
     indices: tuple[int, ...]
     seconds: tuple[float, ...]
     total_frames: int
     warnings: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
 def probe(source: Source, *, access: Access = LOCAL) -> VideoInfo:

@@ -20,6 +20,7 @@ from kinema.errors import KinemaError
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.site import Site
 from kinema.messages import Ask, Reply
+from kinema.plain import Plain
 from kinema.tasks.caption.plan import VideoPlan, content_of, look_at
 from kinema.tasks.caption.settings import CaptionSettings
 
@@ -35,25 +36,11 @@ OnCaption = Callable[[Segment, int], None]
 
 
 @dataclass(frozen=True)
-class Described:
+class Described(Plain):
     """A record and what was measured on the way."""
 
     record: VideoRecord
     timings: Timings
-
-    def to_dict(self) -> dict[str, Any]:
-        """Both, ready for JSON."""
-        return {"record": self.record.to_dict(), "timings": vars(self.timings).copy()}
-
-    @staticmethod
-    def from_dict(values: dict[str, Any]) -> Described:
-        """The value that :meth:`to_dict` wrote."""
-        measured = values["timings"]
-        timings = Timings(
-            caption_seconds=tuple(measured["caption_seconds"]),
-            turnaround_seconds=measured["turnaround_seconds"],
-        )
-        return Described(VideoRecord.from_dict(values["record"]), timings)
 
 
 class Storyteller:
@@ -132,7 +119,7 @@ class Storyteller:
         content = await self._site.look(partial(content_of, source))
         key = f"plan-{content}-{self._say.plan_fingerprint}"
         if (known := self._known.get(key)) is not None:
-            return VideoPlan.from_dict(source, known)
+            return VideoPlan.from_dict({**known, "source": source})
         looking = partial(
             look_at,
             source,

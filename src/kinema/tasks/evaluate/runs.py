@@ -12,7 +12,7 @@ from typing import Any
 
 from kinema.captioning.exports import check_folder
 from kinema.engines import EngineSettings
-from kinema.errors import UsageError
+from kinema.errors import UsageError, require_value
 from kinema.evaluation.benchmarks import BENCHMARKS, Benchmark
 from kinema.evaluation.presets import PRESETS, PresetName, choose_sampling, put_question
 from kinema.evaluation.records import Item, Record
@@ -50,8 +50,7 @@ class EvalSettings:
     """Ask without the video: what is known from the questions alone."""
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise UsageError(f"--limit is {self.limit}; it must be at least 1.", hint="Leave out.")
+        require_value(self.limit is None or self.limit >= 1, "limit", self.limit, "1 or more")
         if self.preset not in PRESETS:
             raise UsageError(f"There is no preset {self.preset!r}.", hint=", ".join(PRESETS))
 

@@ -13,7 +13,7 @@ from kinema.evaluation.answers import read_answer
 from kinema.evaluation.benchmarks import BENCHMARKS, Benchmark
 from kinema.evaluation.records import Record
 from kinema.evaluation.scoring import Scores, score_records
-from kinema.files import write_atomically, write_lines
+from kinema.files import write_json, write_lines
 
 PREDICTIONS, TIMINGS, RUN, RESULTS, LEDGER = (
     *("predictions.jsonl", "timings.jsonl", "run.json", "results.json", "ledger.sqlite"),
@@ -73,7 +73,7 @@ def write_run(
     write_records(folder / PREDICTIONS, records)
     timings = ({"id": item, "seconds": spent} for item, spent in seconds.items())
     write_lines(folder / TIMINGS, (json.dumps(line, ensure_ascii=False) for line in timings))
-    _write_json(folder / RUN, {"format": FORMAT, "to_do": to_do, **about})
+    write_json(folder / RUN, {"format": FORMAT, "to_do": to_do, **about})
 
 
 def score_run(folder: Path) -> Run:
@@ -99,7 +99,7 @@ def score_run(folder: Path) -> Run:
         )
     records = read_records(folder / PREDICTIONS)
     scores = score_records(records, BENCHMARKS[about["benchmark"]])
-    _write_json(folder / RESULTS, {"format": FORMAT, "run": about, **scores.to_dict()})
+    write_json(folder / RESULTS, {"format": FORMAT, "run": about, **scores.to_dict()})
     return Run(folder, about, tuple(records), scores)
 
 
@@ -120,7 +120,3 @@ def write_records(path: Path, records: Sequence[Record]) -> None:
     """One JSON line a record, each with what was read from the reply."""
     lines = (record.to_dict() | {"answer": read_answer(record).to_dict()} for record in records)
     write_lines(path, (json.dumps(line, ensure_ascii=False) for line in lines))
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    write_atomically(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
