@@ -75,7 +75,8 @@ def _sigterm_as_ctrl_c() -> Iterator[threading.Event]:
 
 
 def _run(words: list[str]) -> int:
-    name, rest = _take_name(words)
+    longer = " ".join(words[:2])
+    name, rest = (longer, words[2:]) if longer in COMMANDS else (words[0], words[1:])
     if world_size() > 1 and name not in _MANY_PROCESSES:
         raise UsageError(
             f"kinema {name} runs in one process, and torchrun started {world_size()}.",
@@ -88,18 +89,20 @@ def _run(words: list[str]) -> int:
         say(f"note: {sentence}")
     # A lone dash is an option to the parser, and "read it from stdin" to everybody else.
     rest = [STDIN if word == "-" else word for word in rest]
-    try:
-        status = app(rest, exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as problem:
-        sentence = " ".join(str(problem).split())
-        raise UsageError(sentence, hint=f"See `kinema {name} --help`.") from problem
+    status = call(app, rest, hint=f"See `kinema {name} --help`.")
     return status if isinstance(status, int) else 0
 
 
-def _take_name(words: list[str]) -> tuple[str, list[str]]:
-    """The command, of one word or two, and the words behind it."""
-    longer = " ".join(words[:2])
-    return (longer, words[2:]) if longer in COMMANDS else (words[0], words[1:])
+def call(app: App, words: Sequence[str], *, hint: str) -> Any:
+    """What a command returns.
+
+    Raises:
+        UsageError: the words are none of its flags; says so in the parser's words.
+    """
+    try:
+        return app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as problem:
+        raise UsageError(" ".join(str(problem).split()), hint=hint) from problem
 
 
 def _every() -> Iterator[App]:
