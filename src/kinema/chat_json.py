@@ -244,7 +244,8 @@ def _frames(
     if own.is_default and not default.is_default:
         start = own.start if own.start is not None else default.start
         end = own.end if own.end is not None else default.end
-        return replace(default, start=start, end=end)
+        track = own.track if own.track is not None else default.track
+        return replace(default, start=start, end=end, track=track)
     return own
 
 

@@ -17,6 +17,7 @@
     │   ├── DecoderCrashed    decoder_crashed
     │   ├── PathNotAllowed    path_not_allowed
     │   ├── UrlNotAllowed     url_not_allowed
+    │   ├── SourceChanged     source_changed
     │   └── FetchFailed       fetch_failed
     ├── ModelError            a checkpoint cannot be used                 run
     │   ├── ModelNotFound     model_not_found
@@ -218,6 +219,10 @@ class DecoderCrashed(MediaError):
 
     settles = "quarantined"
     may_pass = True
+
+
+class SourceChanged(MediaError):
+    """The file was deleted or replaced while it was being read or worked on."""
 
 
 class PathNotAllowed(MediaError):

@@ -8,11 +8,12 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from kinema.errors import UsageError
+from kinema.errors import MediaError, SourceChanged, UsageError
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -22,7 +23,9 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Ends of files that are taken for videos where nothing else says what they are."""
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"})
+PICTURE_SUFFIXES = frozenset(
+    {*(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")}
+)
 """Ends of files that are taken for still pictures."""
 
 FEATURES_SUFFIX = ".safetensors"
@@ -134,23 +137,85 @@ def stamp_of(path: Path) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
+@dataclass(frozen=True)
+class FileState:
+    """What changes when the content of a file does, found without reading it."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    """Of the last change of any kind; nobody can set it, as ``touch`` sets the other time."""
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileState:
+        """The state of a file.
+
+        Raises:
+            OSError: it is not there.
+        """
+        status = path.stat()
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+    @property
+    def key(self) -> tuple[int, int, int, int]:
+        """The four numbers."""
+        return self.size, self.mtime_ns, self.ctime_ns, self.inode
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a change from now on will show in the times.
+
+        File systems tell times in ticks of milliseconds, up to two seconds on FAT: a file that
+        has just been written can change once more and keep them.
+        """
+        return time.time() - self.mtime_ns / 1e9 > _SETTLED_SECONDS
+
+
+@contextmanager
+def unchanged(path: Path, stamp: str) -> Iterator[None]:
+    """Work on a file that must stay what it was.
+
+    Args:
+        path: of the file.
+        stamp: its :func:`stamp_of` from when the work began; nothing is checked where it is empty.
+
+    Raises:
+        SourceChanged: the file was deleted or replaced; also instead of an error about what was
+            read of it.
+    """
+    try:
+        yield
+    except MediaError:
+        _require_unchanged(path, stamp)
+        raise
+    _require_unchanged(path, stamp)
+
+
+def _require_unchanged(path: Path, stamp: str) -> None:
+    now = stamp_of(path)
+    if stamp and now != stamp:
+        what = "replaced or written to" if now else "deleted or moved"
+        raise SourceChanged(
+            f"{path} was {what} while it was being worked on.",
+            hint="Leave the files of a run where they are, and run it again.",
+        ) from None
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a whole file, as 64 hexadecimal digits.
 
-    A process reads a file again only when its size, its time of change or its inode is another.
+    A process reads a file again only when its size, a time of change or its inode is another.
 
     Raises:
         OSError: the file is not there, or cannot be read.
     """
-    status = path.stat()
-    # File systems tell times in ticks of milliseconds, up to two seconds on FAT: a file that has
-    # just been written can change once more and keep its time.
-    settled = time.time() - status.st_mtime > _SETTLED_SECONDS
-    read = _sha256 if settled else _sha256.__wrapped__
-    return read(str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ino)
+    state = FileState.of(path)
+    read = _sha256 if state.is_settled else _sha256.__wrapped__
+    return read(str(path.absolute()), state)
 
 
 @lru_cache(maxsize=1 << 16)
-def _sha256(path: str, _size: int, _mtime_ns: int, _inode: int) -> str:
+def _sha256(path: str, _state: FileState) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

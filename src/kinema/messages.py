@@ -229,6 +229,7 @@ class Completion(Plain):
 
     request_id: str
     text: str
+    """The answer alone."""
     finish_reason: FinishReason = "stop"
     usage: Usage = Usage()
     token_ids: tuple[int, ...] = ()
@@ -237,6 +238,8 @@ class Completion(Plain):
     """Time the engine spent on this request."""
     first_token_seconds: float | None = None
     """Time until the first token, where it was watched."""
+    reasoning: str = ""
+    """What a reasoning model thought before it answered."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,6 +74,9 @@ class FrameSampling:
     """Stop before here: seconds, MM:SS or HH:MM:SS.mmm."""
     formula: Formula = "slices"
     """How a count becomes positions."""
+    track: int | None = None
+    """Take them from this video track, counted from 0 (see `kinema probe`), and not from the one
+    that players show."""
 
     def __post_init__(self) -> None:
         _check_choice(self)
@@ -101,10 +104,10 @@ class FrameSampling:
         return tuple(parse_seconds(t) for t in self.at or ())
 
     def or_default(self, default: FrameSampling) -> FrameSampling:
-        """This sampling, or the default's choice inside this one's range."""
+        """This sampling, or the default's choice inside this one's range and track."""
         if not self.is_default:
             return self
-        return replace(default, start=self.start, end=self.end)
+        return replace(default, start=self.start, end=self.end, track=self.track)
 
     def to_dict(self) -> dict[str, Any]:
         """Only what differs from the defaults, ready for JSON."""
@@ -142,6 +145,7 @@ def _check_counts(spec: FrameSampling) -> None:
     for name in ("num_frames", "max_frames", "min_frames"):
         count = getattr(spec, name)
         require_value(count is None or count >= 1, name, count, "at least 1")
+    require_value(spec.track is None or spec.track >= 0, "track", spec.track, "0 or more")
     if spec.fps is not None and not (math.isfinite(spec.fps) and spec.fps > 0):
         raise UsageError(f"--fps is {spec.fps:g}; it must be above 0.", hint="Try --fps 1.")
     if spec.max_frames and spec.min_frames and spec.min_frames > spec.max_frames:

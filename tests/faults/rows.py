@@ -14,7 +14,7 @@ FAULTS = {
     2: ("empty, text or a saved error page", "`not_media`, naming what it looks like"),
     3: (
         "audio only, cover art, several video tracks",
-        "`no_video_stream`; covers ignored; first track, said",
+        "`no_video_stream`; covers ignored; the track that players show, said",
     ),
     4: ("MP4 without its table of contents", "`truncated`, with how to repair it"),
     5: ("cut off in the middle", "what exists, `Decoded 17 of 60 frames.`; an error with `strict`"),

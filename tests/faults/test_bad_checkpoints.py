@@ -70,6 +70,17 @@ def test_pickled_weights_are_refused_and_not_read(folder, tmp_path):
     assert not canary.exists()
 
 
+def test_a_tokenizer_without_a_padding_token_answers(folder, frames):
+    """As Llama 2 and 3 are released; nothing says with what a batch is filled up."""
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    assert config.pop("pad_token")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    settings = EngineSettings(device="cpu", dtype="float32")
+    params = SamplingParams(max_new_tokens=2, min_new_tokens=2)
+    with Chat(str(folder), params=params, settings=settings) as session:
+        assert session.ask("What?", frames).completion.usage.completion_tokens == 2
+
+
 def test_code_of_the_checkpoint_is_refused_and_not_run(folder, tmp_path):
     canary = tmp_path / "ran"
     config = json.loads((folder / "config.json").read_text())

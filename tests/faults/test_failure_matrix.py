@@ -224,11 +224,11 @@ class Lent:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._workers, name)
 
-    def timeline(self, source: Any) -> Any:
-        return self._once("timeline", source)
+    def timeline(self, source: Any, **how: Any) -> Any:
+        return self._once("timeline", source, **how)
 
-    def probe(self, source: Any) -> Any:
-        return self._once("probe", source)
+    def probe(self, source: Any, **how: Any) -> Any:
+        return self._once("probe", source, **how)
 
     def _once(self, what: str, source: Any, **how: Any) -> Any:
         key = f"{what} {source} {how}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "four_things.mp4"
@@ -121,4 +123,34 @@ def make_audio(path: Path) -> Path:
         frame.sample_rate = 16_000
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
+    return path
+
+
+def join_tracks(
+    path: Path, *clips: Path, default: int | None = None, cover: int | None = None
+) -> Path:
+    """One file that holds the videos of several, in this order, packets as they are.
+
+    Args:
+        path: its suffix decides the container.
+        clips: files with one video track.
+        default: the only one that is marked as the one to show.
+        cover: one that is marked as a picture beside the film.
+    """
+    with ExitStack() as stack:
+        output = stack.enter_context(av.open(str(path), "w"))
+        inputs = [stack.enter_context(av.open(str(clip))) for clip in clips]
+        pairs = []
+        for number, file in enumerate(inputs):
+            source = file.streams.video[0]
+            target = output.add_stream_from_template(source)
+            target.disposition = Disposition.default if number == default else Disposition(0)
+            if number == cover:
+                target.disposition = Disposition.attached_pic
+            pairs.append((source, target))
+        for source, target in pairs:
+            for packet in source.container.demux(source):
+                if packet.dts is not None:
+                    packet.stream = target
+                    output.mux(packet)
     return path

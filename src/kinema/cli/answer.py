@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
 from kinema.cli.output import JobStatus, leave_stdout, put, put_record
-from kinema.cli.sources import is_override, reads_neva
+from kinema.cli.sources import HydraFlags, is_override, reads_neva
 from kinema.engines import EngineSettings, rank
 from kinema.errors import PartialFailure, UsageError
 from kinema.jobs.progress import Progress
@@ -45,10 +45,11 @@ class FileOptions:
     """Without --logprobs: report the log-probability of every token of the vocabulary."""
 
 
-@reads_neva("--config", read_neva)
+@reads_neva("--config", read_neva, script_reads="neva_inference.yaml")
 def answer(
     *words: str,
     files: Annotated[FileOptions, Parameter(name="*")] = FileOptions(),
+    hydra: Annotated[HydraFlags, Parameter(name="*")] = HydraFlags(),
     work: JobFlags = JobRun(),
     options: Annotated[AnswerOptions, Parameter(name="*")] = AnswerOptions(),
     sampling: SamplingFlags = FrameSampling(),
@@ -65,11 +66,13 @@ def answer(
       kinema answer prompts.jsonl -o answers.jsonl --media-base-path videos/
       kinema answer prompts.jsonl -o a.json --media-base-path v.tar --insert-media-token right
       kinema answer --config neva_inference.yaml inference.temperature=0.2 prompt_file=p.jsonl
+      kinema answer --config-path conf --config-name neva_inference.yaml prompt_file=p.jsonl
 
     Args:
         words: The prompt file; with --config, overrides of its keys.
     """
-    prompt_file, output = _files(words, files)
+    reads_yaml = files.config is not None or hydra.given
+    prompt_file, output = _files(words, files, reads_yaml=reads_yaml)
     records = check_files(prompt_file, output, force=work.force)[: work.limit]
     model = find_model(files.model, engine=files.engine, parts=parts)
     if rank() > 0:
@@ -109,9 +112,9 @@ def answer(
     return 0
 
 
-def _files(words: tuple[str, ...], files: FileOptions) -> tuple[Path, Path]:
+def _files(words: tuple[str, ...], files: FileOptions, *, reads_yaml: bool) -> tuple[Path, Path]:
     """The prompt file and the output."""
-    plain = [word for word in words if files.config is None or not is_override(word)]
+    plain = [word for word in words if not reads_yaml or not is_override(word)]
     if len(plain) > 1:
         raise UsageError(f"{len(plain)} prompt files were given.", hint="Give one.")
     prompt_file = Path(plain[0]) if plain else files.prompt_file

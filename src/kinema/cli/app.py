@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from kinema.cli.output import STDIN, complain, leave_stdout, say
 from kinema.cli.sources import SettingsFile, sources_of
 from kinema.engines import rank, world_size
 from kinema.errors import KinemaError, UsageError, saying_flags
+from kinema.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 INTERRUPTED = 130
 UNREAD = 141
@@ -89,7 +91,10 @@ def _run(words: list[str]) -> int:
         say(f"note: {sentence}")
     # A lone dash is an option to the parser, and "read it from stdin" to everybody else.
     rest = [STDIN if word == "-" else word for word in rest]
-    status = call(app, rest, hint=f"See `kinema {name} --help`.")
+    hint = f"See `kinema {name} --help`."
+    if (dashed := next(filter(_is_file_name, rest), None)) is not None:
+        hint = f"A file of this name is written ./{dashed}"
+    status = call(app, rest, hint=hint)
     return status if isinstance(status, int) else 0
 
 
@@ -103,6 +108,13 @@ def call(app: App, words: Sequence[str], *, hint: str) -> Any:
         return app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as problem:
         raise UsageError(" ".join(str(problem).split()), hint=hint) from problem
+
+
+def _is_file_name(word: str) -> bool:
+    """Whether a word that begins with a dash means a file, and was read as an option."""
+    suffixes = (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
+    is_option = word.startswith("-") and word != STDIN
+    return is_option and (Path(word).suffix.lower() in suffixes or os.path.isfile(word))
 
 
 def _every() -> Iterator[App]:

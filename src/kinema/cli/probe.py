@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from kinema.cli.flags import SamplingFlags
@@ -11,6 +12,7 @@ from kinema.types import FrameSampling
 from kinema.video import Shot, VideoInfo
 from kinema.video.info import SamplingPlan
 from kinema.video.shots import DetectorName
+from kinema.video.tracks import VideoTrack
 
 
 def probe(
@@ -75,6 +77,7 @@ def _facts(info: VideoInfo) -> dict[str, str]:
         "source": info.source,
         "container": f"{info.container}, {info.size_bytes:,} bytes",
         "video": f"{info.codec}, {info.pixel_format}, {info.bit_depth} bit",
+        **_tracks(info),
         "size": _size(info),
         "rate": "one picture"
         if info.num_frames == 1
@@ -85,6 +88,32 @@ def _facts(info: VideoInfo) -> dict[str, str]:
         "HDR": "no" if info.hdr == "none" else info.hdr.upper(),
         "audio": info.audio_codec or "none",
     }
+
+
+def _tracks(info: VideoInfo) -> dict[str, str]:
+    """A row a video track, where there are several; the one that is read is marked."""
+    if len(info.tracks) < 2:
+        return {}
+    return {
+        f"track {track.index}{' *' if track.index == info.track else ''}": ", ".join(_notes(track))
+        for track in info.tracks
+    }
+
+
+def _notes(track: VideoTrack) -> Iterator[str]:
+    yield f"{track.codec}, {track.width}×{track.height}"
+    if track.num_pictures == 1:
+        yield "one picture"
+    elif track.duration_seconds is not None:
+        yield f"{track.duration_seconds:.3f} s"
+    if track.language is not None:
+        yield track.language
+    if track.title is not None:
+        yield track.title
+    if track.default:
+        yield "default"
+    if track.cover:
+        yield "cover"
 
 
 def _size(info: VideoInfo) -> str:

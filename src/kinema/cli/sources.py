@@ -9,9 +9,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from cyclopts import App, ArgumentCollection
+from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Dict, Yaml
 
 from kinema.cli.output import say
@@ -31,25 +31,51 @@ class SettingsFile(Yaml):
         return _two_levels(loaded) if isinstance(loaded, Mapping) else loaded
 
 
+@dataclass(frozen=True, kw_only=True)
+class HydraFlags:
+    """Where NeVA's own scripts are told their YAML stands."""
+
+    config_path: Annotated[Path | None, Parameter(alias="-cp")] = None
+    """The folder of NeVA's YAML, as Hydra calls it."""
+    config_name: Annotated[str | None, Parameter(alias="-cn")] = None
+    """The name of NeVA's YAML in that folder or in this one, with or without .yaml."""
+
+    @property
+    def given(self) -> bool:
+        """Whether a YAML is meant."""
+        return self.config_path is not None or self.config_name is not None
+
+
 @dataclass(frozen=True)
 class NevaSource:
     """Reads the file that a flag names, with the overrides among the command's words."""
 
     flag: str
     read: Callable[[Path, Sequence[str]], NevaRequest]
+    script_reads: str
+    """The file that NeVA's script reads when its name is not given."""
 
     def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         """Add values to the arguments that have none; notes go to stderr."""
-        files = arguments[self.flag].tokens
-        if not files:
+        path = self._file(arguments)
+        if path is None:
             return
-        path = Path(files[-1].value)
         words = [t.value for a in arguments if a.field_info.name == "words" for t in a.tokens]
         asked = self.read(path, [word for word in words if is_override(word)])
         for note in asked.notes if rank() == 0 else ():
             say(f"note: {note}")
         values = Dict(_two_levels(asked.settings), source=path.name, use_commands_as_keys=False)
         values(app, commands, arguments)
+
+    def _file(self, arguments: ArgumentCollection) -> Path | None:
+        names = (self.flag, "--config-path", "--config-name")
+        file, folder, name = (
+            tokens[-1].value if (tokens := arguments[flag].tokens) else None for flag in names
+        )
+        if file is not None or (folder is None and name is None):
+            return None if file is None else Path(file)
+        path = Path(folder or ".") / (name or self.script_reads)
+        return path if path.suffix in (".yaml", ".yml") else path.with_name(f"{path.name}.yaml")
 
 
 def _two_levels(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,11 +92,16 @@ def is_override(word: str) -> bool:
     return "=" in word
 
 
-def reads_neva(flag: str, read: Callable[[Path, Sequence[str]], NevaRequest]) -> Callable[[C], C]:
-    """A command whose ``flag`` names a YAML of NeVA, and whose ``words`` may override its keys."""
+def reads_neva(
+    flag: str, read: Callable[[Path, Sequence[str]], NevaRequest], *, script_reads: str
+) -> Callable[[C], C]:
+    """A command whose ``flag`` names a YAML of NeVA, and whose ``words`` may override its keys.
+
+    ``--config-path`` and ``--config-name`` of :class:`HydraFlags` name it as well.
+    """
 
     def mark(command: C) -> C:
-        setattr(command, _ATTRIBUTE, (NevaSource(flag, read),))
+        setattr(command, _ATTRIBUTE, (NevaSource(flag, read, script_reads),))
         return command
 
     return mark

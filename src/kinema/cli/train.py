@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from kinema.cli.output import put, put_record, say
-from kinema.cli.sources import is_override, reads_neva
+from kinema.cli.sources import HydraFlags, is_override, reads_neva
 from kinema.engines import rank
 from kinema.errors import UsageError
 from kinema.tasks.neva_training import read_neva_training
@@ -46,10 +46,11 @@ class TrainOptions:
     """Print one JSON record."""
 
 
-@reads_neva("--neva", read_neva_training)
+@reads_neva("--neva", read_neva_training, script_reads="video_neva_config.yaml")
 def train(
     *words: str,
     options: Annotated[TrainOptions, Parameter(name="*")] = TrainOptions(),
+    hydra: Annotated[HydraFlags, Parameter(name="*")] = HydraFlags(),
     model: Annotated[ModelSettings, Parameter(name="*", group=_MODEL)] = ModelSettings(),
     data: Annotated[DataSettings, Parameter(name="*", group=_DATA)] = DataSettings(),
     stage: Annotated[StageSettings, Parameter(name="*", group=_STAGE)] = StageSettings(),
@@ -66,6 +67,7 @@ def train(
       kinema train --config settings.yaml --learning-rate 1e-3
       torchrun --nproc-per-node 8 -m kinema train --config settings.yaml
       kinema train --neva video_neva_config.yaml model.data.num_frames=4
+      kinema train --config-path conf --config-name video_neva_config model.data.num_frames=4
 
     Args:
         words: With --neva, overrides of its keys.
@@ -75,7 +77,8 @@ def train(
     loop = replace(loop, arguments=_read(loop.arguments))
     settings = TrainSettings(model=model, data=data, stage=stage, loop=loop)
     settings, notes = with_former(settings, former)
-    overrides = [word for word in words if options.neva is not None and is_override(word)]
+    reads_yaml = options.neva is not None or hydra.given
+    overrides = [word for word in words if reads_yaml and is_override(word)]
     left = [w for w in words if w != "True" and w not in overrides]  # of --bf16 True and the like
     if left:
         raise UsageError(f"{left[0]!r} was not understood.", hint="Write --flag=False for False.")

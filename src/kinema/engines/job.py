@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from kinema import prompt as prompts
 from kinema.engines.base import Engine
 from kinema.families import Checkpoint, Family
 from kinema.messages import Ask, Completion, Conversation, Reply, Request
+from kinema.reasoning import AnswerStream, opens_reasoning, separate
 from kinema.types import Features, Frames, Shown
 
 
@@ -56,6 +57,7 @@ class Job:
     """How often the engine broke down while it ran."""
     failed_at: int | None = None
     """How many requests had been answered when the engine last broke down at this job alone."""
+    _stream: AnswerStream | None = None
 
     @property
     def must_run_alone(self) -> bool:
@@ -86,6 +88,41 @@ class Job:
             reduce=self.ask.fit,
         )
         return request
+
+    def hear(self, text: str) -> str:
+        """Take a piece of the reply in; returns what of it the caller is to read."""
+        if self.on_text is None:
+            return ""
+        self.has_said = True
+        if self._stream is None:
+            self._stream = AnswerStream(**self._reasons)
+        return self._stream.add(text)
+
+    def finish(self, completion: Completion) -> tuple[Completion, str]:
+        """The completion with its reasoning apart, and what the caller has not read of it yet."""
+        said = separate(completion.text, **self._reasons)
+        thought = "\n\n".join(filter(None, (completion.reasoning, said.reasoning)))
+        rest = said.answer if self._stream is None else self._stream.rest(said.answer)
+        return replace(completion, text=said.answer, reasoning=thought), rest
+
+    def tell(self, text: str) -> bool:
+        """Let the caller read a piece of the answer; False when it raised, which ends the job."""
+        if text and self.on_text is not None and not self.future.cancelled():
+            try:
+                self.on_text(text)
+            except Exception as problem:  # the caller's own; the engine and the others go on
+                self.fail(problem)
+                return False
+        return True
+
+    @property
+    def _reasons(self) -> dict[str, bool]:
+        """What decides where the reasoning of its reply ends."""
+        assert self.request is not None
+        return {
+            "opened": opens_reasoning(self.request.prompt.text),
+            "is_json": self.ask.params.json_schema is not None,
+        }
 
     def fail(self, problem: BaseException) -> None:
         """Tell the caller, unless it has left."""

@@ -218,22 +218,20 @@ class Scheduler:
         return job is not None and job.on_text is not None
 
     def write(self, request_id: str, text: str) -> None:
-        """See :class:`kinema.engines.base.Inbox`."""
+        """See :class:`kinema.engines.base.Inbox`. Reasoning is not handed on."""
         job = self._running.get(request_id)
-        if job is not None and job.on_text is not None and not job.future.cancelled():
-            job.has_said = True
-            try:
-                job.on_text(text)
-            except Exception as problem:  # the caller's own; the engine and the others go on
-                del self._running[request_id]
-                job.fail(problem)
+        if job is not None and not job.tell(job.hear(text)):
+            del self._running[request_id]
 
     def complete(self, completion: Completion) -> None:
-        """See :class:`kinema.engines.base.Inbox`."""
+        """See :class:`kinema.engines.base.Inbox`. Reasoning is separated here, for all engines."""
         job = self._running.pop(completion.request_id, None)
         if job is None:
             return
         self._recovery.num_answered += 1
+        completion, rest = job.finish(completion)
+        if not job.tell(rest):
+            return
         if job.future.set_running_or_notify_cancel():
             assert job.request is not None
             job.future.set_result(Answered(job.request, completion, job.note))

@@ -54,7 +54,7 @@ def read_answer(record: Record) -> Answer:
     if item.task == "choice":
         choice = parse_choice(prediction.reply, item.options, lettered=item.lettered)
         return Answer(record, choice.index, choice.rule)
-    return Answer(record, _read(prediction.reply, item))
+    return Answer(record, _read(prediction.answer, item))
 
 
 def _read(reply: str, item: Item) -> Any:
@@ -66,7 +66,7 @@ def _read(reply: str, item: Item) -> Any:
         case "segments":
             return _segments(reply, item)
         case _:
-            return reply.strip() or None
+            return reply or None
 
 
 def _count(reply: str) -> float | None:

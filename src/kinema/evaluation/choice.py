@@ -27,6 +27,7 @@ from typing import Literal
 
 from kinema.evaluation import choice_patterns as patterns
 from kinema.evaluation.normalise import plain_words
+from kinema.reasoning import separate
 
 Rule = Literal[
     "tag", "lone", "final", "statement", "leading", "marked", "last line", "text", "unparsed"
@@ -93,7 +94,7 @@ _LOOK_BACK = 120
 
 def _clean(reply: str) -> str:
     """Thoughts, Markdown and typographic variants taken out; lines kept."""
-    text = unicodedata.normalize("NFKC", patterns.THINKING.sub(" ", reply))
+    text = unicodedata.normalize("NFKC", separate(reply).answer)
     text = patterns.LATEX_TEXT.sub(r"\1", text).replace("’", "'").replace("$", "")
     return patterns.MARKDOWN.sub("", text).strip()
 

@@ -25,7 +25,6 @@ def _compile(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns), re.IGNORECASE)
 
 
-THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
 LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}")
 MARKDOWN = re.compile(
     r"[*`]+|(?<!\w)_+|_+(?!\w)|^#+\s*|^\s*[-•>]\s+|^\s*\d+[.)]\s+(?=\S)", re.MULTILINE

@@ -95,18 +95,19 @@ class Verdict(Plain):
 
 def cases_of(records: Sequence[Record], protocol: Protocol) -> list[Case]:
     """What there is to judge: free-text items with a reply."""
-    replies = {r.item.id: r.prediction.reply for r in records}
+    answers = {r.item.id: r.prediction.answer for r in records}
     cases = []
     for record in records:
-        if record.item.task != "text" or not record.prediction.reply:
+        said = answers[record.item.id]
+        if record.item.task != "text" or not said:
             continue
         if protocol == "answer":
-            cases.append(_case(record, "", record.prediction.reply))
+            cases.append(_case(record, "", said))
             continue
         for aspect in record.item.facts.get("aspects", ()):
-            answer = record.prediction.reply
+            answer = said
             if partner := record.item.facts.get("partner"):
-                answer = f"1. {replies.get(partner)}\n2. {answer}"
+                answer = f"1. {answers.get(partner) or '(no answer)'}\n2. {answer}"
             cases.append(_case(record, aspect, answer))
     return cases
 

@@ -209,7 +209,7 @@ def _overlap(answers: Answers, *, which: int, background: bool) -> Measured:
 def _per_video(answers: Answers, *, name: str) -> Measured:
     """A score of the fork's script: of each video, then the plain mean."""
     scores = [
-        segmentation.per_video_scores(a.record.prediction.reply or "", "\n".join(a.item.references))
+        segmentation.per_video_scores(a.record.prediction.answer, "\n".join(a.item.references))
         for a in answers
     ]
     return Measured.mean([float(getattr(score, name)) for score in scores])

@@ -1,9 +1,11 @@
-"""Text made comparable: case, punctuation, articles, number words."""
+"""Text made comparable: the answer of a reply, case, punctuation, articles, number words."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+
+from kinema.reasoning import separate
 
 _ARTICLES = {"a", "an", "the"}
 _NUMBERS = (
@@ -12,6 +14,22 @@ _NUMBERS = (
 )
 _DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS.split())}
 _WORD = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?")
+
+
+_TAGGED = re.compile(r"<(answer|conclusion)>\s*(.*?)\s*(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+"""R1-style models, and LLaVA-CoT."""
+_CONTROL = re.compile(r"</s>|<\|[\w ]{1,40}\|>|<(?:eos|end_of_turn|bos|pad)>|\A\s*assistant\s*\n")
+"""What is left in a reply whose engine did not take special tokens out."""
+
+
+def answer_of(reply: str) -> str:
+    """The answer alone: without reasoning, without the tags around it and without control tokens.
+
+    Of several ``<answer>`` the last one counts. An answer in no tag comes back as it is.
+    """
+    text = separate(reply).answer
+    tagged = [match[2] for match in _TAGGED.finditer(text) if match[2]]
+    return _CONTROL.sub(" ", tagged[-1] if tagged else text).strip()
 
 
 def words(text: str) -> list[str]:

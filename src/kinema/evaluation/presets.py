@@ -114,7 +114,7 @@ def choose_sampling(
     Empty when neither says, which leaves it to the model family.
     """
     own = preset.frames(benchmark)
-    chosen = own if asked.is_default else asked
+    chosen = asked.or_default(own)
     if asked.formula == FrameSampling().formula and chosen.num_frames:
         chosen = replace(chosen, formula=own.formula)
     if item.start_seconds is None and item.end_seconds is None:

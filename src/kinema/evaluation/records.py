@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from kinema.evaluation.normalise import answer_of
 from kinema.plain import Plain
 
 Task = Literal["choice", "text", "count", "caption", "span", "segments"]
@@ -75,6 +76,13 @@ class Prediction(Plain):
     revision: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
     """How words were picked."""
+    reasoning: str = ""
+    """What a reasoning model thought before it replied."""
+
+    @property
+    def answer(self) -> str:
+        """What is read and judged: the reply without reasoning and tags, empty without a reply."""
+        return answer_of(self.reply or "")
 
 
 @dataclass(frozen=True)

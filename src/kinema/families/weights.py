@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kinema.errors import ModelError, UnsafeModel
 from kinema.files import sha256_of
+from kinema.identity import hub_sha256
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def check_weights(folder: Path, *, verify: bool = False) -> None:
@@ -95,9 +94,8 @@ def _check_length(folder: Path, file: Path) -> None:
 
 
 def _published_sum(folder: Path, file: Path) -> str | None:
-    blob = file.resolve().name
-    if _SHA256.fullmatch(blob):
-        return blob
+    if (named := hub_sha256(file)) is not None:
+        return named
     sums = folder / "SHA256SUMS"
     lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
     listed = {name.strip(" *"): digest for digest, _, name in (x.partition(" ") for x in lines)}

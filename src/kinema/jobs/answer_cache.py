@@ -40,6 +40,8 @@ class AnswerCache:
                 path, isolation_level=None, timeout=_PATIENCE_SECONDS, check_same_thread=False
             )
             self._database.execute("PRAGMA journal_mode=WAL")
+            # A killed process loses nothing; only a crash of the machine may cost the last answers.
+            self._database.execute("PRAGMA synchronous=NORMAL")
             self._check_format()
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS answer (id TEXT PRIMARY KEY, value TEXT NOT NULL)"

@@ -110,7 +110,7 @@ class Clips:
         self._load = partial(workers.load_frames, strict=strict)
         self._budget = _Budget(budget_bytes)
         self._clips: dict[Hashable, _Clip] = {}
-        self._infos: dict[str, asyncio.Task[VideoInfo | None]] = {}
+        self._infos: dict[tuple[str, int | None], asyncio.Task[VideoInfo | None]] = {}
         self._loading: set[asyncio.Task[None]] = set()
         self.num_decodes = 0
         """Media that were read; a clip that several questions share counts once."""
@@ -208,16 +208,18 @@ class Clips:
         if not isinstance(part.source, str | Path) or is_url(str(part.source)):
             return _GUESS_BYTES
         source = str(part.source)
-        if source not in self._infos:
-            self._infos[source] = asyncio.create_task(self._probe(source))
-        info = await asyncio.shield(self._infos[source])
+        which = (source, sampling.track)
+        if which not in self._infos:
+            self._infos[which] = asyncio.create_task(self._probe(*which))
+        info = await asyncio.shield(self._infos[which])
         return _GUESS_BYTES if info is None else estimated_bytes(info, sampling, size)
 
-    async def _probe(self, source: str) -> VideoInfo | None:
+    async def _probe(self, source: str, track: int | None) -> VideoInfo | None:
         """Facts about a file; None where it cannot be read, which decoding says."""
         loop = asyncio.get_running_loop()
         try:
-            info = await loop.run_in_executor(self._pool, self._workers.probe, source)
+            find = partial(self._workers.probe, source, track=track)
+            info = await loop.run_in_executor(self._pool, find)
         except KinemaError:
             return None
         return replace(info, keyframe_seconds=())

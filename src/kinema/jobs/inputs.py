@@ -10,12 +10,13 @@ import os
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from kinema.errors import MediaNotFound, NotMedia, UsageError
 from kinema.files import VIDEO_SUFFIXES, stamp_of
-from kinema.video.archive import SEPARATOR
+from kinema.video.archive import SEPARATOR, split_member
 from kinema.video.url_gate import is_url
 
 _MANIFESTS = (".txt", ".csv", ".jsonl", ".json")
@@ -32,10 +33,15 @@ class VideoInput:
     """Of its files in the output folder; no two are the same."""
 
     @property
+    def file(self) -> Path:
+        """The file that has to be there for it."""
+        member = split_member(self.source)
+        return Path(self.source if member is None else member[0])
+
+    @cached_property
     def stamp(self) -> str:
-        """Changes when the file does, found without reading it."""
-        archive, inside, _ = self.source.partition(f".tar{SEPARATOR}")
-        return stamp_of(Path(f"{archive}.tar" if inside else archive)) or "missing"
+        """Of the file when it was first looked at, found without reading it."""
+        return stamp_of(self.file) or "missing"
 
 
 def find_inputs(
@@ -89,7 +95,7 @@ def _expand(word: str) -> Iterator[str]:
     is_glob = any(c in word for c in "*?[") and not os.path.exists(word)
     if not is_glob:
         require_existing(word)
-    if SEPARATOR in word:
+    if split_member(word) is not None:
         yield word
     elif os.path.isdir(word):
         yield from _in_folder(Path(word))
@@ -118,7 +124,8 @@ def require_existing(word: str) -> None:
     Raises:
         MediaNotFound: says what may be given.
     """
-    local = word.partition(SEPARATOR)[0]
+    member = split_member(word)
+    local = word if member is None else member[0]
     if local[:7].lower() == "file://":
         local = unquote(urlsplit(local).path)
     if not os.path.exists(os.path.expanduser(local)):
@@ -164,8 +171,7 @@ def _in_manifest(path: Path) -> Iterator[str]:
         ) from problem
     for row in rows:
         _refuse_address(row)
-        local = row if SEPARATOR not in row else row.partition(SEPARATOR)[0]
-        yield row if os.path.isabs(local) else str(path.parent / row)
+        yield row if os.path.isabs(row) else str(path.parent / row)
 
 
 def _rows(path: Path) -> Iterator[str]:
@@ -196,7 +202,8 @@ def _names(sources: Iterable[str]) -> list[str]:
     taken: set[str] = set()
     names = []
     for source in sources:
-        name = Path(source.rpartition(SEPARATOR)[2]).stem or "video"
+        member = split_member(source)
+        name = Path(source if member is None else member[1]).stem or "video"
         if name in taken:
             name = f"{name}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
         taken.add(name)

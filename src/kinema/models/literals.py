@@ -11,10 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from tokenizers import AddedToken
 
 from kinema.messages import Prompt
 
-_RESERVED = "<kinema-literal-\uf8ff>"
+RESERVED = "<kinema-literal-\uf8ff>"
+"""What stands for a literal until the prompt is tokenised."""
 
 
 class LiteralTokens:
@@ -28,9 +30,10 @@ class LiteralTokens:
         """The prompt's text with its guards written as the reserved token."""
         if prompt.literals and self._reserved_id is None:
             # The id lies behind the vocabulary and never reaches the model.
-            self._tokenizer.add_tokens([_RESERVED], special_tokens=True)
-            self._reserved_id = self._tokenizer.convert_tokens_to_ids(_RESERVED)
-        return prompt.text.replace(Prompt.GUARD, _RESERVED)
+            token = AddedToken(RESERVED, special=True, normalized=self._is_left_alone())
+            self._tokenizer.add_tokens([token], special_tokens=True)
+            self._reserved_id = self._tokenizer.convert_tokens_to_ids(RESERVED)
+        return prompt.text.replace(Prompt.GUARD, RESERVED)
 
     def fill(self, inputs: dict[str, Any], literals: tuple[str, ...]) -> dict[str, Any]:
         """Replace each reserved token of ``int64[1, L]`` inputs by its literal's tokens."""
@@ -46,6 +49,15 @@ class LiteralTokens:
                 same = [row[at].expand(len(p)) for at, p in zip(guards, pieces, strict=True)]
                 inputs[name] = _splice(row, guards, pieces if name == "input_ids" else same)[None]
         return inputs
+
+    def _is_left_alone(self) -> bool:
+        """Whether the normalizer gives the token back, so that it may be looked for behind it.
+
+        Then the words on both sides of a literal are one text to it, which begins but once.
+        """
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        normalizer = getattr(backend, "normalizer", None)
+        return normalizer is not None and normalizer.normalize_str(RESERVED) == RESERVED
 
     def _plain(self, literal: str) -> torch.Tensor:
         ids = self._tokenizer(literal, add_special_tokens=False, split_special_tokens=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from kinema.engines.job import Answered
 from kinema.errors import KinemaError
-from kinema.messages import TokenLogprob
+from kinema.messages import Completion, TokenLogprob
 from kinema.server.backend import Piece, frames_of
 from kinema.server.errors import body_of
 
@@ -36,7 +36,8 @@ class Reply:
                     "role": "assistant",
                     "content": answered.completion.text,
                     "refusal": None,
-                },
+                }
+                | _reasoning(answered.completion),
                 "finish_reason": answered.completion.finish_reason,
                 "logprobs": _logprobs(answered.completion.logprobs),
             }
@@ -65,7 +66,8 @@ class Reply:
                     done[piece.index] = piece.answered
                     completion = piece.answered.completion
                     said = _logprobs(completion.logprobs)
-                    yield self._chunk(piece.index, {}, completion.finish_reason, said)
+                    last = _reasoning(completion)
+                    yield self._chunk(piece.index, last, completion.finish_reason, said)
         except KinemaError as problem:
             yield _event(body_of(problem))
             return
@@ -118,6 +120,11 @@ def _totals(answers: Sequence[Answered], choices: list[dict[str, Any]]) -> dict[
             "first_token_seconds": round(min(first), 4) if first else None,
         },
     }
+
+
+def _reasoning(completion: Completion) -> dict[str, str]:
+    """What the model thought, in the field that DeepSeek's API and vLLM's server have for it."""
+    return {"reasoning_content": completion.reasoning} if completion.reasoning else {}
 
 
 def _logprobs(tokens: Sequence[TokenLogprob] | None) -> dict[str, Any] | None:

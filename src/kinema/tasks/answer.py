@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Literal
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings
 from kinema.errors import UsageError
-from kinema.files import FEATURES_SUFFIX, refuse_foreign
+from kinema.files import FEATURES_SUFFIX, refuse_foreign, stamp_of, unchanged
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
@@ -105,10 +106,18 @@ class AnswerJob(JobSettings):
         asked = records[: self.limit]
         path = _ledger_of(self.output)
         with Ledger(path, settings=self._decided, anew=self.force, noun="records") as ledger:
+            files = {name: self._base.file(name) for name in set(map(medium_of, asked)) if name}
+            stamps = {name: stamp_of(file) for name, file in files.items()}
+
+            async def one(site: Site, unit: Unit) -> Outcome:
+                name = medium_of(unit.payload)
+                with unchanged(files[name], stamps[name]) if name else nullcontext():
+                    return await self._answer(site, unit)
+
             entered = ((ids[i], records[i]) for i in _by_medium(asked))
             ledger.enter(entered, retry_failed=self.retry_failed)
             problem = work_off(
-                self._answer,
+                one,
                 open_site(self.model, self.settings, self, strict=self.options.strict),
                 Meter(ledger, on_progress),
                 window=self.window(self.model.engine, self.settings),

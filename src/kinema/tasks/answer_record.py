@@ -9,8 +9,8 @@ from kinema.errors import KinemaError
 from kinema.jobs.ledger import Unit
 from kinema.messages import Reply
 
-_ADDED = ("prompt", "full_text", "pred_answer", "model_id", "answer_id", "metadata", "frames",
-          "usage", "finish_reason", "logprobs", "error")  # fmt: skip
+_ADDED = ("prompt", "full_text", "pred_answer", "reasoning", "model_id", "answer_id", "metadata",
+          "frames", "usage", "finish_reason", "logprobs", "error")  # fmt: skip
 
 
 def answered_record(
@@ -39,6 +39,8 @@ def answered_record(
         "finish_reason": said.finish_reason,
         "error": None,
     }
+    if said.reasoning:
+        record["reasoning"] = said.reasoning
     if said.logprobs is not None:
         record["logprobs"] = [vars(token).copy() for token in said.logprobs]
     return record

@@ -62,6 +62,11 @@ class Answer:
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def reasoning(self) -> str:
+        """What a reasoning model thought before it answered; empty for others."""
+        return self.completion.reasoning
+
     def to_dict(self) -> dict[str, Any]:
         """One record, ready for JSON."""
         completion = self.completion
@@ -77,6 +82,8 @@ class Answer:
             "frames": [frames.to_dict() for frames in self.frames],
             "warnings": list(self.warnings),
         }
+        if completion.reasoning:
+            record["reasoning"] = completion.reasoning
         if completion.logprobs is not None:
             record["logprobs"] = [vars(token).copy() for token in completion.logprobs]
         return record

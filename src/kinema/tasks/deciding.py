@@ -8,14 +8,13 @@ has thought about it.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, fields
-from pathlib import Path
+from dataclasses import fields
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from kinema.engines import EngineSettings
-from kinema.files import sha256_of
-from kinema.tasks.models import Model, revision_of
+from kinema.identity import content_of, identity_of
+from kinema.tasks.models import Model
 
 
 def deciding(settings: EngineSettings) -> dict[str, Any]:
@@ -30,24 +29,23 @@ def deciding(settings: EngineSettings) -> dict[str, Any]:
 def model_identity(model: Model, settings: EngineSettings) -> dict[str, Any]:
     """All that decides what a model answers to a request, :func:`deciding` included.
 
-    Builds or downloads the checkpoint's small files when they are not there yet; loads no weights.
+    A model is known by the content of its files, not by its name or place. Builds or downloads
+    them when they are not there yet; reads weights once to know their SHA-256, and loads none.
     The address of a server counts, because two servers may call different weights by one name: who
     moves a server to another address asks everything again.
 
     Raises:
-        ModelError: the checkpoint cannot be found or read.
+        ModelError: the checkpoint or the adapter cannot be found or read.
     """
-    parts = {name: str(value) for name, value in asdict(model.parts).items() if value is not None}
+    folder = model.checkpoint.folder
     identity = deciding(settings) | {
-        "model": model.name,
-        "revision": revision_of(model.checkpoint),
-        "parts": parts,
+        "family": model.family.name,
+        "revision": "" if folder is None else identity_of(folder),
+        "conv_mode": model.parts.conv_mode,
         "engine": model.engine,
     }
     if settings.adapter is not None:
-        # An adapter is small, and trained again under the same name.
-        files = sorted(path for path in Path(settings.adapter).glob("*") if path.is_file())
-        identity["adapter_sha"] = {path.name: sha256_of(path) for path in files}
+        identity["adapter"] = content_of(settings.adapter)
     if model.engine == "openai":
         address = urlsplit(settings.base_url or os.environ.get("OPENAI_BASE_URL", ""))
         place = address.netloc.rpartition("@")[2]  # without credentials

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,10 +14,9 @@ from kinema.errors import UsageError
 from kinema.families import Checkpoint, Family
 from kinema.families.templates import TEMPLATES
 from kinema.files import require_format, write_json
+from kinema.identity import content_of
 from kinema.lazy import load
 
-FIRST = {"by": "0.1.0"}
-"""Part of the names of cached folders: those that kinema 0.1.0 made are found again."""
 _FORMAT = 1
 """Of cached folders, in a file of their own; 0.1.0 wrote this format, and no number."""
 _NUMBER = "kinema_format.json"
@@ -99,17 +98,8 @@ def cached_folder(folder: Path, make: Callable[[], object]) -> Path:
 
 
 def _key(family: Family, path: Path, parts: CheckpointParts) -> str:
-    """Changes when a file of the checkpoint does."""
-    named = {name: str(value) for name, value in asdict(parts).items() if value is not None}
-    sources = [path, *(Path(value) for value in named.values())]
-    found = [stamp for source in sources for stamp in stamps(source)]
-    return fingerprint({"importer": family.importer, **FIRST} | named | {"files": found})
-
-
-def stamps(source: Path) -> Iterator[list[str | int]]:
-    """What changes when a file does, of every file of a folder or of one file."""
-    if not source.exists():
-        return
-    for file in [source] if source.is_file() else sorted(source.iterdir()):
-        stat = file.stat()
-        yield [str(file.resolve()), stat.st_size, stat.st_mtime_ns]
+    """Changes with the content of the checkpoint and its parts, not with their places."""
+    given = {name: str(part) for name, part in asdict(parts).items() if part is not None}
+    given["path"] = str(path)
+    sources = {name: content_of(source, nested=True) for name, source in given.items()}
+    return fingerprint({"importer": family.importer} | sources)

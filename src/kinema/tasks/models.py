@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -165,19 +164,6 @@ def find_model(
     if "/" not in name:
         raise UnknownName("model", name, _built_in_names())
     return _in_folder(name, download(name), None, engine, parts)
-
-
-def revision_of(checkpoint: Checkpoint) -> str:
-    """Sixteen hex digits of a checkpoint's small files and the sizes of its weights."""
-    if checkpoint.folder is None:
-        return ""
-    digest = hashlib.sha256()
-    for path in sorted(checkpoint.folder.iterdir()):
-        if path.suffix == ".json" and path.stat().st_size < 1_000_000:
-            digest.update(path.read_bytes())
-        elif path.is_file():
-            digest.update(f"{path.name} {path.stat().st_size}".encode())
-    return digest.hexdigest()[:16]
 
 
 def _built_in_names() -> list[str]:

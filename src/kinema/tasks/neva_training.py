@@ -75,6 +75,8 @@ _KEYS = {
     "model.optim.sched.name": Key(TEXT),
     "model.optim.sched.min_lr": Key(NUMBER),
 }
+_OF_THE_LAUNCH = ("cluster_type", "trainer.devices", "trainer.num_nodes")
+"""What documented commands say about machines; torchrun says it here."""
 _TOKENS = {
     "llama_3": tuple(f"<|reserved_special_token_{i}|>" for i in (3, 4, 5)),
     "": ("<extra_id_3>", "<extra_id_4>", "<extra_id_5>"),
@@ -95,7 +97,7 @@ def read_neva_training(path: Path, overrides: Sequence[str]) -> NevaRequest:
     """
     from_file, given = neva_values(path), neva_overrides(overrides)
     for key in given:
-        if key not in _KEYS and key not in from_file:
+        if key not in (*_KEYS, *from_file, *_OF_THE_LAUNCH):
             raise UnknownName("NeVA key", key, _KEYS)
     values = _resolved(from_file | given)
     read = checked({key: values[key] for key in _KEYS if key in values}, _KEYS)

@@ -58,9 +58,9 @@ def examine(
         MissingPackage: the detector is not installed.
     """
     return Report(
-        probe(source),
+        probe(source, track=sampling.track),
         plan(source, sampling.or_default(DEFAULT_SAMPLING)),
-        None if detector is None else find_shots(source, detector=detector),
+        None if detector is None else find_shots(source, detector=detector, track=sampling.track),
     )
 
 

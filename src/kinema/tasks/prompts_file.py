@@ -142,12 +142,16 @@ class MediaBase:
             return f"{self.path}{SEPARATOR}{name}"
         return self.path / name
 
-    def stamp(self, name: str) -> str:
-        """Changes when the medium does: name, size and time of its file."""
+    def file(self, name: str) -> Path:
+        """The file that has to be there for the medium called ``name``."""
         found = self.find(name)
         file = Path(found) if isinstance(found, Path) else self.path
         assert file is not None
-        return f"{name} {stamp_of(file) or 'absent'}"
+        return file
+
+    def stamp(self, name: str) -> str:
+        """Changes when the medium does: name, size and time of its file."""
+        return f"{name} {stamp_of(self.file(name)) or 'absent'}"
 
 
 def medium_of(record: Any) -> str:

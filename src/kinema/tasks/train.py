@@ -13,8 +13,9 @@ from kinema.datasets.samples import Sample, find_features, read_samples
 from kinema.errors import UsageError
 from kinema.families import FAMILIES, Checkpoint, Family, as_trained, read_checkpoint, recognise
 from kinema.families.templates import TEMPLATES
+from kinema.identity import content_of
 from kinema.messages import Conversation, FeaturesPart, Part, VideoPart
-from kinema.tasks.imports import FIRST, CheckpointParts, cached_folder, stamps
+from kinema.tasks.imports import CheckpointParts, cached_folder
 from kinema.tasks.models import find_model
 from kinema.training.settings import ModelSettings, TrainSettings
 from kinema.types import FrameSampling
@@ -139,9 +140,9 @@ def join_parts(settings: ModelSettings, *, seed: int, found: Mapping[str, Any]) 
         **found,
         **_layout(settings),
     }
-    sources = (Path(settings.model_name_or_path or ""), Path(settings.vision_tower or ""))
-    files = [stamp for source in sources for stamp in stamps(source)]
-    folder = cache_dir() / "joined" / fingerprint(values | FIRST | {"files": files})
+    parts = {name: values[name] for name in ("language_model", "vision_tower")}
+    contents = {name: content_of(part) for name, part in parts.items() if part}
+    folder = cache_dir() / "joined" / fingerprint(values | contents)
     return cached_folder(folder, lambda: _join(values, folder))
 
 

@@ -12,9 +12,10 @@ import yaml
 from safetensors.torch import save_file
 from transformers import Trainer
 
-from kinema.errors import ModelNotFound, UsageError
+from kinema.errors import ModelError, ModelNotFound, UsageError
 from kinema.families.templates import TEMPLATES
 from kinema.files import require_format, write_json
+from kinema.identity import identity_of
 from kinema.models.importers.parts import read_tokenizer, without_bars
 from kinema.models.importers.weights import read_weights
 from kinema.training.loading import load_base
@@ -55,6 +56,7 @@ def merge(run: Path, target: Path, *, dtype: str = "auto") -> Path:
 
     Raises:
         ModelNotFound: there is no finished run, or its base is gone.
+        ModelError: its base has changed.
     """
     _require_empty(target)
     home, weights = _find(run)
@@ -145,7 +147,8 @@ def _find(run: Path) -> tuple[Path, Path]:
 
 def write_base(run: Path, base: Path) -> None:
     """Write down which model a run began with, and the format of the run's folder."""
-    write_json(run / BASE, {"folder": str(base.resolve()), "format": _FORMAT})
+    facts = {"folder": str(base.resolve()), "identity": identity_of(base), "format": _FORMAT}
+    write_json(run / BASE, facts)
 
 
 def require_own_format(run: Path) -> None:
@@ -163,11 +166,18 @@ def require_own_format(run: Path) -> None:
 
 
 def _base(home: Path) -> Path:
-    base = Path(json.loads((home / BASE).read_text(encoding="utf-8"))["folder"])
+    written = json.loads((home / BASE).read_text(encoding="utf-8"))
+    base = Path(written["folder"])
     if not (base / "config.json").is_file():
         raise ModelNotFound(
             f"The model that {home.name} was trained from is gone: {base}.",
             hint="Put it back, or train again.",
+        )
+    # kinema 0.1 did not write what was in it.
+    if written.get("identity", found := identity_of(base)) != found:
+        raise ModelError(
+            f"The model that {home.name} was trained from has changed since: {base}.",
+            hint="Put back the files that it had, or train again.",
         )
     return base
 

@@ -28,9 +28,14 @@ Extent = tuple[int, int]
 
 
 def split_member(text: str) -> tuple[str, str] | None:
-    """``("shard.tar", "clip.mp4")`` of ``shard.tar::clip.mp4``; None when it is no such name."""
+    """``("shard.tar", "clip.mp4")`` of ``shard.tar::clip.mp4``; None when it is no such name.
+
+    A file that is called so itself is no member.
+    """
     archive, separator, member = text.partition(f".tar{SEPARATOR}")
-    return (f"{archive}.tar", member) if separator else None
+    if not separator or os.path.lexists(os.path.expanduser(text)):
+        return None
+    return f"{archive}.tar", member
 
 
 def open_member(file: OpenFile, archive: str, member: str) -> ByteRange:

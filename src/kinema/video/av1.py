@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kinema.video.bits import Bits
+
 _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME, _REDUNDANT_HEADER = 1, 3, 6, 7
 _SELECT = 2
 _KEY, _INTRA_ONLY, _SWITCH = 0, 2, 3
@@ -17,19 +19,6 @@ class Sequence:
     force_screen_content_tools: int
     force_integer_mv: int
     order_hint_bits: int
-
-
-class _Bits:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def read(self, count: int = 1) -> int:
-        value = 0
-        for _ in range(count):
-            value = value << 1 | (self._data[self._at >> 3] >> (7 - (self._at & 7)) & 1)
-            self._at += 1
-        return value
 
 
 def _units(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -60,13 +49,13 @@ def read_sequence(units: bytes) -> Sequence | None:
     try:
         for kind, payload in _units(units):
             if kind == _SEQUENCE_HEADER:
-                return _parse_sequence(_Bits(payload))
+                return _parse_sequence(Bits(payload))
     except IndexError:
         return None
     return None
 
 
-def _parse_sequence(bits: _Bits) -> Sequence | None:
+def _parse_sequence(bits: Bits) -> Sequence | None:
     bits.read(3)  # profile
     bits.read()  # still picture
     is_reduced = bits.read()
@@ -92,7 +81,7 @@ def _parse_sequence(bits: _Bits) -> Sequence | None:
     return Sequence(screen_tools, integer_mv, order_hint_bits)
 
 
-def _skip_operating_points(bits: _Bits) -> None:
+def _skip_operating_points(bits: Bits) -> None:
     has_initial_delay = bits.read()
     for _ in range(bits.read(5) + 1):
         bits.read(12)
@@ -113,7 +102,7 @@ def is_disposable(packet: bytes, sequence: Sequence) -> bool:
 
 
 def _refreshes_nothing(header: bytes, sequence: Sequence) -> bool:
-    bits = _Bits(header)
+    bits = Bits(header)
     shows_existing = bits.read()
     frame_type, is_shown = bits.read(2), bits.read()
     if shows_existing or not is_shown or frame_type in (_KEY, _INTRA_ONLY, _SWITCH):

@@ -5,9 +5,14 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
 
-from kinema.video.index import VideoIndex, index_video
+from kinema.video.index import BrokenPromise, VideoIndex
+from kinema.video.indexing import index_again, index_video
 from kinema.video.media import Media
+
+T = TypeVar("T")
 
 _MOST_INDEXES = 64
 _MOST_PACKETS = 1 << 20
@@ -20,10 +25,10 @@ _lock = threading.Lock()
 
 
 def cached_index(media: Media) -> VideoIndex:
-    """The index of a file, scanned once for as long as its content stays the same.
+    """The index of a file, made once for as long as its content stays the same.
 
     Raises:
-        MediaError: see :func:`kinema.video.index.index_video`.
+        MediaError: see :func:`kinema.video.indexing.index_video`.
     """
     key = fingerprint(media)
     with _lock:
@@ -31,6 +36,26 @@ def cached_index(media: Media) -> VideoIndex:
             _indexes.move_to_end(key)
             return _indexes[key]
     index = index_video(media)
+    _keep(key, index)
+    return index
+
+
+def with_index(media: Media, read: Callable[[VideoIndex], T]) -> T:
+    """Read a file by its index; where that promised what does not come, again by a better one.
+
+    Raises:
+        MediaError: see :func:`kinema.video.indexing.index_video`.
+    """
+    index = cached_index(media)
+    while True:
+        try:
+            return read(index)
+        except BrokenPromise as broken:
+            index = index_again(media, index, str(broken))
+            _keep(fingerprint(media), index)
+
+
+def _keep(key: str, index: VideoIndex) -> None:
     with _lock:
         _indexes[key] = index
         while len(_indexes) > 1 and (
@@ -38,7 +63,6 @@ def cached_index(media: Media) -> VideoIndex:
             or sum(kept.num_packets for kept in _indexes.values()) > _MOST_PACKETS
         ):
             _indexes.popitem(last=False)
-    return index
 
 
 def fingerprint(media: Media) -> str:
@@ -47,7 +71,7 @@ def fingerprint(media: Media) -> str:
     A film of gigabytes costs one megabyte of reading.
     """
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(str(media.size_bytes).encode())
+    digest.update(f"{media.size_bytes} {media.track}".encode())
     if media.path is not None:
         digest.update(str(media.path.stat().st_mtime_ns).encode())
     span = max(1, media.size_bytes - _SAMPLE_BYTES)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import av
@@ -12,6 +14,8 @@ from av.error import FFmpegError
 from kinema.errors import DecodeFailed, MediaError, NotMedia, NoVideoStream, Truncated
 from kinema.video.media import Media
 from kinema.video.mp4 import top_level_boxes
+from kinema.video.stills import is_heif
+from kinema.video.tracks import codec_of, main_track
 
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,mxf,ivf,"
@@ -29,6 +33,8 @@ _CODECS = frozenset(
     )
 )
 """What people's files hold; rarely used decoders are where overflows are found."""
+_LOOKED_AT_PACKETS = 2000
+"""To tell a film from one picture, where the header does not."""
 
 
 @contextmanager
@@ -84,20 +90,30 @@ def _has_moov(media: Media) -> bool:
 
 
 def video_stream(container: Any, media: Media) -> Any:
-    """The first moving picture of the container; cover art does not count.
+    """The video track that was asked for, else the one that players show.
 
     Raises:
-        NoVideoStream: there is none.
+        NoVideoStream: there is none, or not so many.
     """
-    covers = av.stream.Disposition.attached_pic
-    stream = next((s for s in container.streams.video if not s.disposition & covers), None)
+    streams = container.streams.video
+    if media.track is not None:
+        stream = _numbered(streams, media)
+    else:
+        stream = main_track(streams, _CODECS, partial(_count_first_packets, media))
     if stream is None:
         what = "only audio" if container.streams.audio else "no picture"
         raise NoVideoStream(
             f"{media.name} holds {what}.", hint="Give a file that has a video track."
         )
+    # The main picture of a photo is marked as default; one of tiles has none that is a stream.
+    is_main = bool(stream.disposition & av.stream.Disposition.default)
+    if is_heif(media) and not is_main and media.track is None:
+        raise DecodeFailed(
+            f"{media.name} is a photo of several tiles, which FFmpeg does not put together.",
+            hint="pip install 'kinema[heic]' reads it; or save it as JPEG.",
+        )
     context = stream.codec_context
-    name = context.codec.canonical_name if context else "unknown"
+    name = codec_of(stream)
     if name not in _CODECS:
         raise DecodeFailed(
             f"{media.name} is encoded as {name}, which is not decoded here.",
@@ -107,6 +123,29 @@ def video_stream(container: Any, media: Media) -> Any:
     # The decoder itself refuses what grows beyond the limit later on.
     context.options = {**context.options, "max_pixels": str(media.budget.pixels)}
     return stream
+
+
+def _numbered(streams: Any, media: Media) -> Any:
+    if media.track is None or media.track >= len(streams):
+        count = f"{len(streams)} video track{'' if len(streams) == 1 else 's'}"
+        raise NoVideoStream(
+            f"{media.name} has no video track {media.track}; it has {count}.",
+            hint="They are counted from 0; `kinema probe` lists them.",
+        )
+    return streams[media.track]
+
+
+def _count_first_packets(media: Media) -> Mapping[int, int]:
+    """Packets near the beginning by stream index, up to two of every video stream."""
+    counts: Counter[int] = Counter()
+    with open_container(media) as container:
+        videos = container.streams.video
+        for seen, packet in enumerate(media.metered(container.demux(videos))):
+            if packet.size:
+                counts[packet.stream.index] += 1
+            if seen >= _LOOKED_AT_PACKETS or all(counts[s.index] > 1 for s in videos):
+                break
+    return counts
 
 
 def ffmpeg_version() -> str:

@@ -16,13 +16,15 @@ from kinema.video.container import open_container, video_stream
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
 from kinema.video.picture import HDR_TRANSFERS, Converter, orientation_of
-from kinema.video.reading import DEFAULT_SAMPLING
+from kinema.video.reading import DEFAULT_SAMPLING, timeline_of
 from kinema.video.sampling import select
 from kinema.video.source import open_media
 from kinema.video.stills import is_image, read_image
 from kinema.video.timeline import Timeline
+from kinema.video.tracks import VideoTrack, list_tracks
 
 Hdr = Literal["pq", "hlg", "none"]
+Reading = Literal["indexed", "front to back"]
 # ITU-T H.273 code points.
 _TRANSFERS = {1: "bt709", 4: "gamma22", 6: "smpte170m", 13: "srgb", 16: "pq", 18: "hlg"}
 _PRIMARIES = {1: "bt709", 5: "bt470bg", 6: "smpte170m", 9: "bt2020", 12: "display-p3"}
@@ -54,8 +56,14 @@ class VideoInfo(Plain):
     """Average."""
     duration_seconds: float
     num_frames: int
+    reading: Reading = "indexed"
+    """Whether packets tell where each frame is, or all frames before it must be decoded."""
     num_keyframes: int
     keyframe_seconds: tuple[float, ...]
+    track: int = 0
+    """Which of the video tracks is described."""
+    tracks: tuple[VideoTrack, ...] = ()
+    """All video tracks, as the header describes them."""
     has_audio: bool = False
     audio_codec: str | None = None
     hdr: Hdr = "none"
@@ -77,39 +85,44 @@ class SamplingPlan(Plain):
     warnings: tuple[str, ...] = ()
 
 
-def probe(source: Source, *, access: Access = LOCAL) -> VideoInfo:
+def probe(source: Source, *, track: int | None = None, access: Access = LOCAL) -> VideoInfo:
     """Describe a video or image; one pass over its packets and one decoded frame.
+
+    Args:
+        source: see :func:`kinema.video.load_frames`.
+        track: the video track to describe, from 0; None for the one that players show.
+        access: what the source may reach.
 
     Raises:
         MediaError: the source cannot be used.
     """
-    media = open_media(source, access)
+    media = open_media(source, access, track=track)
     if is_image(media):
         return _probe_image(media)
     index = cached_index(media)
     with open_container(media) as container:
         stream = video_stream(container, media)
+        facts = _container_facts(container, stream, media)
         return VideoInfo(
             source=media.name,
             size_bytes=media.size_bytes,
             **_clock_facts(index),
-            **_container_facts(container),
+            **{**facts, "warnings": (*facts["warnings"], *_words_about(index))},
             **_stream_facts(stream),
             **_picture_facts(container, stream),
         )
 
 
-def timeline(source: Source, *, access: Access = LOCAL) -> Timeline:
+def timeline(source: Source, *, track: int | None = None, access: Access = LOCAL) -> Timeline:
     """When each frame is shown; a still picture is one frame without length.
 
     Raises:
         MediaError: the source cannot be used.
     """
-    media = open_media(source, access)
+    media = open_media(source, access, track=track)
     if not is_image(media):
         return cached_index(media).timeline
-    frames = read_image(media)
-    return Timeline(frames.seconds, frames.indices >= 0, frames.duration_seconds or 0.0)
+    return timeline_of(read_image(media))
 
 
 def plan(
@@ -120,10 +133,7 @@ def plan(
     Raises:
         MediaError: the source cannot be used.
     """
-    media = open_media(source, access)
-    if is_image(media):
-        return SamplingPlan(indices=(0,), seconds=(0.0,), total_frames=1)
-    clock = cached_index(media).timeline
+    clock = timeline(source, track=sampling.track, access=access)
     selection = select(clock, sampling.or_default(DEFAULT_SAMPLING))
     return SamplingPlan(
         indices=tuple(selection.indices.tolist()),
@@ -141,20 +151,32 @@ def _clock_facts(index: VideoIndex) -> dict[str, Any]:
         "fps": None if clock.fps is None else round(clock.fps, 6),
         "duration_seconds": round(clock.duration_seconds, 6),
         "num_frames": len(clock),
+        "reading": "front to back" if index.front_to_back else "indexed",
         "num_keyframes": len(keyframe_seconds),
         "keyframe_seconds": tuple(keyframe_seconds.tolist()),
     }
 
 
-def _container_facts(container: Any) -> dict[str, Any]:
+def _words_about(index: VideoIndex) -> tuple[str, ...]:
+    if not index.reason:
+        return index.warnings
+    return (f"Decoded from front to back: {index.reason}.", *index.warnings)
+
+
+def _container_facts(container: Any, stream: Any, media: Media) -> dict[str, Any]:
     audio = container.streams.audio
     codecs = [s.codec_context.name if s.codec_context else "unknown" for s in audio]
-    several = len(container.streams.video)
+    tracks = list_tracks(container.streams.video)
+    track = container.streams.video.index(stream)
+    several = sum(not one.cover and one.num_pictures != 1 for one in tracks)
+    choice = f"{several} video tracks; track {track} is read, as players show it."
     return {
+        "track": track,
+        "tracks": tracks,
+        "warnings": (choice,) if several > 1 and media.track is None else (),
         "container": container.format.name,
         "has_audio": bool(codecs),
         "audio_codec": codecs[0] if codecs else None,
-        "warnings": (f"{several} video tracks; the first one is read.",) if several > 1 else (),
     }
 
 

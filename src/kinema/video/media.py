@@ -5,12 +5,20 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kinema.errors import DecodeDeadline, NotMedia, NoVideoStream
+from kinema.errors import (
+    DecodeDeadline,
+    MediaError,
+    NotAFile,
+    NotMedia,
+    NoVideoStream,
+    SourceChanged,
+)
 from kinema.video.access import Budget
 from kinema.video.byte_range import ByteRange
 
@@ -29,9 +37,53 @@ class Media:
     data: bytes | None = None
     part: ByteRange | None = None
     """A tar member, a download, or a file that may only be read through its descriptor."""
+    track: int | None = None
+    """Which video track is meant, from 0; None for the one that players show."""
     budget: Budget = Budget()
     opened_at_seconds: float = field(default_factory=time.monotonic)
     """On the monotonic clock."""
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Read a file that must stay where it is; one that only grows, as it is recorded, may.
+
+        Raises:
+            SourceChanged: it was deleted or replaced inside the context; also instead of an error
+                about what was read of it.
+        """
+        before = self._state()
+        try:
+            yield
+        except (MediaError, OSError) as problem:
+            self._require_same(before)
+            if isinstance(problem, MediaError):
+                raise
+            raise NotAFile(
+                f"{self.name} cannot be read: {problem.strerror}.", hint="Check the disk."
+            ) from None
+        self._require_same(before)
+
+    def _state(self) -> tuple[int, int, int] | None:
+        """Device, inode and length of a file that is opened by its name."""
+        if self.path is None:
+            return None
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_size
+
+    def _require_same(self, before: tuple[int, int, int] | None) -> None:
+        now = self._state()
+        if before is None or (now and now[:2] == before[:2] and now[2] >= before[2]):
+            return
+        raise self._changed("replaced" if now else "deleted or moved") from None
+
+    def _changed(self, what: str) -> SourceChanged:
+        return SourceChanged(
+            f"{self.name} was {what} while it was being read.",
+            hint="Leave the file where it is, and read it again.",
+        )
 
     def open(self) -> BinaryIO:
         """A fresh binary handle at the first byte; the caller closes it."""
@@ -40,7 +92,10 @@ class Media:
         if self.part is not None:
             return self.part.open()
         assert self.path is not None
-        return self.path.open("rb")
+        try:
+            return self.path.open("rb")
+        except FileNotFoundError:
+            raise self._changed("deleted or moved") from None
 
     @cached_property
     def size_bytes(self) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from kinema.video.media import Media
 from kinema.video.packets import Packets
+from kinema.video.shown import read_h264_sequence
 
 _LARGEST_MOOV_BYTES = 256 << 20
 
@@ -23,14 +24,21 @@ class _NotPlain(Exception):
     """The file is left to the demuxer."""
 
 
-def read_sample_tables(media: Media) -> Packets | None:
-    """Packets of the first video track in decoding order, None where the tables are not plain."""
+def read_sample_tables(media: Media, *, track_id: int | None = None) -> Packets | None:
+    """Packets of a video track in decoding order, None where the tables are not plain.
+
+    Args:
+        media: an MP4 or MOV; of all other files nothing is known.
+        track_id: of the track's header; needed where a file has several video tracks.
+    """
+    if media.track is not None and track_id is None:
+        return None
     if media.head[4:8] != b"ftyp":
         return None
     try:
         with media.open() as file:
             moov = _read_moov(file, media.size_bytes)
-        return _packets_of_movie(memoryview(moov), media)
+        return _packets_of_movie(memoryview(moov), track_id, media)
     except (_NotPlain, ValueError, IndexError, OverflowError):
         return None
 
@@ -86,14 +94,25 @@ def _maybe(data: memoryview, kind: bytes) -> memoryview | None:
     return found[0] if found else None
 
 
-def _packets_of_movie(moov: memoryview, media: Media) -> Packets:
+def _packets_of_movie(moov: memoryview, track_id: int | None, media: Media) -> Packets:
     if _maybe(moov, b"mvex") is not None:
         raise _NotPlain
     movie_timescale = _timescale(_only(moov, b"mvhd"))
-    for name, trak in _boxes(moov):
-        if name == b"trak" and bytes(_only(trak, b"mdia", b"hdlr")[8:12]) == b"vide":
-            return _packets_of_track(trak, movie_timescale, media)
-    raise _NotPlain
+    videos = [
+        trak
+        for name, trak in _boxes(moov)
+        if name == b"trak"
+        and bytes(_only(trak, b"mdia", b"hdlr")[8:12]) == b"vide"
+        and track_id in (None, _track_id(_only(trak, b"tkhd")))
+    ]
+    if len(videos) != 1:
+        raise _NotPlain
+    return _packets_of_track(videos[0], movie_timescale, media)
+
+
+def _track_id(header: memoryview) -> int:
+    at = 20 if header[0] == 1 else 12
+    return int.from_bytes(header[at : at + 4], "big")
 
 
 def _timescale(header: memoryview) -> int:
@@ -107,29 +126,73 @@ def _timescale(header: memoryview) -> int:
 def _packets_of_track(trak: memoryview, movie_timescale: int, media: Media) -> Packets:
     media_timescale = _timescale(_only(trak, b"mdia", b"mdhd"))
     table = _only(trak, b"mdia", b"minf", b"stbl")
+    codec, config = _codec(_only(table, b"stsd"))
     count = _num_samples(_only(table, b"stsz"), media)
     duration = _runs(_only(table, b"stts"), count)
     dts = np.cumsum(duration) - duration
     ctts = _maybe(table, b"ctts")
     pts = dts.copy() if ctts is None else dts + _runs(ctts, count, ">i4")
     edits = _maybe(trak, b"edts")
-    begin, end, delay = (0, None, 0)
+    begin, delay = 0, 0
     if edits is not None:
         begin, end, delay = _edit(_only(edits, b"elst"), Fraction(media_timescale, movie_timescale))
-    if end is not None and pts.max() >= end:
-        raise _NotPlain
+        if pts.max() >= end:
+            raise _NotPlain
     discard = pts < begin
-    shift = delay - begin
-    pts += shift
-    dts += shift
+    if discard.all():
+        raise _NotPlain
+    # The first picture that is shown is shown at once, also where the edit begins between two.
+    shift = delay - int(pts[~discard].min())
+    keyframe = _keyframes(_maybe(table, b"stss"), count)
+    entry = _entry_of_edit(pts, keyframe, begin)
     return Packets(
-        pts=pts,
-        dts=dts,
-        duration=duration,
-        keyframe=_keyframes(_maybe(table, b"stss"), count),
-        discard=discard,
+        pts=pts[entry:] + shift,
+        dts=dts[entry:] + shift,
+        duration=duration[entry:],
+        keyframe=keyframe[entry:],
+        discard=discard[entry:],
         seconds_per_tick=1 / media_timescale,
+        container="mov",
+        codec=codec,
+        config=config,
     )
+
+
+def _entry_of_edit(pts: NDArray[np.int64], keyframe: NDArray[np.bool_], begin: int) -> int:
+    """The sample that an edit is decoded from; FFmpeg's demuxer gives none before it."""
+    if begin <= pts[0]:
+        return 0
+    entries = np.flatnonzero(keyframe & (pts <= begin))
+    if not len(entries):
+        raise _NotPlain
+    return int(entries[-1])
+
+
+_CODECS = {
+    **dict.fromkeys((b"avc1", b"avc3"), "h264"),
+    **dict.fromkeys((b"hvc1", b"hev1"), "hevc"),
+    **{b"av01": "av1", b"vp08": "vp8", b"vp09": "vp9", b"jpeg": "mjpeg"},
+    **dict.fromkeys((b"apch", b"apcn", b"apcs", b"apco", b"ap4h", b"ap4x"), "prores"),
+}
+"""Sample entries (mp4ra.org) whose samples are single frames; MPEG-4's may not be."""
+_VISUAL_ENTRY_BYTES = 78
+"""Of a VisualSampleEntry, before the boxes in it (ISO/IEC 14496-12, 12.1.3)."""
+
+
+def _codec(stsd: memoryview) -> tuple[str, bytes]:
+    """FFmpeg's name of the codec, and for H.264 its configuration."""
+    entries = list(_boxes(stsd[8:]))
+    if len(entries) != 1 or entries[0][0] not in _CODECS:
+        raise _NotPlain
+    kind, entry = entries[0]
+    codec = _CODECS[kind]
+    if codec != "h264":
+        return codec, b""
+    config = bytes(_only(entry[_VISUAL_ENTRY_BYTES:], b"avcC"))
+    sequence = read_h264_sequence(config)
+    if sequence is None or sequence.may_have_fields:
+        raise _NotPlain  # its packets must be looked at
+    return codec, config
 
 
 def _num_samples(stsz: memoryview, media: Media) -> int:
@@ -166,10 +229,10 @@ def _keyframes(stss: memoryview | None, count: int) -> NDArray[np.bool_]:
     return flags
 
 
-def _edit(elst: memoryview, rate: Fraction) -> tuple[int, int | None, int]:
+def _edit(elst: memoryview, rate: Fraction) -> tuple[int, int, int]:
     """Begin and end of the part that is shown, in media ticks, and the delay before it."""
     delay = 0
-    shown: tuple[int, int | None, int] | None = None
+    shown: tuple[int, int, int] | None = None
     for duration, media_time in _edit_rows(elst):
         ticks = int(duration * rate)
         if shown is not None:
@@ -177,7 +240,7 @@ def _edit(elst: memoryview, rate: Fraction) -> tuple[int, int | None, int]:
         if media_time == -1:
             delay += ticks
         else:
-            shown = (media_time, media_time + ticks if duration else None, delay)
+            shown = (media_time, media_time + ticks, delay)
     if shown is None:
         raise _NotPlain
     return shown

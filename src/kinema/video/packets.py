@@ -26,6 +26,14 @@ class Packets:
     discard: NDArray[np.bool_]
     """bool[P], decoded and never shown: the container's edit list cuts it off."""
     seconds_per_tick: float
+    container: str
+    """FFmpeg's name of the demuxer."""
+    codec: str
+    """FFmpeg's name of the codec."""
+    config: bytes = b""
+    """The decoder configuration, empty where the container holds none."""
+    doubt: str = ""
+    """What a look at the packets themselves said against one frame a packet."""
 
     def __len__(self) -> int:
         return len(self.pts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -133,24 +134,46 @@ class Converter:
         return graph.pull()
 
 
-class Canvas:
-    """The pictures of one reading, filled by several threads in any order."""
+class SizeChanged(Exception):
+    """A frame has another size than the frame that came first."""
 
-    def __init__(self, wanted: NDArray[np.int64]) -> None:
+
+class Canvas:
+    """The pictures of one reading, filled by several threads in any order.
+
+    Args:
+        wanted: int64[K], frame indices.
+        shape: height and width of all pictures; unless told, that of the frame that comes first,
+            and then ``put`` raises ``SizeChanged`` at a frame of another size.
+    """
+
+    def __init__(self, wanted: NDArray[np.int64], shape: tuple[int, int] | None = None) -> None:
         self._place = {frame_index: place for place, frame_index in enumerate(wanted.tolist())}
         self._lock = threading.Lock()
+        self._brings_to_shape = shape is not None
+        self._count = len(wanted)
         self.pixels: NDArray[np.uint8] | None = None
-        """uint8[K, H, W, 3] once the first frame has come; its size holds for all."""
-        self.found = np.zeros(len(wanted), dtype=np.bool_)
-        self.damaged = np.zeros(len(wanted), dtype=np.bool_)
-        """Frames that the decoder gave and marked as corrupt."""
+        """uint8[K, H, W, 3] once the first frame has come."""
+        if shape is not None:
+            self.pixels = np.empty((self._count, *shape, 3), np.uint8)
+        self.found = np.zeros(self._count, dtype=np.bool_)
+        self.damaged = np.zeros(self._count, dtype=np.bool_)
+        """Frames that the decoder marked as corrupt, or that lean on damage."""
 
     def put(self, frame_index: int, converter: Converter, frame: Any) -> None:
         """Convert a frame into its place."""
+        shape = converter.shape(frame)
         with self._lock:
             if self.pixels is None:
-                self.pixels = np.empty((len(self.found), *converter.shape(frame), 3), np.uint8)
+                self.pixels = np.empty((self._count, *shape, 3), np.uint8)
+        if not self._brings_to_shape and self.pixels.shape[1:3] != shape:
+            raise SizeChanged
         place = self._place[frame_index]
         converter.into(self.pixels[place], frame)
         self.found[place] = True
         self.damaged[place] = frame.is_corrupt
+
+    def mark_damaged(self, frame_indices: Iterable[int]) -> None:
+        """Note that these frames lean on something that was damaged."""
+        for frame_index in frame_indices:
+            self.damaged[self._place[frame_index]] = True

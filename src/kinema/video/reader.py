@@ -17,12 +17,14 @@ from av.error import FFmpegError
 
 from kinema.video.container import open_container, translated, video_stream
 from kinema.video.disposable import decoder_may_skip, packet_filter
-from kinema.video.index import VideoIndex
+from kinema.video.index import BrokenPromise, VideoIndex
 from kinema.video.media import Media
 from kinema.video.packets import MISSING
 from kinema.video.runs import Run
 
 _BEFORE_EVERYTHING = -(1 << 40)
+_REORDER_DEPTH = 16
+"""No codec here shows a frame more than this many packets after it was decoded."""
 _LONG_PACKETS = 1 << 14
 """Ten minutes; opening a shorter file takes a few milliseconds."""
 
@@ -77,7 +79,8 @@ class Kept:
 
     def put(self, reader: Reader) -> None:
         """Keep it where that pays, and those with the most threads where there are too many."""
-        if reader.file is None or reader.index.num_packets < _LONG_PACKETS:
+        index = reader.index
+        if reader.file is None or index.num_packets < _LONG_PACKETS or index.front_to_back:
             reader.close()
             return
         with self._lock:
@@ -102,11 +105,15 @@ def _identity(media: Media) -> tuple[object, ...] | None:
     except OSError:
         return None
     when = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
-    return media.path.absolute(), stat.st_dev, stat.st_ino, *when, media.budget.pixels
+    limits = (media.track, media.budget.pixels)
+    return media.path.absolute(), stat.st_dev, stat.st_ino, *when, *limits
 
 
 class Reader:
     """One open decoder that can be sent from run to run.
+
+    It holds every frame against the index. ``BrokenPromise`` is raised where the decoder shows
+    something else although nothing is damaged.
 
     Raises:
         MediaError: the file cannot be opened.
@@ -125,8 +132,9 @@ class Reader:
             self._context.thread_count = num_threads
             self._context.thread_type = "AUTO" if num_threads > 1 else "SLICE"
             self._context.copy_opaque = True
-            self._skips = decoder_may_skip(self._context) and not index.by_order
-            self._is_disposable = None if index.by_order else packet_filter(self._context)
+            whole = index.front_to_back
+            self._skips = decoder_may_skip(self._context) and not whole
+            self._is_disposable = None if whole else packet_filter(self._context)
             self._open = stack.pop_all()
         self.begin(media)
 
@@ -134,6 +142,8 @@ class Reader:
         """A call begins, with a budget of its own."""
         self._media = media
         self.num_errors = 0
+        self._damage: list[tuple[int, int]] = []
+        self._num_shown = 0
 
     def close(self) -> None:
         """Close the file."""
@@ -145,25 +155,85 @@ class Reader:
         return float(self._stream.sample_aspect_ratio or 1)
 
     def read(self, run: Run) -> Iterator[tuple[int, Any]]:
-        """Yield (frame index, ``av.VideoFrame``) of a run's frames, in presentation order."""
+        """Yield (frame index, ``av.VideoFrame``) of a run's frames, in presentation order.
+
+        Raises:
+            BrokenPromise: see above.
+        """
+        self._damage = []
+        self._num_shown = 0
         left = dict(run.frames)
-        for count, frame in enumerate(self._frames(run)):
-            frame_index = left.pop(count if self.index.by_order else frame.opaque[0], None)
+        last = MISSING
+        for frame in self._frames(run):
+            position = self._num_shown if self.index.front_to_back else frame.opaque[0]
+            self._num_shown += 1
+            if frame.is_corrupt:
+                self._note_damage(position)
+            if not self._is_promised(frame, position, last):
+                continue
+            last = MISSING if frame.pts is None else frame.pts
+            frame_index = left.pop(position, None)
             if frame_index is not None:
                 yield frame_index, frame
             if not left:
                 break
         self._context.flush_buffers()
 
+    @property
+    def is_damaged(self) -> bool:
+        """True when the run that was read last met damage, or the end of the file."""
+        return bool(self._damage)
+
+    def touched_by_damage(self, run: Run) -> set[int]:
+        """Frames of the run just read that were decoded after damage, in its group of pictures."""
+        if not self._damage:
+            return set()
+        packets = np.array(list(run.frames), dtype=np.int64)
+        begins = self.index.keys[self.index.groups(packets)]
+        begins = np.where(self.index.leads(packets), begins - 1, begins)
+        touched = np.zeros(len(packets), dtype=np.bool_)
+        for start, stop in self._damage:
+            touched |= (start <= packets) & (begins < stop)
+        return {run.frames[packet] for packet in packets[touched].tolist()}
+
+    def _is_promised(self, frame: Any, position: int, last: int) -> bool:
+        """Whether this is the frame that the index speaks of; after damage it may be another."""
+        promised = int(self.index.pts[position]) if position < self.index.num_packets else None
+        if self.index.front_to_back:
+            if (MISSING if frame.pts is None else frame.pts) != promised:
+                self._note_damage(position)
+            return True
+        if frame.pts is None or (frame.pts == promised and frame.pts >= last):
+            return True
+        if self._damage:
+            return False
+        raise BrokenPromise("frames come with other times or in another order")
+
+    def _note_damage(self, position: int) -> None:
+        """Something was wrong at a packet, or at one that another thread was still decoding."""
+        keys, latest = self.index.keys, position
+        if self.index.front_to_back:
+            position = self._num_shown  # what went wrong is shown now or a little later
+            latest = position + self.num_threads + _REORDER_DEPTH
+        after = int(np.searchsorted(keys, latest, side="right"))
+        stop = int(keys[after]) if after < len(keys) else self.index.num_packets
+        self._damage.append((position - self.num_threads, stop))
+
     def _frames(self, run: Run) -> Iterator[Any]:
+        position, whole = run.entry, self.index.front_to_back
         for position, packet in self._packets_from(run.entry):
             # PyAV keeps these by identity, and small integers are one object in all threads.
             packet.opaque = [position]
+            if packet.is_corrupt and not whole:  # in a whole pass the seams of clips look like it
+                self._note_damage(position)
             if not self._may_drop(packet, is_wanted=position in run.frames):
-                yield from self._decode(packet)
-            if position + 1 >= run.stop:
+                yield from self._decode(packet, position)
+            if position + 1 >= run.stop and not whole:
                 break
-        yield from self._decode(None)
+        else:
+            if position + 1 < run.stop and not whole:
+                self._note_damage(position + 1)  # the file ends early
+        yield from self._decode(None, position)
 
     def _may_drop(self, packet: Any, *, is_wanted: bool) -> bool:
         """True for a packet nobody needs; some decoders are told to find them by themselves."""
@@ -173,11 +243,12 @@ class Reader:
             return False
         return self._is_disposable(bytes(packet))
 
-    def _decode(self, packet: Any) -> list[Any]:
+    def _decode(self, packet: Any, position: int) -> list[Any]:
         try:
             frames: list[Any] = self._context.decode(packet)
         except FFmpegError:
             self.num_errors += 1
+            self._note_damage(position)
             return []
         return frames
 
@@ -193,26 +264,28 @@ class Reader:
         return enumerate((p for p in packets if p.size), position)
 
     def _seek(self, entry: int) -> Iterator[tuple[int, Any]]:
+        ends_early = False
         for seek_to in self._seek_candidates(entry):
             try:
                 self._container.seek(seek_to, stream=self._stream, backward=True)
             except FFmpegError:
                 continue
-            landed = self._land(entry)
-            if landed is not None:
-                return landed
-        return iter(())
-
-    def _land(self, entry: int) -> Iterator[tuple[int, Any]] | None:
-        """Packets from ``entry`` on, None when the seek went past it."""
-        position = -1
-        for _, packet in self._onward(0):
-            position = position + 1 if position >= 0 else self._locate(packet)
-            if position > entry:
-                return None
+            position, packet = self._land(entry)
             if position == entry:
                 return chain([(entry, packet)], self._onward(entry + 1))
-        return None
+            ends_early = 0 <= position < entry
+        if ends_early:
+            return iter(())
+        raise BrokenPromise("a packet is not found where it was")
+
+    def _land(self, entry: int) -> tuple[int, Any]:
+        """The packet at ``entry`` after a seek, or else the first beyond it or the file's last."""
+        position, packet = -1, None
+        for _, packet in self._onward(0):
+            position = position + 1 if position >= 0 else self._locate(packet)
+            if position >= entry:
+                break
+        return position, packet
 
     def _seek_candidates(self, entry: int) -> Iterator[int]:
         """Times to seek to, the likeliest first."""

@@ -10,12 +10,13 @@ from typing import Literal
 import numpy as np
 from PIL.Image import Image
 
-from kinema.errors import DecodeFailed, UsageError
+from kinema.errors import DecodeFailed, NoVideoStream, UsageError
 from kinema.lazy import Row, Table
 from kinema.types import Formula, Frames, FrameSampling, Single, Source
 from kinema.video.access import LOCAL, Access
-from kinema.video.cache import cached_index
+from kinema.video.cache import with_index
 from kinema.video.decoder import Decoded, DecoderName, Size
+from kinema.video.index import VideoIndex
 from kinema.video.media import Media
 from kinema.video.pictures import find_pictures
 from kinema.video.sampling import select, snap_to_keyframes
@@ -56,6 +57,7 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
     start: float | str | None = None,
     end: float | str | None = None,
     formula: Formula = "slices",
+    track: int | None = None,
     decoder: DecoderName = "pyav",
     size: Size | None = None,
     access: Access = LOCAL,
@@ -94,19 +96,22 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
         start=start,
         end=end,
         formula=formula,
+        track=track,
     )
     chosen = _one_of(sampling, keywords).or_default(DEFAULT_SAMPLING)
     if isinstance(source, Frames):
         return _sample_frames(source, chosen)
     if (pictures := find_pictures(source, access)) is not None:
+        require_no_track(chosen, "A list of pictures")
         selection = select(pictures.timeline, chosen)
         taken = pictures.read(selection.indices, access)
         return replace(taken, warnings=(*taken.warnings, *selection.warnings))
-    media = open_media(source, access)
-    if is_image(media):
-        return _sample_frames(read_image(media), chosen)
-    decode = partial(DECODERS.load(decoder), size=size)
-    return _read_video(media, chosen, decode, snap=snap, strict=strict)
+    media = open_media(source, access, track=chosen.track)
+    with media.held():
+        if is_image(media):
+            return _sample_frames(read_image(media), chosen)
+        decode = partial(DECODERS.load(decoder), size=size)
+        return _read_video(media, chosen, decode, snap=snap, strict=strict)
 
 
 def _one_of(sampling: FrameSampling | None, keywords: FrameSampling) -> FrameSampling:
@@ -128,7 +133,20 @@ def _read_video(
     snap: Snap | None,
     strict: bool,
 ) -> Frames:
-    index = cached_index(media)
+    return with_index(
+        media, lambda index: _read_by(index, media, sampling, decode, snap=snap, strict=strict)
+    )
+
+
+def _read_by(
+    index: VideoIndex,
+    media: Media,
+    sampling: FrameSampling,
+    decode: Callable[..., Decoded],
+    *,
+    snap: Snap | None,
+    strict: bool,
+) -> Frames:
     timeline = index.timeline
     selection = select(timeline, sampling)
     media.budget.check_frames(media.name, len(selection.indices))
@@ -136,7 +154,7 @@ def _read_video(
         selection = snap_to_keyframes(timeline, selection)
     decoded = decode(media, index, selection.indices)
     got = selection.indices[decoded.found]
-    warnings = [*selection.warnings, *decoded.warnings]
+    warnings = [*selection.warnings, *index.warnings, *decoded.warnings]
     if not decoded.found.all():
         said = f"Decoded {len(got)} of {len(selection.indices)} frames."
         if strict:
@@ -156,13 +174,38 @@ def _read_video(
     )
 
 
+def require_no_track(sampling: FrameSampling, what: str) -> None:
+    """Refuse a track of what has none.
+
+    Raises:
+        NoVideoStream: a track was asked for.
+    """
+    if sampling.track:
+        raise NoVideoStream(
+            f"{what} has no video track {sampling.track}; it is one track of pictures.",
+            hint="Leave the track out.",
+        )
+
+
 def _sample_frames(frames: Frames, sampling: FrameSampling) -> Frames:
-    seconds = frames.seconds - frames.seconds[0]
-    step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.0
-    timeline = Timeline(seconds, np.ones(len(seconds), dtype=bool), float(seconds[-1]) + step)
-    selection = select(timeline, sampling)
+    require_no_track(sampling, frames.source or "A video of decoded frames")
+    selection = select(timeline_of(frames), sampling)
     taken = frames[selection.indices]
     return replace(taken, warnings=(*frames.warnings, *selection.warnings))
+
+
+def timeline_of(frames: Frames) -> Timeline:
+    """The clock of decoded frames; the last one is shown as long as its source says.
+
+    Of a source's frames only some may be there; then the last one is shown for the usual time.
+    """
+    seconds = frames.seconds - frames.seconds[0]
+    duration = float(seconds[-1])
+    if frames.duration_seconds is not None and frames.total_frames == len(frames):
+        duration = max(duration, frames.duration_seconds)
+    elif len(seconds) > 1:
+        duration += float(np.median(np.diff(seconds)))
+    return Timeline(seconds, np.ones(len(seconds), dtype=bool), duration)
 
 
 def load_image(

@@ -20,21 +20,17 @@ class Run:
     stop: int
     """One past the last packet that a kept frame comes from."""
     frames: Mapping[int, int] = field(repr=False)
-    """Packet to frame index; where frames are counted, their number to frame index."""
+    """Packet to frame index."""
 
     def __len__(self) -> int:
         return self.stop - self.entry
 
 
-_REORDER_DEPTH = 16
-"""No codec here shows a frame more than this many packets after it was decoded."""
-
-
 def plan_runs(index: VideoIndex, wanted: NDArray[np.int64]) -> list[Run]:
     """Group frames by the key frame they are decoded from, in decoding order."""
-    if index.by_order:
+    if index.front_to_back:
         frames = {frame: frame for frame in wanted.tolist()}
-        return [Run(0, max(frames) + 1 + _REORDER_DEPTH, frames)]
+        return [Run(0, max(frames) + 1, frames)]
     runs: list[Run] = []
     found = (index.packet[wanted], index.entries(wanted), wanted)
     for packet, entry, frame in sorted(zip(*(each.tolist() for each in found), strict=True)):

@@ -13,8 +13,9 @@ from kinema.lazy import Row, Table
 from kinema.plain import Plain
 from kinema.types import Source
 from kinema.video.access import LOCAL, Access
-from kinema.video.cache import cached_index
+from kinema.video.cache import with_index
 from kinema.video.detector import Detector
+from kinema.video.index import VideoIndex
 from kinema.video.pyav import stream
 from kinema.video.source import open_media
 from kinema.video.timeline import Timeline
@@ -61,6 +62,7 @@ def find_shots(
     threshold: float | None = None,
     min_seconds: float = 0.6,
     max_seconds: float | None = None,
+    track: int | None = None,
     access: Access = LOCAL,
 ) -> tuple[Shot, ...]:
     """Cut a video into shots that cover all of it, without gaps.
@@ -72,6 +74,7 @@ def find_shots(
         detector: which library looks.
         threshold: where a cut begins; lower finds more. ``scenedetect`` measures how different two
             frames are, 0 to 255 (27 unless told), ``transnetv2`` how sure it is, 0 to 1 (0.5).
+        track: the video track that is cut, from 0; None for the one that players show.
         access: what the source may reach, and how much may be read.
 
     Raises:
@@ -85,12 +88,16 @@ def find_shots(
             hint="max_seconds must be at least twice min_seconds.",
         )
     looker: Detector = DETECTORS.load(detector)
-    media = open_media(source, access)
-    index = cached_index(media)
-    pictures = stream(media, index, size=looker.size)
-    found = looker.find_openings(pictures, looker.threshold if threshold is None else threshold)
-    openings = {0: "start"} | found
-    return shots_between(index.timeline, openings, min_seconds=min_seconds, max_seconds=max_seconds)
+    media = open_media(source, access, track=track)
+
+    def look(index: VideoIndex) -> tuple[Shot, ...]:
+        pictures = stream(media, index, size=looker.size)
+        found = looker.find_openings(pictures, looker.threshold if threshold is None else threshold)
+        openings = {0: "start"} | found
+        clock = index.timeline
+        return shots_between(clock, openings, min_seconds=min_seconds, max_seconds=max_seconds)
+
+    return with_index(media, look)
 
 
 def shots_between(

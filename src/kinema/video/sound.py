@@ -42,14 +42,26 @@ class Sound:
 
 
 def load_sound(
-    source: Source, *, start_seconds: float, end_seconds: float, access: Access = LOCAL
+    source: Source,
+    *,
+    start_seconds: float,
+    end_seconds: float,
+    track: int | None = None,
+    access: Access = LOCAL,
 ) -> Sound:
     """Decode the sound between two presentation times; shorter where it ends before.
+
+    Args:
+        source: see :func:`kinema.video.load_frames`.
+        start_seconds: presentation time of the first sample.
+        end_seconds: presentation time behind the last one.
+        track: the video track that time is counted on, from 0; None for the one that players show.
+        access: what the source may reach.
 
     Raises:
         MediaError: the source cannot be used.
     """
-    media = open_media(source, access)
+    media = open_media(source, access, track=track)
     samples = np.zeros(round((end_seconds - start_seconds) * RATE), np.int16)
     filled = 0
     with open_container(media) as container:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -24,13 +25,14 @@ _PIECE_BYTES = 1 << 20
 _PATH_MAX_CHARACTERS = 4096
 
 
-def open_media(source: Source, access: Access = LOCAL) -> Media:
+def open_media(source: Source, access: Access = LOCAL, *, track: int | None = None) -> Media:
     """Look at a source and refuse what can be no media; nothing is decoded.
 
     Args:
         source: path, ``file://``, ``http(s)://`` or ``data:`` address, ``shard.tar::member.mp4``,
             bytes, or an open binary file.
         access: what it may reach.
+        track: the video track that is meant, from 0; None for the one that players show.
 
     Raises:
         MediaNotFound: nothing is there.
@@ -52,11 +54,11 @@ def open_media(source: Source, access: Access = LOCAL) -> Media:
             hint="Give a path, URL, bytes, Frames, uint8[T, H, W, 3] or a list of pictures.",
         )
     media.check()
-    return media
+    return replace(media, track=track)
 
 
 def _named(text: str, access: Access) -> Media:
-    if is_data_uri(text):
+    if is_data_uri(text) and not (access.roots is None and _is_file(text)):
         name, data = decode_data_uri(text, access.budget)
         return Media(name=name, data=data, budget=access.budget)
     if is_url(text):
@@ -76,6 +78,11 @@ def _named(text: str, access: Access) -> Media:
         return Media(name=path.name, part=part, budget=access.budget)
     check_file(path)
     return Media(name=text, path=path, budget=access.budget)
+
+
+def _is_file(text: str) -> bool:
+    """Whether a file is called so, whatever else the name reads like."""
+    return len(text) <= _PATH_MAX_CHARACTERS and os.path.isfile(os.path.expanduser(text))
 
 
 def as_path(text: str) -> Path:

@@ -1,6 +1,13 @@
-"""Still and animated images that Pillow reads, turned upright by their EXIF orientation."""
+"""Still and animated images that Pillow reads, turned upright by their EXIF orientation.
+
+HEIF goes to libheif where its package is installed, and to FFmpeg otherwise, which reads a photo
+that is one picture and refuses one of tiles.
+"""
 
 from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,16 +17,34 @@ from kinema.errors import DecodeFailed, NotMedia, TooLarge
 from kinema.types import Frames
 from kinema.video.media import Media
 
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1"})
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
 _ANY_MILLISECONDS = 100.0
 
 
 def is_image(media: Media) -> bool:
-    """True for JPEG, PNG, BMP, TIFF, WebP and AVIF; GIF is a video to us."""
+    """True for JPEG, PNG, BMP, TIFF, WebP, AVIF and, with its package, HEIF; GIF is a video."""
     head = media.head
     if head.startswith(_SIGNATURES):
         return b"acTL" not in head
-    return (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or head[4:12] == b"ftypavif"
+    return (
+        (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        or head[4:12] == b"ftypavif"
+        # Animated; the transparency is a track of its own, which FFmpeg does not lay under.
+        or (head[4:12] == b"ftypavis" and b"auxv" in head)
+        or (is_heif(media) and can_read_heif())
+    )
+
+
+def is_heif(media: Media) -> bool:
+    """True for a photo; a sequence of pictures (``hevc``, ``msf1``) is a video to us."""
+    return media.head[4:8] == b"ftyp" and media.head[8:12] in _HEIF_BRANDS
+
+
+@cache
+def can_read_heif() -> bool:
+    """Whether the package is installed that puts photos of tiles together."""
+    return find_spec("pillow_heif") is not None
 
 
 def read_image(media: Media) -> Frames:
@@ -31,20 +56,29 @@ def read_image(media: Media) -> Frames:
         TooLarge: more pixels or pictures than the budget.
     """
     try:
-        with media.open() as file, Image.open(file) as image:
-            media.budget.check_pixels(media.name, image.height, image.width)
-            media.budget.check_frames(media.name, getattr(image, "n_frames", 1))
-            pictures = [
-                (upright_rgb(page), float(page.info.get("duration") or _ANY_MILLISECONDS) / 1000)
-                for page in ImageSequence.Iterator(image)
-            ]
+        if is_heif(media):
+            from kinema.video.heif import read_heif  # noqa: PLC0415  its package is optional
+
+            return single_frame(upright_rgb(read_heif(media)), media.name)
+        pictures = _read_pages(media)
     except UnidentifiedImageError:
         raise NotMedia(f"{media.name} is no image that can be read.", hint="Check it.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise TooLarge(f"{media.name} is an enormous picture.", hint="Scale it down.") from None
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, RuntimeError, EOFError):
         raise DecodeFailed(f"{media.name} is damaged.", hint="Save it again.") from None
     return _as_frames(media.name, pictures)
+
+
+def _read_pages(media: Media) -> list[tuple[NDArray[np.uint8], float]]:
+    """Pictures, uint8[H, W, 3], and for how many seconds each is shown."""
+    with media.open() as file, Image.open(file) as image:
+        media.budget.check_pixels(media.name, image.height, image.width)
+        media.budget.check_frames(media.name, getattr(image, "n_frames", 1))
+        return [
+            (upright_rgb(page), float(page.info.get("duration") or _ANY_MILLISECONDS) / 1000)
+            for page in ImageSequence.Iterator(image)
+        ]
 
 
 def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -42,7 +42,7 @@ def decode(
     media: Media, index: VideoIndex, wanted: NDArray[np.int64], *, size: Size | None = None
 ) -> Decoded:
     """Decode the wanted frames; see :data:`kinema.video.reading.DECODERS`."""
-    beyond = _beyond_torchcodec(media, index)
+    beyond, stream_index = _beyond_torchcodec(media, index)
     if beyond:
         decoded = pyav.decode(media, index, wanted, size=size)
         said = f"torchcodec does not read {beyond}; PyAV read it."
@@ -50,7 +50,9 @@ def decode(
     try:
         # A handle and never a name: FFmpeg takes some names for protocols.
         with media.open() as file:
-            decoder = VideoDecoder(file, dimension_order="NHWC", num_ffmpeg_threads=0)
+            decoder = VideoDecoder(
+                file, stream_index=stream_index, dimension_order="NHWC", num_ffmpeg_threads=0
+            )
             batch = decoder.get_frames_at(wanted.tolist())
     except (RuntimeError, ValueError, IndexError) as problem:
         if "libtorchcodec" in str(problem):  # since 0.17 it is loaded with the first video
@@ -69,8 +71,11 @@ def decode(
     return Decoded(pixels, np.ones(len(wanted), dtype=np.bool_))
 
 
-def _beyond_torchcodec(media: Media, index: VideoIndex) -> str:
-    """What about this file torchcodec would get wrong, empty when nothing."""
+def _beyond_torchcodec(media: Media, index: VideoIndex) -> tuple[str, int]:
+    """What about this file torchcodec would get wrong, empty when nothing; and the stream's index.
+
+    torchcodec's own choice of a stream is FFmpeg's, which may be a picture beside the film.
+    """
     with open_container(media) as container:
         stream = video_stream(container, media)
         frame = next(container.decode(stream))
@@ -79,9 +84,9 @@ def _beyond_torchcodec(media: Media, index: VideoIndex) -> str:
             "HDR video": int(frame.color_trc) in HDR_TRANSFERS,
             "mirrored video": orientation_of(frame).is_mirrored,
             "pixels that are not square": (stream.sample_aspect_ratio or 1) != 1,
-            "video without presentation times": index.by_order,
+            "video that is decoded from front to back": index.front_to_back,
         }
-    return " and ".join(name for name, present in facts.items() if present)
+        return " and ".join(name for name, present in facts.items() if present), stream.index
 
 
 def _scaled(pixels: NDArray[np.uint8], size: Size | None) -> NDArray[np.uint8]:

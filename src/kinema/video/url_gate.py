@@ -71,6 +71,7 @@ def parse(text: str) -> Address:
         raise UrlNotAllowed(
             f"{scheme[:20]}:// addresses are not fetched.", hint="Give http:// or https://."
         )
+    text = _without_spaces(text)
     try:
         parts = urlsplit(text)
         host = (parts.hostname or "").encode("idna").decode().rstrip(".")
@@ -87,8 +88,18 @@ def parse(text: str) -> Address:
     return Address(scheme, host, port, path or "/", query)
 
 
+def _without_spaces(text: str) -> str:
+    """The address with spaces behind its host written as browsers send them."""
+    scheme, _, rest = text.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host}{slash}{path.rstrip(' ').replace(' ', '%20')}"
+
+
 def _unreadable() -> UrlNotAllowed:
-    return UrlNotAllowed("The address cannot be read.", hint="Write https://host/path.")
+    return UrlNotAllowed(
+        "The address cannot be read.",
+        hint="Write https://host/path, without control characters and backslashes.",
+    )
 
 
 def system_resolver(host: str, port: int) -> list[str]:

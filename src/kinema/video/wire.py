@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from kinema.errors import KinemaError, MediaError, UsageError
+from kinema.plain import Plain
 from kinema.types import Frames
 from kinema.video.info import SamplingPlan, VideoInfo
 from kinema.video.shots import Shot
@@ -88,8 +89,11 @@ def send_reply(channel: socket.socket, result: Reply | KinemaError | None) -> No
     else:
         kind = type(result)
         arrays = [np.asarray(getattr(result, n), dtype) for n, dtype in _ARRAYS[kind].items()]
-        names = [f.name for f in fields(kind) if f.name not in _ARRAYS[kind]]
-        values = {name: getattr(result, name) for name in names}
+        if isinstance(result, Plain):
+            values = result.to_dict()
+        else:
+            names = [f.name for f in fields(kind) if f.name not in _ARRAYS[kind]]
+            values = {name: getattr(result, name) for name in names}
         shapes = [array.shape for array in arrays]
         reply = {"kind": kind.__name__, "values": values, "shapes": shapes}
     body = json.dumps(reply).encode()
@@ -121,6 +125,9 @@ def receive_reply(channel: socket.socket, *, give_up_at: float) -> Reply | Kinem
     if "kind" not in reply:
         return None
     kind = {kind.__name__: kind for kind in _ARRAYS}[reply["kind"]]
+    if kind in (VideoInfo, SamplingPlan):
+        told: Reply = kind.from_dict(reply["values"])
+        return told
     values: dict[str, Any] = {
         n: tuple(v) if isinstance(v, list) else v for n, v in reply["values"].items()
     }

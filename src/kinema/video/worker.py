@@ -109,15 +109,23 @@ class Workers:
         return self._ask(Frames, "load_frames", source, keywords)
 
     def load_sound(
-        self, source: Source, *, start_seconds: float, end_seconds: float, access: Access = LOCAL
+        self,
+        source: Source,
+        *,
+        start_seconds: float,
+        end_seconds: float,
+        track: int | None = None,
+        access: Access = LOCAL,
     ) -> Sound:
         """Decode sound in a process of its own; see :func:`kinema.video.sound.load_sound`."""
-        keywords = {"start_seconds": start_seconds, "end_seconds": end_seconds, "access": access}
-        return self._ask(Sound, "load_sound", source, keywords)
+        keywords = {"start_seconds": start_seconds, "end_seconds": end_seconds, "track": track}
+        return self._ask(Sound, "load_sound", source, keywords | {"access": access})
 
-    def probe(self, source: Source, *, access: Access = LOCAL) -> VideoInfo:
+    def probe(
+        self, source: Source, *, track: int | None = None, access: Access = LOCAL
+    ) -> VideoInfo:
         """Describe a file in a process of its own; see :func:`kinema.video.probe`."""
-        return self._ask(VideoInfo, "probe", source, {"access": access})
+        return self._ask(VideoInfo, "probe", source, {"track": track, "access": access})
 
     def plan(
         self, source: Source, sampling: FrameSampling, *, access: Access = LOCAL
@@ -125,9 +133,11 @@ class Workers:
         """Find which frames a sampling takes; see :func:`kinema.video.plan`."""
         return self._ask(SamplingPlan, "plan", source, {"sampling": sampling, "access": access})
 
-    def timeline(self, source: Source, *, access: Access = LOCAL) -> Timeline:
+    def timeline(
+        self, source: Source, *, track: int | None = None, access: Access = LOCAL
+    ) -> Timeline:
         """When each frame is shown; see :func:`kinema.video.info.timeline`."""
-        return self._ask(Timeline, "timeline", source, {"access": access})
+        return self._ask(Timeline, "timeline", source, {"track": track, "access": access})
 
     def find_shots(
         self,

@@ -92,6 +92,41 @@ def test_the_yaml_gives_what_no_flag_does(answered, tmp_path, capsys):
     assert "NeVA does not use port" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--config-path=.", "--config-name=neva.yaml"],
+        ["--config-path", "conf/..", "--config-name", "neva"],
+        ["-cp", ".", "-cn", "neva"],
+        ["--config-name=neva.yaml"],
+    ],
+)
+def test_hydras_own_words_name_the_yaml(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "neva.yaml").write_text(ANSWER)
+    (tmp_path / "p.jsonl").write_text('{"prompt": "?"}\n')
+    jobs = []
+    monkeypatch.setattr(AnswerJob, "run", lambda self, on_progress: jobs.append(self) or 0)
+    monkeypatch.setattr(kinema.cli.answer, "find_model", lambda *_, **__: find_model("echo"))
+    assert main(["answer", *words, "prompt_file=p.jsonl", "inference.top_p=0.4"]) == 0
+    assert (jobs[0].params.temperature, jobs[0].params.top_p) == (0.7, 0.4)
+    capsys.readouterr()
+
+
+def test_the_scripts_own_yaml_is_read_where_no_name_is_given(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["answer", "--config-path", "conf", "prompt_file=p.jsonl"]) == 2
+    assert "There is no file conf/neva_inference.yaml." in capsys.readouterr().err
+    assert main(["train", "--config-path", "conf", "trainer.max_steps=1"]) == 2
+    assert "There is no file conf/video_neva_config.yaml." in capsys.readouterr().err
+
+
+def test_training_takes_hydras_own_words(trained):
+    words = ["--config-path=.", "--config-name=neva", "++cluster_type=BCP", "model.optim.lr=2e-3"]
+    assert trained(*words).loop.learning_rate == 2e-3
+
+
 def test_flags_win_over_the_yaml_and_its_overrides(answered):
     flags = ["--temperature", "0.0", "--batch-size", "8", "--stop", "x", "-o", "other.jsonl"]
     words = ["p.jsonl", "inference.temperature=0.5", "prompt_file=absent.jsonl"]

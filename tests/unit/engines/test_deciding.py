@@ -45,7 +45,7 @@ def test_devices_and_batches_decide_nothing():
 
 def test_a_models_identity_names_its_engine_and_its_way_of_loading():
     identity = model_identity(find_model("echo"), EngineSettings(attn="eager"))
-    assert identity["model"] == identity["engine"] == "echo"
+    assert identity["family"] == identity["engine"] == "echo"
     assert identity["attn"] == "eager"
     assert json.loads(json.dumps(identity)) == identity
 

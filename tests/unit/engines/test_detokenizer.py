@@ -152,3 +152,13 @@ def test_a_stop_string_over_several_tokens_ends_the_row_at_its_last_one():
     assert said == ["a", " th", "", "", ""]
     assert row.ids == ids[:4]
     assert row.ended
+
+
+def test_marks_of_reasoning_are_read_although_they_are_special_tokens():
+    tokenizer = byte_level()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]"]})
+    ids = tokenizer.encode("[THINK]a b[/THINK] the 🐇", add_special_tokens=False)
+    row = Row(SamplingParams(), [tokenizer.eos_token_id], Vocabulary(tokenizer))
+    said = "".join(row.add([token]) for token in [*ids, tokenizer.eos_token_id])
+    assert said == "[THINK]a b[/THINK] the 🐇"
+    assert Vocabulary(tokenizer).decode(row.ids) == said

@@ -33,8 +33,8 @@ class Readers:
         self.read.append(str(source))
         return load_frames(source, sampling=sampling, **choice)
 
-    def probe(self, source):
-        return probe(source)
+    def probe(self, source, **choice):
+        return probe(source, **choice)
 
 
 @pytest.fixture

@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kinema.config import cache_dir, fingerprint
 from kinema.errors import UsageError
-from kinema.families import FAMILIES
-from kinema.tasks.imports import CheckpointParts, cached_folder, import_checkpoint, stamps
+from kinema.tasks.imports import cached_folder
 from kinema.training.results import export
 from kinema.training.run import _start
 from kinema.training.settings import LoopSettings, TrainSettings
@@ -39,18 +37,6 @@ def settings(run: Path, resume: str | None = None) -> TrainSettings:
 
 def numbered(run: Path, number: int) -> None:
     (run / "base.json").write_text(json.dumps({"folder": "/models/base", "format": number}))
-
-
-def test_an_import_of_the_first_version_is_used_again(tmp_path):
-    archive = tmp_path / "model.nemo"
-    archive.write_bytes(b"weights")
-    family = FAMILIES["neva"]
-    decided = {"importer": family.importer, "by": "0.1.0", "files": list(stamps(archive))}
-    made = cache_dir() / "imported" / f"neva-{fingerprint(decided)}"
-    made.mkdir(parents=True)
-    (made / "config.json").write_text("{}")
-    assert import_checkpoint(family, archive, CheckpointParts()) == made
-    assert [path.name for path in made.iterdir()] == ["config.json"]
 
 
 def test_a_cached_folder_is_made_once_and_says_its_format(tmp_path):

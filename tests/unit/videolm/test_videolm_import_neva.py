@@ -1,6 +1,9 @@
 """``.nemo`` archives in NeMo's layout, written here rank by rank, read back as a VideoLM."""
 
 import io
+import json
+import pathlib
+import pickle
 import tarfile
 
 import pytest
@@ -18,10 +21,12 @@ from transformers import (
 from kinema.errors import ModelError, ModelNotFound, UnsafeModel
 from kinema.families.videolm import NEVA
 from kinema.models.importers.nemo_archive import read_nemo
-from kinema.models.importers.neva import EXTRA_TOKENS, export_neva, import_neva
+from kinema.models.importers.nemo_tokenizer import EXTRA_TOKENS
+from kinema.models.importers.neva import export_neva, import_neva
+from support.released_distributed import write_torch_dist, write_zarr
+from support.released_neva import rank_folder, slice_llama
 from support.videolm import (
     HIDDEN,
-    LAYERS,
     PROJECTOR,
     TEXT,
     WIDTH,
@@ -30,8 +35,6 @@ from support.videolm import (
     write_nemo_folder,
 )
 
-QUERIES, GROUPS = TEXT["num_attention_heads"], TEXT["num_key_value_heads"]
-SIZE = HIDDEN // QUERIES
 JINJA = "{% for m in messages %}{{ m.content }}{% endfor %}"
 
 
@@ -71,56 +74,11 @@ def settings(towers, words, **changes):
     return neva_settings(towers / "clip", words, **changes)
 
 
-def megatron_slice(model, *, rank: int, width: int, stage: int, stages: int):
-    """What one rank of Megatron holds of a LLaMA: written with loops, slice by slice."""
-    state = model.state_dict()
-
-    def rows(t):
-        return t[rank * len(t) // width : (rank + 1) * len(t) // width]
-
-    def columns(t):
-        return rows(t.T).T
-
-    weights = {}
-    per_stage = LAYERS // stages
-    for local in range(per_stage):
-        layer = f"model.layers.{stage * per_stage + local}."
-        out = f"decoder.layers.{local}."
-        q, k, v = (state[f"{layer}self_attn.{n}_proj.weight"] for n in "qkv")
-        fused = []
-        per_group = QUERIES // GROUPS
-        for group in range(rank * GROUPS // width, (rank + 1) * GROUPS // width):
-            for head in range(group * per_group, (group + 1) * per_group):
-                fused.append(q[head * SIZE : (head + 1) * SIZE])
-            fused.append(k[group * SIZE : (group + 1) * SIZE])
-            fused.append(v[group * SIZE : (group + 1) * SIZE])
-        weights[out + "self_attention.linear_qkv.weight"] = torch.cat(fused)
-        weights[out + "self_attention.linear_proj.weight"] = columns(
-            state[layer + "self_attn.o_proj.weight"]
-        )
-        weights[out + "mlp.linear_fc1.weight"] = torch.cat(
-            [rows(state[f"{layer}mlp.{n}_proj.weight"]) for n in ("gate", "up")]
-        )
-        weights[out + "mlp.linear_fc2.weight"] = columns(state[layer + "mlp.down_proj.weight"])
-        weights[out + "self_attention.linear_qkv.layer_norm_weight"] = state[
-            layer + "input_layernorm.weight"
-        ]
-        weights[out + "mlp.linear_fc1.layer_norm_weight"] = state[
-            layer + "post_attention_layernorm.weight"
-        ]
-    if stage == 0:
-        weights["embedding.word_embeddings.weight"] = rows(state["model.embed_tokens.weight"])
-    if stage == stages - 1:
-        weights["decoder.final_layernorm.weight"] = state["model.norm.weight"]
-        weights["output_layer.weight"] = rows(state["lm_head.weight"])
-    return {name: tensor.clone() for name, tensor in weights.items()}
-
-
 LAYOUTS = {
-    "single": (1, 1, lambda s, r: ""),
-    "tensor parallel": (2, 1, lambda s, r: f"mp_rank_{r:02d}"),
-    "pipeline parallel": (1, 2, lambda s, r: f"tp_rank_{r:02d}_pp_rank_{s:03d}"),
-    "both": (2, 2, lambda s, r: f"tp_rank_{r:02d}_pp_rank_{s:03d}"),
+    "single": (1, 1),
+    "tensor parallel": (2, 1),
+    "pipeline parallel": (1, 2),
+    "both": (2, 2),
 }
 
 
@@ -130,11 +88,12 @@ LAYOUTS = {
 def test_every_rank_layout_gives_the_model_back(
     layout, prefix, tar, language, towers, words, projector, tmp_path
 ):
-    width, stages, folder_of = LAYOUTS[layout]
+    width, stages = LAYOUTS[layout]
+    folder_of = rank_folder(width, stages)
     ranks = {}
     for stage in range(stages):
         for rank in range(width):
-            held = megatron_slice(language, rank=rank, width=width, stage=stage, stages=stages)
+            held = slice_llama(language, rank=rank, width=width, stage=stage, stages=stages)
             if stage == 0:
                 held |= {PROJECTOR + name: tensor for name, tensor in projector.items()}
             ranks[folder_of(stage, rank)] = held
@@ -152,7 +111,7 @@ def test_every_rank_layout_gives_the_model_back(
 
 
 def test_a_missing_rank_is_named(language, towers, words, tmp_path):
-    held = megatron_slice(language, rank=1, width=2, stage=0, stages=1)
+    held = slice_llama(language, rank=1, width=2, stage=0, stages=1)
     archive = write_nemo_folder(tmp_path / "neva", settings(towers, words), {"mp_rank_01": held})
     with pytest.raises(ModelError, match="lacks tensor rank 0"):
         import_neva(archive)
@@ -295,17 +254,13 @@ def test_what_cannot_be_imported_is_refused_by_name(
 
 
 def test_another_architecture_is_refused_by_name(language, towers, words, tmp_path):
-    held = megatron_slice(language, rank=0, width=1, stage=0, stages=1)
+    held = slice_llama(language, rank=0, width=1, stage=0, stages=1)
     config = settings(towers, words, normalization="layernorm1p")
     with pytest.raises(ModelError, match="layernorm1p"):
         import_neva(write_nemo_folder(tmp_path / "neva", config, {"": held}))
 
 
 def test_archives_that_could_do_harm_are_refused(tmp_path):
-    (tmp_path / "dist" / "model_weights").mkdir(parents=True)
-    (tmp_path / "dist" / "model_config.yaml").write_text("a: 1")
-    with pytest.raises(UnsafeModel, match="distributed"):
-        read_nemo(tmp_path / "dist")
     with tarfile.open(tmp_path / "evil.nemo", "w") as tar:
         member = tarfile.TarInfo("../escaped")
         member.size = 1
@@ -313,6 +268,87 @@ def test_archives_that_could_do_harm_are_refused(tmp_path):
     with pytest.raises(UnsafeModel, match="written elsewhere"):
         read_nemo(tmp_path / "evil.nemo")
     assert not (tmp_path / "escaped").exists()
+
+
+@pytest.fixture
+def distributed(tmp_path):
+    """An archive whose weights are a small distributed checkpoint of torch."""
+    folder = tmp_path / "dist"
+    state = {"model.decoder.layers.mlp.linear_fc2.weight": (torch.randn(3, 4, 2), (1, 2, 2))}
+    write_torch_dist(folder / "model_weights", state)
+    (folder / "model_config.yaml").write_text("a: 1")
+    return folder
+
+
+class _Canary:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, file) -> None:
+        self._file = file
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self._file,)
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
+class TestDistributedCheckpoints:
+    def test_layers_are_numbered(self, distributed):
+        names = [f"model.decoder.layers.{i}.mlp.linear_fc2.weight" for i in range(3)]
+        assert list(read_nemo(distributed).ranks[0, 0]) == names
+
+    def test_nothing_that_an_index_names_is_run(self, distributed, tmp_path):
+        canary = tmp_path / "ran"
+        (distributed / "model_weights" / ".metadata").write_bytes(pickle.dumps(_Canary(canary)))
+        with pytest.raises(ModelError, match="cannot be read"):
+            read_nemo(distributed)
+        assert not canary.exists()
+
+    def test_a_chunk_that_is_code_is_refused_and_not_run(self, distributed, tmp_path):
+        canary = tmp_path / "ran"
+        for file in (distributed / "model_weights").glob("*.distcp"):
+            file.write_bytes(pickle.dumps(_Canary(canary), protocol=2) + file.read_bytes())
+        with pytest.raises(UnsafeModel, match="would run its code"):
+            read_nemo(distributed)
+        assert not canary.exists()
+
+    def test_chunks_elsewhere_are_refused(self, distributed):
+        folder = distributed / "model_weights"
+        index = (folder / ".metadata").read_bytes()
+        name = b"__0_0.distcp"
+        (folder / ".metadata").write_bytes(index.replace(name, b"../../etc/pw"))
+        with pytest.raises(UnsafeModel, match="names a file elsewhere"):
+            read_nemo(distributed)
+
+    def test_a_lost_file_is_named(self, distributed):
+        (distributed / "model_weights" / "__1_0.distcp").unlink()
+        with pytest.raises(ModelError, match="__1_0"):
+            read_nemo(distributed)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"compressor": {"id": "blosc"}}, "compressor"),
+            ({"dtype": "<c8"}, "numbers <c8"),
+            ({"shape": [9, 2]}, "has 0 bytes of"),
+            ({"shape": None}, "cannot be read"),
+        ],
+    )
+    def test_arrays_that_megatron_does_not_write_are_refused(self, change, said, tmp_path):
+        state = {"model.output_layer.weight": (torch.randn(4, 2), (2, 2))}
+        write_zarr(tmp_path / "model_weights", state)
+        (tmp_path / "model_config.yaml").write_text("a: 1")
+        file = tmp_path / "model_weights" / "model.output_layer.weight" / ".zarray"
+        file.write_text(json.dumps(json.loads(file.read_text()) | change))
+        with pytest.raises(ModelError, match=said):
+            read_nemo(tmp_path)
+
+    def test_another_backend_is_named_with_what_to_do(self, tmp_path):
+        (tmp_path / "model_weights").mkdir()
+        (tmp_path / "model_config.yaml").write_text("a: 1")
+        (tmp_path / "model_weights" / "metadata.json").write_text('{"sharded_backend": "fsdp"}')
+        with pytest.raises(ModelError, match="fsdp") as caught:
+            read_nemo(tmp_path)
+        assert "dist_ckpt_format=torch_dist" in caught.value.hint
 
 
 def test_what_is_no_archive_is_named(tmp_path):

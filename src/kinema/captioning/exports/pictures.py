@@ -20,7 +20,7 @@ def middles(record: VideoRecord, load: Load | None) -> Iterator[Image.Image | No
     """The middle frame of each caption; None where it cannot be read again, or nothing may be."""
     for caption in record.captions:
         seconds = caption.frame_seconds
-        frames = _frames(load, record.source, seconds[len(seconds) // 2 :][:1])
+        frames = _frames(load, record, seconds[len(seconds) // 2 :][:1])
         yield None if frames is None else Image.fromarray(frames.pixels[0])
 
 
@@ -38,14 +38,15 @@ def sheet(
     seconds = [s for part in seen for s in part]
     count = min(most, len(seconds))
     chosen = [seconds[(2 * i + 1) * len(seconds) // (2 * count)] for i in range(count)]
-    frames = _frames(load, record.source, chosen)
+    frames = _frames(load, record, chosen)
     return None if frames is None else contact_sheet(frames, columns=6, width=140)
 
 
-def _frames(load: Load | None, source: str, seconds: Sequence[float]) -> Frames | None:
+def _frames(load: Load | None, record: VideoRecord, seconds: Sequence[float]) -> Frames | None:
     if load is None or not seconds:
         return None
+    sampling = FrameSampling(at=tuple(seconds), track=(record.info or {}).get("track"))
     try:
-        return load(source, sampling=FrameSampling(at=tuple(seconds)), size=WIDTH)
+        return load(record.source, sampling=sampling, size=WIDTH)
     except MediaError:
         return None

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
+
+from kinema.reasoning import REASONING_MARKS
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _LONGEST_WINDOW = 16
@@ -24,13 +27,22 @@ class Vocabulary:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         added = tokenizer.added_tokens_decoder
-        self._special = {number for number, token in added.items() if token.special}
+        special = {number: token.content for number, token in added.items() if token.special}
+        self._marks = {n: text for n, text in special.items() if text in REASONING_MARKS}
+        self._special = special.keys() - self._marks.keys()
         self.decodes_in_pieces = bool(tokenizer.is_fast) and not _is_cleaned(tokenizer)
 
     def decode(self, ids: list[int]) -> str:
-        """The text of ids, special tokens left out."""
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
-        return text
+        """The text of ids, special tokens left out but for the marks around reasoning.
+
+        Some tokenizers (Magistral, Gemma 4) have those as special tokens; without them nobody could
+        tell the reasoning from the answer.
+        """
+        if self._marks.keys().isdisjoint(ids):
+            text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+            return text
+        runs = groupby(ids, key=self._marks.get)
+        return "".join(mark or self.decode(list(run)) for mark, run in runs)
 
     def is_left_out(self, token: int) -> bool:
         """Whether decoding steps over a token, so that its neighbours stand side by side."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from kinema.messages import Request
 from kinema.models.literals import LiteralTokens
 
 Tensors = dict[str, Any]
+_CONTENT = re.compile("pixel_values|patches|features|input_values")
+"""Names of what encoders read, in transformers' processors and in ours."""
 _VISUAL_ID_NAMES = ("image_token_id", "video_token_id", "image_token_index", "video_token_index")
 
 
@@ -138,11 +141,16 @@ def common_length(a: torch.Tensor, b: torch.Tensor) -> int:
 
 
 def placed(tensors: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> Tensors:
-    """The tensors on the model's device; those that hold numbers in its number format."""
+    """The tensors on the model's device; pixels and features in its number format.
 
-    def place(value: Any) -> Any:
+    All other numbers keep their own format. Qwen2.5-VL computes positions from the seconds of
+    its ``second_per_grid_ts``, and bfloat16 holds whole numbers up to 256 only.
+    """
+
+    def place(name: str, value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
             return value
-        return value.to(device, dtype if value.is_floating_point() else None)
+        is_content = value.is_floating_point() and _CONTENT.search(name)
+        return value.to(device, dtype if is_content else None)
 
-    return {name: place(value) for name, value in tensors.items()}
+    return {name: place(name, value) for name, value in tensors.items()}

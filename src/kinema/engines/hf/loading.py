@@ -28,7 +28,9 @@ from kinema.engines.settings import HFSettings
 from kinema.errors import ModelError, ModelNotFound, OutOfMemory, UnsafeModel
 from kinema.families import Family
 from kinema.families.weights import check_no_code, check_weights
+from kinema.identity import identity_of
 from kinema.lazy import require_packages
+from kinema.models.padding import with_padding
 
 
 def load(
@@ -57,9 +59,8 @@ def load(
     if settings.quantization == "bnb-4bit":
         refuse_saving_after_forward(model)
     if settings.cache:
-        cache_features(
-            model, Path(settings.cache).expanduser(), weights=_weights_name(folder, model)
-        )
+        weights = _weights_name(folder, model, settings.adapter)
+        cache_features(model, Path(settings.cache).expanduser(), weights=weights)
     return processor, model.eval()
 
 
@@ -81,7 +82,7 @@ def _check(folder: Path, family: Family, settings: HFSettings) -> None:
 
 def _load_processor(folder: Path, settings: HFSettings) -> Any:
     processor = AutoProcessor.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
-    processor.tokenizer.padding_side = "left"
+    with_padding(processor.tokenizer).padding_side = "left"
     video: Any = getattr(processor, "video_processor", None)
     if getattr(video, "cap_pixels_per_frame", False) is None:
         video.cap_pixels_per_frame = False  # what unset means, without its warning at every call
@@ -126,12 +127,11 @@ def _add_adapter(model: Any, adapter: Path) -> None:
     model.load_adapter(str(adapter))
 
 
-def _weights_name(folder: Path, model: Any) -> str:
-    """Tells weights apart without reading them: every file's name, size and time."""
-    files = sorted(folder.glob("*.safetensors"))
-    facts = [f"{f.name} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files]
+def _weights_name(folder: Path, model: Any, adapter: str | None) -> str:
+    """Tells what encodes pictures apart: the weights, those on top of them, and their format."""
+    learned = "" if adapter is None else identity_of(Path(adapter).expanduser())
     quantised = getattr(model.config, "quantization_config", None)
-    return "\n".join([*facts, str(model.dtype), str(quantised)])
+    return "\n".join([identity_of(folder), learned, str(model.dtype), str(quantised)])
 
 
 @contextmanager

@@ -7,7 +7,6 @@ file holds names, so a renamed copy costs a header and a copy of the bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -15,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kinema.config import cache_dir
+from kinema.config import cache_dir, fingerprint
 from kinema.families import Family
 from kinema.families.weights import read_header
+from kinema.identity import identity_of
 
 Names = tuple[tuple[str, str], ...]
 
@@ -29,8 +29,8 @@ def readable_folder(folder: Path, family: Family) -> Path:
     renamed = any(_changed(read_header(file)[0], renames) for file in files)
     if not renamed and not family.vllm_video_processor:
         return folder
-    facts = [f"{f.resolve()} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files]
-    key = hashlib.blake2b("\n".join(facts).encode(), digest_size=12).hexdigest()
+    changes = {"names": renames, "video_processor": dict(family.vllm_video_processor)}
+    key = fingerprint({"weights": identity_of(folder)} | changes)
     copy = cache_dir() / "vllm" / key
     if not (copy / "config.json").is_file():
         _copy(folder, files, copy, family)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import save_torch_state_dict
+from torch import Tensor
 
 from kinema.errors import ModelError
 from kinema.models.importers.weights import Weights
@@ -65,8 +66,7 @@ class Imported:
         self.config.architectures = [VideoLMForConditionalGeneration.__name__]
         self.config.dtype = next(iter(self.weights.values())).dtype
         self.config.save_pretrained(folder)
-        contiguous = {name: tensor.contiguous() for name, tensor in self.weights.items()}
-        save_torch_state_dict(contiguous, folder)
+        save_torch_state_dict({n: _own(t) for n, t in self.weights.items()}, folder)
         known = self.tokenizer.get_vocab()
         ends = [self.tokenizer.eos_token_id, *(known.get(text) for text in stop)]
         marks = {
@@ -99,3 +99,12 @@ class Imported:
             f"or of another shape, the first being {names[0][0]} {list(names[0][1])}.",
             hint="Are base, projection and vision tower those that belong together?",
         )
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor in memory of its own; a slice of a larger one is copied out.
+
+    The writer takes two slices of one tensor, like gate and up of Megatron, for tied weights.
+    """
+    whole = tensor.contiguous()
+    return whole if whole.untyped_storage().nbytes() == whole.nbytes else whole.clone()

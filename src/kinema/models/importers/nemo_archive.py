@@ -15,10 +15,13 @@ import torch
 import yaml
 
 from kinema.errors import ModelError, ModelNotFound, UnsafeModel
+from kinema.models.importers.nemo_distributed import FOLDER, read_distributed
 from kinema.models.importers.weights import Weights, read_weights
 
 CONFIG = "model_config.yaml"
 WEIGHTS = "model_weights.ckpt"
+_ARTIFACT = "nemo:"
+"""Before the name of a member, in the configuration."""
 _RANK_FOLDER = re.compile(r"(?:tp_rank_(?P<tp>\d+)_pp_rank_(?P<pp>\d+)|mp_rank_(?P<mp>\d+))")
 
 
@@ -29,7 +32,9 @@ class NemoArchive:
     config: dict[str, Any]
     """The ``model`` section that it was trained with."""
     ranks: dict[tuple[int, int], Weights]
-    """State dicts by (pipeline rank, tensor rank)."""
+    """State dicts by (pipeline rank, tensor rank); a distributed checkpoint is one whole."""
+    pieces: bytes | None = None
+    """The sentencepiece model that it carries."""
 
 
 def read_nemo(path: Path) -> NemoArchive:
@@ -37,7 +42,7 @@ def read_nemo(path: Path) -> NemoArchive:
 
     Raises:
         ModelNotFound: nothing is there.
-        UnsafeModel: weights are pickled objects, or members would leave the folder.
+        UnsafeModel: weights are pickled objects, or files would leave the folder.
         ModelError: it is no ``.nemo``.
     """
     if path.is_dir():
@@ -80,15 +85,22 @@ def _read_folder(folder: Path) -> NemoArchive:
         )
     config = yaml.safe_load(file.read_text())
     ranks = {rank: read_weights(file) for rank, file in _rank_files(folder)}
-    if not ranks and (folder / "model_weights").is_dir():
-        raise UnsafeModel(
-            "The archive holds a distributed checkpoint (model_weights/), whose index is a "
-            "pickle of objects.",
-            hint="Convert it with NeMo to model_weights.ckpt first.",
-        )
+    if not ranks and (folder / FOLDER).is_dir():
+        ranks = {(0, 0): read_distributed(folder / FOLDER)}
     if not ranks:
         raise ModelError("The archive holds no weights.", hint=f"It should hold {WEIGHTS}.")
-    return NemoArchive(config, ranks)
+    return NemoArchive(config, ranks, _pieces(folder, config))
+
+
+def _pieces(folder: Path, config: Mapping[str, Any]) -> bytes | None:
+    """What ``tokenizer.model: nemo:NAME`` refers to, or the file of training where it is there."""
+    named = config.get("tokenizer") or {}
+    name = str(named.get("model") or "")
+    if named.get("library") != "sentencepiece" or not name:
+        return None
+    inside = folder / Path(name.removeprefix(_ARTIFACT)).name
+    file = inside if name.startswith(_ARTIFACT) else Path(name)
+    return file.read_bytes() if file.is_file() else None
 
 
 def _rank_files(folder: Path) -> Iterator[tuple[tuple[int, int], Path]]:

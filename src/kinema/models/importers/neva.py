@@ -10,7 +10,8 @@ from transformers import AutoConfig, LlamaConfig
 
 from kinema.errors import ModelError
 from kinema.models.importers.folder import Imported
-from kinema.models.importers.nemo_archive import NemoArchive, read_nemo, write_nemo
+from kinema.models.importers.nemo_archive import CONFIG, NemoArchive, read_nemo, write_nemo
+from kinema.models.importers.nemo_tokenizer import media_tokens, neva_tokenizer
 from kinema.models.importers.nemo_weights import (
     PROJECTOR,
     Heads,
@@ -19,14 +20,10 @@ from kinema.models.importers.nemo_weights import (
     to_megatron,
     to_transformers,
 )
-from kinema.models.importers.parts import media_token_ids, read_tokenizer, read_tower
-from kinema.models.importers.weights import Weights, grow_vocabulary, read_weights
+from kinema.models.importers.parts import media_token_ids, read_tower
+from kinema.models.importers.weights import Weights, read_weights, with_rows
 from kinema.models.videolm import VideoLMConfig
 
-EXTRA_TOKENS = tuple(f"<extra_id_{i}>" for i in range(8))
-MEDIA_TOKENS = ("<extra_id_3>", "<extra_id_4>", "<extra_id_5>")
-"""Patch, start and end, for images and videos alike."""
-LLAMA_3_MEDIA_TOKENS = tuple(f"<|reserved_special_token_{i}|>" for i in (3, 4, 5))
 _FITS = {"square": "crop", "pad": "pad"}
 _SINGLE = ("first", "middle", "last")
 
@@ -51,30 +48,35 @@ def import_neva(
         ModelError: the archive is of another kind, or parts are missing.
     """
     nemo = read_nemo(archive)
+    base = _base(base_model)
     multimodal = _section(nemo.config, "mm_cfg")
     projector, vision, language = split_parts(merge_ranks(nemo.ranks))
     tower = read_tower(
         vision_tower or multimodal["vision_encoder"]["from_pretrained"], fit=_fit(nemo.config)
     )
-    text_config, words = _language(nemo, language, base_model)
-    tokens = read_tokenizer(tokenizer or _tokenizer_of(nemo, base_model))
-    ids = _add_tokens(tokens, _section(multimodal, "llm").get("model_type"))
-    text_config.vocab_size = max(len(tokens), len(words["model.embed_tokens.weight"]))
+    text_config, words = _language(nemo, language, base)
+    template = _template(nemo.config)
+    media = media_tokens(_section(multimodal, "llm").get("model_type"))
+    tokens = neva_tokenizer(nemo, base, given=tokenizer, media=media, template=template)
+    text_config.vocab_size = len(tokens)
     config = VideoLMConfig(
-        vision_config=tower.config, text_config=text_config, **_layout(nemo.config), **ids
+        vision_config=tower.config,
+        text_config=text_config,
+        **_layout(nemo.config),
+        **media_token_ids(tokens, media),
     )
-    words = grow_vocabulary(words, text_config.vocab_size)
+    # Rows behind the tokenizer's are Megatron's padding, and it never samples their tokens.
+    words = with_rows(words, text_config.vocab_size)
     own_vision = {f"vision_tower.{name}": tensor for name, tensor in vision.items()}
     weights = {f"language_model.{name}": tensor for name, tensor in words.items()}
     weights |= {f"projector.{name}": tensor for name, tensor in projector.items()}
     weights |= tower.weights | own_vision
-    dtype = words["model.norm.weight"].dtype
     return Imported(
         config=config,
-        weights={name: tensor.to(dtype) for name, tensor in weights.items()},
+        weights=weights,  # each part as it is: a projector may be finer than its language model
         tokenizer=tokens,
         video_processor=tower.video_processor,
-        template=_template(nemo.config),
+        template=template,
         add_special_tokens=False,
     )
 
@@ -164,19 +166,26 @@ def _layout(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _language(nemo: NemoArchive, language: Weights, base_model: Path | None) -> tuple[Any, Weights]:
+def _base(model: Path | None) -> NemoArchive | Path | None:
+    """The language model below a projector: another archive, read, or a Hugging Face folder."""
+    is_archive = model is not None and (model.is_file() or (model / CONFIG).is_file())
+    return read_nemo(model) if model is not None and is_archive else model
+
+
+def _language(
+    nemo: NemoArchive, language: Weights, base: NemoArchive | Path | None
+) -> tuple[Any, Weights]:
     """Configuration and weights of the language model, in transformers' terms."""
     if "decoder.final_layernorm.weight" in language:
         config = _text_config(nemo.config)
         return config, to_transformers(language, _heads(config))
-    if base_model is None:
+    if base is None:
         raise ModelError(
             "The archive holds a projector and no language model.",
             hint="Give the model it was trained on with --base-model.",
         )
-    if base_model.is_dir() and not (base_model / "model_config.yaml").is_file():
-        return AutoConfig.from_pretrained(base_model), read_weights(base_model)
-    base = read_nemo(base_model)
+    if isinstance(base, Path):
+        return AutoConfig.from_pretrained(base), read_weights(base)
     config = _text_config(base.config)
     return config, to_transformers(split_parts(merge_ranks(base.ranks))[2], _heads(config))
 
@@ -206,25 +215,6 @@ def _heads(config: Any) -> Heads:
     queries = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // queries
     return Heads(queries, config.num_key_value_heads or queries, size)
-
-
-def _tokenizer_of(nemo: NemoArchive, base_model: Path | None) -> str | Path:
-    if base_model is not None and (base_model / "tokenizer_config.json").is_file():
-        return base_model
-    named = nemo.config.get("tokenizer") or {}
-    if named.get("library") == "huggingface" and named.get("type"):
-        return str(named["type"])
-    raise ModelError(
-        "The archive's tokenizer is a sentencepiece model.",
-        hint="Give the same tokenizer as a Hugging Face folder with --tokenizer.",
-    )
-
-
-def _add_tokens(tokenizer: Any, model_type: str | None) -> dict[str, int]:
-    llama_3 = model_type == "llama_3"
-    media = LLAMA_3_MEDIA_TOKENS if llama_3 else MEDIA_TOKENS
-    tokenizer.add_tokens(list(media if llama_3 else EXTRA_TOKENS), special_tokens=True)
-    return media_token_ids(tokenizer, media)
 
 
 def _nemo_config(config: VideoLMConfig, template: str, projector_only: bool) -> dict[str, Any]:

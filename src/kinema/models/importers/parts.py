@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from kinema.errors import MissingPackage, ModelError, ModelNotFound
 from kinema.models.importers.weights import Weights
+from kinema.models.padding import with_padding
 from kinema.models.videolm import VideoLMVideoProcessor
 
 _TOWERS = {
@@ -95,7 +96,7 @@ def read_tokenizer(name: str | Path) -> Any:
         MissingPackage: it is a sentencepiece model and that package is not installed.
     """
     try:
-        return AutoTokenizer.from_pretrained(name)
+        return with_padding(AutoTokenizer.from_pretrained(name))
     except ImportError as error:
         raise MissingPackage(
             f"The tokenizer of {name} is a sentencepiece model.",

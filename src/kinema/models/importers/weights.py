@@ -7,7 +7,7 @@ import io
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors.torch import load_file
@@ -20,6 +20,8 @@ Weights = dict[str, Tensor]
 _PLAIN_BYTES: list[Any] = [bytes, (bytes, "__builtin__.bytes"), (io.BytesIO, "_io.BytesIO")]
 """How Megatron's ``_extra_state`` entries stand between the tensors; they are dropped."""
 
+_WORDS = ("embed_tokens.weight", "lm_head.weight")
+"""What has a row a token."""
 _SHARDS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -42,7 +44,7 @@ def read_weights(path: Path) -> Weights:
         raise ModelNotFound(f"There is no weight file {path}.", hint="Check the path.")
     if path.suffix == ".safetensors":
         return load_file(path)
-    loaded = _unpickle(path)
+    loaded = _unpickle(path, path.name)
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping):
@@ -50,18 +52,33 @@ def read_weights(path: Path) -> Weights:
     return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
 
 
-def _unpickle(path: Path) -> object:
+def read_tensor(file: BinaryIO, *, name: str) -> Tensor:
+    """The one tensor of a torch file.
+
+    Raises:
+        UnsafeModel: the file would run code when it is unpickled.
+        ModelError: it is no tensor.
+    """
+    loaded = _unpickle(file, name)
+    if not isinstance(loaded, Tensor):
+        raise ModelError(
+            f"{name} holds a {type(loaded).__name__}, no tensor.", hint="Download it again."
+        )
+    return loaded
+
+
+def _unpickle(file: Path | BinaryIO, name: str) -> object:
     try:
         with torch.serialization.safe_globals(_PLAIN_BYTES):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UnsafeModel(
-            f"{path.name} holds more than tensors, and reading it would run its code.",
+            f"{name} holds more than tensors, and reading it would run its code.",
             hint="Ask for a safetensors file, or for a state dict saved alone.",
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise ModelError(
-            f"{path.name} is no torch file, or it is cut off.", hint="Download it again."
+            f"{name} is no torch file, or it is cut off.", hint="Download it again."
         ) from error
 
 
@@ -75,9 +92,14 @@ def grow_vocabulary(weights: Weights, rows: int) -> Weights:
         mean = weight.float().mean(dim=0, keepdim=True).to(weight.dtype)
         return torch.cat([weight, mean.expand(rows - len(weight), -1)])
 
-    words = ("embed_tokens.weight", "lm_head.weight")
-    short = {n: t for n, t in weights.items() if n.endswith(words) and len(t) < rows}
+    short = {n: t for n, t in weights.items() if n.endswith(_WORDS) and len(t) < rows}
     return weights | {name: grown(weight) for name, weight in short.items()}
+
+
+def with_rows(weights: Weights, rows: int) -> Weights:
+    """The weights with embeddings and head of exactly that many rows: the last cut, or grown."""
+    cut = {n: t[:rows] for n, t in weights.items() if n.endswith(_WORDS) and len(t) > rows}
+    return grow_vocabulary(weights | cut, rows)
 
 
 def digest(weights: Weights) -> str:

@@ -24,6 +24,7 @@ from transformers import GenerationConfig
 
 from kinema.config import cache_dir, fingerprint
 from kinema.errors import MissingPackage
+from kinema.identity import weights_sha256
 from kinema.models.tiny.config import TinyConfig
 from kinema.models.tiny.gguf import SmolLM2File
 from kinema.models.tiny.labels import LABELS
@@ -87,9 +88,9 @@ def _source(package: str, file: str) -> Path:
 
 
 def _fingerprint(*sources: Path) -> str:
-    sizes = {path.name: path.stat().st_size for path in sources}
+    sums = {path.name: weights_sha256(path) for path in sources}
     versions = {name: importlib.metadata.version(name) for name in ("transformers", "timm")}
-    return fingerprint({"conversion": CONVERSION, "sizes": sizes, "versions": versions})
+    return fingerprint({"conversion": CONVERSION, "weights": sums, "versions": versions})
 
 
 def _put_in_place(made: Path, folder: Path) -> None:

@@ -13,6 +13,7 @@ from kinema.captioning.result import Timings
 from kinema.config import fingerprint
 from kinema.engines.scheduler import Scheduler
 from kinema.errors import KinemaError
+from kinema.files import stamp_of, unchanged
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.inputs import VideoInput
 from kinema.jobs.ledger import Ledger, Outcome, Unit
@@ -70,6 +71,7 @@ class CaptionJob(JobSettings):
         with Ledger(path, settings=decided, anew=self.force, noun="videos") as ledger:
             units = [(unit_of(one), {"source": one.source}) for one in self.asked]
             ledger.enter(units, retry_failed=self.retry_failed)
+            files = {unit_of(one): (one.file, stamp_of(one.file)) for one in self.asked}
             meter = Meter(ledger, on_progress)
 
             async def one(teller: Storyteller, unit: Unit) -> Outcome:
@@ -77,9 +79,10 @@ class CaptionJob(JobSettings):
                     seconds = segment.end_seconds - segment.start_seconds
                     meter.part(unit, 1 / of, video_seconds=seconds)
 
-                described = await teller.describe(
-                    unit.payload["source"], told=told, may_try_again=unit.may_try_again
-                )
+                with unchanged(*files[unit.id]):
+                    described = await teller.describe(
+                        unit.payload["source"], told=told, may_try_again=unit.may_try_again
+                    )
                 return _outcome(described)
 
             async def again(teller: Storyteller) -> None:

@@ -59,19 +59,23 @@ def look_at(
         MediaError: it cannot be used.
         ModelError: the speech model cannot be used.
     """
-    first = workers.load_frames(source, single="first")
-    timeline = workers.timeline(source)
+    track = sampling.track
+    first = workers.load_frames(source, single="first", track=track)
+    timeline = workers.timeline(source, track=track)
     find_shots = partial(
         workers.find_shots,
         source,
+        track=track,
         deadline_seconds=max(workers.deadline_seconds, _SHOTS_PATIENCE * timeline.duration_seconds),
     )
     segments, notes = cut(timeline, options, sampling, find_shots=find_shots)
-    info = replace(workers.probe(source), keyframe_seconds=()).to_dict()
+    info = replace(workers.probe(source, track=track), keyframe_seconds=()).to_dict()
     del info["source"], info["keyframe_seconds"]
     words = None
     if transcribe is not None and info["has_audio"]:
-        words = speech_model(transcribe).words(source, timeline.duration_seconds, workers)
+        words = speech_model(transcribe).words(
+            source, timeline.duration_seconds, workers, track=track
+        )
     elif transcribe is not None:
         notes = (*notes, "There is no sound to transcribe.")
     return VideoPlan(

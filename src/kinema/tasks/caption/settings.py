@@ -183,11 +183,13 @@ class CaptionSettings:
             params = replace(params, temperature=temperature, seed=attempt)
         video = VideoPart(
             plan.source,
-            FrameSampling(at=segment.frame_seconds),
+            FrameSampling(at=segment.frame_seconds, track=self.sampling.track),
             size=self.options.frame_size,
             skip_similar=self.options.skip_similar,
         )
         about = {"content": plan.content, "frames": segment.frame_indices, "attempt": attempt}
+        if self.sampling.track is not None:
+            about["track"] = self.sampling.track
         return Ask(
             key=self._key(kind="describe", text=text, **about),
             conversation=Conversation.asked(video, TextPart(text)),

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kinema.captioning.records import Word
-from kinema.families.checkpoint import read_checkpoint
 from kinema.families.hub import download
-from kinema.tasks.models import revision_of
+from kinema.identity import identity_of
 from kinema.video import Workers
 
 _STRETCH_SECONDS = 600.0
@@ -31,8 +30,10 @@ class Speech:
     name: str
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def words(self, source: str, duration_seconds: float, workers: Workers) -> tuple[Word, ...]:
-        """What is said in a video, in order.
+    def words(
+        self, source: str, duration_seconds: float, workers: Workers, *, track: int | None = None
+    ) -> tuple[Word, ...]:
+        """What is said in a video, in order, on the clock of its video track.
 
         Raises:
             MediaError: the file cannot be read.
@@ -42,7 +43,7 @@ class Speech:
         start = 0.0
         while start < duration_seconds:
             end = min(start + _STRETCH_SECONDS, duration_seconds)
-            sound = workers.load_sound(source, start_seconds=start, end_seconds=end)
+            sound = workers.load_sound(source, start_seconds=start, end_seconds=end, track=track)
             with self._lock:
                 spoken = list(self._transcriber.words(sound.samples, rate=sound.rate))
             heard += [
@@ -59,7 +60,7 @@ class Speech:
     @property
     def fingerprint(self) -> str:
         """Changes with the model."""
-        return f"{self.name} {revision_of(read_checkpoint(self.name, self._folder))}"
+        return identity_of(self._folder)
 
     @cached_property
     def _folder(self) -> Path:

@@ -24,6 +24,8 @@ _ALTERNATIVES = 20
 class Predictor:
     """How a model is asked a benchmark's questions, and how its replies become predictions."""
 
+    model: str
+    """Its name, for the records."""
     identity: Mapping[str, Any]
     """All that decides the answers of the run: see :mod:`kinema.tasks.deciding`."""
     params: SamplingParams
@@ -50,6 +52,7 @@ class Predictor:
         said = reply.completion
         result = {
             "reply": said.text,
+            "reasoning": said.reasoning,
             "frames": [
                 {name: value for name, value in shown.about.items() if name != "warnings"}
                 for shown in reply.shown
@@ -70,7 +73,7 @@ class Predictor:
             "prompt": question.prompt,
             "system": question.system,
             "sampling": {} if question.source is None else question.sampling.to_dict(),
-            "model": self.identity["model"],
+            "model": self.model,
             "revision": self.identity["revision"],
             "params": self.params.to_dict(),
         }

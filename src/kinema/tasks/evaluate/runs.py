@@ -92,7 +92,7 @@ def run_benchmark(
     check_site(found, loading, job.runner)
     about = _about(settings, benchmark, items)
     predictor = Predictor(
-        about | model_identity(found, loading), settings.params, settings.rank_options
+        found.name, about | model_identity(found, loading), settings.params, settings.rank_options
     )
     questions = _questions(items, settings, found.family.default_sampling)
 
@@ -118,7 +118,8 @@ def run_benchmark(
         write_run(
             place,
             about
-            | {name: predictor.identity[name] for name in ("model", "engine", "revision")}
+            | {name: predictor.identity[name] for name in ("engine", "revision")}
+            | {"model": found.name}
             | {"parts": _given(parts), "loading": _given(loading)}
             | {"data": str(settings.data.resolve()), "kinema": __version__},
             [Record(asked[u.id].item, predictor.prediction(asked[u.id], u)) for u in ended],

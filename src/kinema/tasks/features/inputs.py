@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePath
 
 from kinema.datasets.variants import augmented_from
 from kinema.errors import UsageError
 from kinema.files import stamp_of
 from kinema.jobs.inputs import find_inputs, require_existing
-from kinema.video.archive import SEPARATOR
+from kinema.video.archive import split_member
 
 _FIELD = re.compile(r"\{(\w+)\}")
 
@@ -27,10 +28,10 @@ class Medium:
     fields: Mapping[str, str] = field(default_factory=dict)
     """What a pattern found in the name: ``{"person": "P03", "camera": "cam01"}``."""
 
-    @property
+    @cached_property
     def stamp(self) -> str:
-        """Changes when the file does, found without reading it."""
-        return stamp_of(self.path) or "missing"
+        """Of the file when it was first looked at, empty where there is none; nothing is read."""
+        return stamp_of(self.path)
 
 
 def find_media(words: Sequence[str | Path], *, pattern: str = "") -> list[Medium]:
@@ -55,7 +56,7 @@ def find_media(words: Sequence[str | Path], *, pattern: str = "") -> list[Medium
         matcher = None
         sources = [Path(found.source) for found in find_inputs(words)]
         for source in sources:
-            if SEPARATOR in str(source):
+            if split_member(str(source)) is not None:
                 raise UsageError(
                     f"{source} is inside a tar.", hint="Unpack it: features lie like files."
                 )

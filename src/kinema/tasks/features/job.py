@@ -16,7 +16,7 @@ from kinema.config import fingerprint
 from kinema.datasets.samples import features_name
 from kinema.errors import KinemaError
 from kinema.families import FAMILIES
-from kinema.files import refuse_foreign, sha256_of, write_lines
+from kinema.files import refuse_foreign, sha256_of, unchanged, write_lines
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
@@ -86,7 +86,9 @@ class FeaturesJob(JobSettings):
             wanted = self._enter(ledger)
 
             async def one(site: Site, unit: Unit) -> Outcome:
-                return await self._extract(site, extraction, wanted[unit.id], unit)
+                medium = wanted[unit.id]
+                with unchanged(medium.path, medium.stamp):
+                    return await self._extract(site, extraction, medium, unit)
 
             problem = work_off(
                 one,

@@ -1,0 +1,273 @@
+"""Archives of Video NeVA as NeMo saves them, written from the format's description.
+
+Nothing here calls kinema: Megatron's slices are cut with loops.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+from transformers import LlamaForCausalLM
+
+from support.videolm import HIDDEN, PROJECTOR, WIDTH
+
+TOKENIZER_FILE = "0123456789abcdef0123456789abcdef_tokenizer.model"
+"""Artifacts of an archive are called by 32 hex digits and their own name."""
+
+
+def make_projector(*, seed: int = 2) -> dict[str, Tensor]:
+    """``mlp2x_gelu``, by the numbers of its layers."""
+    torch.manual_seed(seed)
+    return {
+        "0.weight": 0.3 * torch.randn(HIDDEN, WIDTH),
+        "0.bias": 0.3 * torch.randn(HIDDEN),
+        "2.weight": 0.3 * torch.randn(HIDDEN, HIDDEN),
+        "2.bias": 0.3 * torch.randn(HIDDEN),
+    }
+
+
+def neva_config(
+    tower: Path, template: str, model: LlamaForCausalLM, **changes: Any
+) -> dict[str, Any]:
+    """``model_config.yaml``; changes name their section as in ``mm_cfg__llm__freeze``."""
+    shape = model.config
+    config: dict[str, Any] = {
+        "target": "nemo.collections.multimodal.models.multimodal_llm.neva.neva_model"
+        ".MegatronNevaModel",
+        "nemo_version": "2.0.0",
+        "precision": "bf16",
+        "mm_cfg": {
+            "llm": {"from_pretrained": None, "freeze": False, "model_type": template},
+            "vision_encoder": {
+                "from_pretrained": str(tower),
+                "from_hf": True,
+                "patch_dim": 14,
+                "crop_size": [28, 28],
+                "hidden_size": WIDTH,
+                "vision_select_layer": -2,
+                "class_token_length": 1,
+                "freeze": True,
+            },
+            "pretrain_mm_mlp_adapter": None,
+            "mm_mlp_adapter_type": "mlp2x_gelu",
+            "use_im_start_end": False,
+        },
+        "mcore_gpt": True,
+        "encoder_seq_length": 4096,
+        "max_position_embeddings": 4096,
+        "position_embedding_type": "rope",
+        "num_layers": shape.num_hidden_layers,
+        "hidden_size": shape.hidden_size,
+        "ffn_hidden_size": shape.intermediate_size,
+        "num_attention_heads": shape.num_attention_heads,
+        "num_query_groups": shape.num_key_value_heads,
+        "kv_channels": None,
+        "normalization": "rmsnorm",
+        "layernorm_epsilon": shape.rms_norm_eps,
+        "activation": "fast-swiglu",
+        "rotary_percentage": 1.0,
+        "seq_len_interpolation_factor": None,
+        "share_embeddings_and_output_weights": False,
+        "make_vocab_size_divisible_by": 128,
+        "tokenizer": {
+            "library": "sentencepiece",
+            "type": None,
+            "model": f"nemo:{TOKENIZER_FILE}",
+            "vocab_file": None,
+            "merge_file": None,
+            "delimiter": None,
+            "sentencepiece_legacy": False,
+            "additional_special_tokens": None,
+        },
+        "data": {
+            "num_workers": 8,
+            "is_multimodal": True,
+            "media_type": "video",
+            "num_frames": 8,
+            "splice_single_frame": None,
+            "sep_token_between_frames": False,
+            "sep_image_conv_front": False,
+            "conv_template": "${model.mm_cfg.llm.model_type}",
+            "image_folder": None,
+            "video_folder": None,
+            "image_aspect_ratio": "square",
+        },
+    }
+    for path, value in changes.items():
+        section, _, key = path.rpartition("__")
+        target = config
+        for name in filter(None, section.split("__")):
+            target = target[name]
+        target[key] = value
+    return config
+
+
+def slice_llama(
+    model: LlamaForCausalLM, *, rank: int = 0, width: int = 1, stage: int = 0, stages: int = 1
+) -> dict[str, Tensor]:
+    """What one of Megatron's ranks holds of a LLaMA: cut with loops, a head at a time.
+
+    Embedding and head are padded with rows that belong to no token, up to a multiple of 128 a rank.
+    """
+    state, shape = model.state_dict(), model.config
+    queries, groups = shape.num_attention_heads, shape.num_key_value_heads
+    size = shape.head_dim
+
+    def rows(tensor: Tensor) -> Tensor:
+        return tensor[rank * len(tensor) // width : (rank + 1) * len(tensor) // width]
+
+    def columns(tensor: Tensor) -> Tensor:
+        return rows(tensor.T).T
+
+    def padded(tensor: Tensor) -> Tensor:
+        more = -len(tensor) % (128 * width)
+        return rows(torch.cat([tensor, torch.full((more, tensor.shape[1]), 9.0)]))
+
+    weights: dict[str, Tensor] = {}
+    per_stage = shape.num_hidden_layers // stages
+    for local in range(per_stage):
+        layer, out = f"model.layers.{stage * per_stage + local}.", f"decoder.layers.{local}."
+        q, k, v = (state[f"{layer}self_attn.{name}_proj.weight"] for name in "qkv")
+        fused = []
+        for group in range(rank * groups // width, (rank + 1) * groups // width):
+            for head in range(group * queries // groups, (group + 1) * queries // groups):
+                fused.append(q[head * size : (head + 1) * size])
+            fused += [k[group * size : (group + 1) * size], v[group * size : (group + 1) * size]]
+        gate, up = (rows(state[f"{layer}mlp.{name}_proj.weight"]) for name in ("gate", "up"))
+        weights |= {
+            f"{out}self_attention.linear_qkv.weight": torch.cat(fused),
+            f"{out}self_attention.linear_proj.weight": columns(
+                state[f"{layer}self_attn.o_proj.weight"]
+            ),
+            f"{out}mlp.linear_fc1.weight": torch.cat([gate, up]),
+            f"{out}mlp.linear_fc2.weight": columns(state[f"{layer}mlp.down_proj.weight"]),
+            f"{out}self_attention.linear_qkv.layer_norm_weight": state[
+                f"{layer}input_layernorm.weight"
+            ],
+            f"{out}mlp.linear_fc1.layer_norm_weight": state[
+                f"{layer}post_attention_layernorm.weight"
+            ],
+        }
+    if stage == 0:
+        weights["embedding.word_embeddings.weight"] = padded(state["model.embed_tokens.weight"])
+    if stage == stages - 1:
+        weights["decoder.final_layernorm.weight"] = state["model.norm.weight"]
+        weights["output_layer.weight"] = padded(state["lm_head.weight"])
+    return {name: tensor.clone() for name, tensor in weights.items()}
+
+
+def rank_folder(width: int, stages: int) -> Callable[[int, int], str]:
+    """Where an archive keeps the weights of (pipeline stage, tensor rank)."""
+    if stages > 1:
+        return lambda stage, rank: f"tp_rank_{rank:02d}_pp_rank_{stage:03d}"
+    return lambda stage, rank: f"mp_rank_{rank:02d}" if width > 1 else ""
+
+
+def all_ranks(
+    model: LlamaForCausalLM, projector: Mapping[str, Tensor], *, width: int = 1, stages: int = 1
+) -> dict[str, dict[str, Tensor]]:
+    """The weights of every rank by its folder; the projector is repeated on the first stage."""
+    folder_of, ranks = rank_folder(width, stages), {}
+    for stage in range(stages):
+        for rank in range(width):
+            held = slice_llama(model, rank=rank, width=width, stage=stage, stages=stages)
+            if stage == 0:
+                held |= {f"{PROJECTOR}{name}": tensor for name, tensor in projector.items()}
+            ranks[folder_of(stage, rank)] = held
+    return ranks
+
+
+def write_nemo(
+    path: Path,
+    config: Mapping[str, Any],
+    ranks: Mapping[str, Mapping[str, Tensor]],
+    *,
+    tokenizer: bytes | None,
+    prefix: str = "model.",
+) -> Path:
+    """A ``.nemo`` tar: configuration, artifacts, and each rank's state dict."""
+    folder = path.with_suffix("")
+    folder.mkdir(parents=True)
+    (folder / "model_config.yaml").write_text(yaml.safe_dump(dict(config)))
+    if tokenizer is not None:
+        (folder / TOKENIZER_FILE).write_bytes(tokenizer)
+    for name, weights in ranks.items():
+        (folder / name).mkdir(exist_ok=True)
+        state: dict[str, Any] = {prefix + key: tensor for key, tensor in weights.items()}
+        state[f"{prefix}decoder.layers.0.self_attention.linear_qkv._extra_state"] = io.BytesIO()
+        torch.save(state, folder / name / "model_weights.ckpt")
+    return pack(folder, path)
+
+
+def pack(folder: Path, path: Path) -> Path:
+    """The tar of an unpacked archive, its members named as NeMo names them."""
+    with tarfile.open(path, "w:") as tar:
+        tar.add(folder, arcname="./")
+    return path
+
+
+INFERENCE_YAML = """\
+inference:
+  greedy: False # Whether or not to use sampling ; use greedy decoding otherwise
+  top_k: 0  # The number of highest probability vocabulary tokens to keep for top-k-filtering.
+  top_p: 0.9
+  temperature: 0.2 # sampling temperature
+  add_BOS: False # add the bos token at the begining of the prompt
+  tokens_to_generate: 256
+  all_probs: False  # whether return the log prob for all the tokens in vocab
+  repetition_penalty: 1.2  # The parameter for repetition penalty. 1.0 means no penalty.
+  min_tokens_to_generate: 0
+  compute_logprob: False
+  end_strings: ["<extra_id_1>","<extra_id_7>",]
+  media_base_path: /pwd/images
+  insert_media_token: null # `left` or `right` or `null`
+  media_type: image
+
+trainer:
+  devices: 8
+  num_nodes: 1
+  accelerator: gpu
+  logger: False # logger provided by exp_manager
+  precision: bf16 # 16, 32, or bf16
+
+cluster_type: BCP
+tensor_model_parallel_size: 8
+pipeline_model_parallel_size: 1
+pipeline_model_parallel_split_rank: 0
+neva_model_file: /pwd/nemo_experiments/nemo_llava.nemo
+base_model_file: null
+checkpoint_dir: null
+checkpoint_name: null
+hparams_file: null
+
+prompt_file: /pwd/nemo_experiments/input_prompts.jsonl
+output_file: /pwd/nemo_experiments/results.jsonl
+
+server: False
+port: 5555
+web_server: False
+share: False
+username: test
+password: test2
+web_port: 9889
+
+quality: 9
+toxicity: 0
+humor: 0
+creativity: 6
+violence: 0
+helpfulness: 6
+not_appropriate: 0
+
+quantization:
+  algorithm: awq # int8_sq, fp8, int8, awq
+  enable: False
+"""
+"""``conf/neva_inference.yaml`` as it ships."""
