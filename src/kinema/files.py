@@ -8,10 +8,9 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kinema.errors import MediaError, SourceChanged, UsageError
 
@@ -137,8 +136,7 @@ def stamp_of(path: Path) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-@dataclass(frozen=True)
-class FileState:
+class FileState(NamedTuple):
     """What changes when the content of a file does, found without reading it."""
 
     size: int
@@ -156,11 +154,6 @@ class FileState:
         """
         status = path.stat()
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-
-    @property
-    def key(self) -> tuple[int, int, int, int]:
-        """The four numbers."""
-        return self.size, self.mtime_ns, self.ctime_ns, self.inode
 
     @property
     def is_settled(self) -> bool:

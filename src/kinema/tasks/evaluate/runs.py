@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
 from kinema.jobs.site import Site
 from kinema.messages import SamplingParams
+from kinema.plain import changed
 from kinema.tasks.deciding import model_identity
 from kinema.tasks.evaluate.predicting import Predictor
 from kinema.tasks.evaluate.questions import Question, video_of
@@ -120,7 +121,7 @@ def run_benchmark(
             about
             | {name: predictor.identity[name] for name in ("engine", "revision")}
             | {"model": found.name}
-            | {"parts": _given(parts), "loading": _given(loading)}
+            | {"parts": changed(parts), "loading": changed(loading)}
             | {"data": str(settings.data.resolve()), "kinema": __version__},
             [Record(asked[u.id].item, predictor.prediction(asked[u.id], u)) for u in ended],
             {unit.id: unit.result["seconds"] for unit in ended if unit.state == "done"},
@@ -172,10 +173,3 @@ def _about(settings: EvalSettings, benchmark: Benchmark, items: Sequence[Item]) 
         "rank_options": settings.rank_options,
         "blind": settings.blind,
     }
-
-
-def _given(settings: CheckpointParts | EngineSettings) -> dict[str, Any]:
-    """What differs from the defaults, ready for JSON."""
-    values = {f.name: (getattr(settings, f.name), f.default) for f in fields(settings)}
-    given = {name: value for name, (value, default) in values.items() if value != default}
-    return {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
