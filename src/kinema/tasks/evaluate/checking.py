@@ -13,7 +13,6 @@ from typing import Any
 from kinema.errors import KinemaError
 from kinema.evaluation.benchmarks import BENCHMARKS, Folder, WrongRow, WrongRows
 from kinema.files import sha256_of
-from kinema.lazy import load
 from kinema.tasks.evaluate.questions import video_of
 from kinema.types import PictureFolder
 from kinema.video import load_frames
@@ -85,7 +84,7 @@ def check_benchmark(
                 unreadable[video] = problem
     folder = Folder(root, benchmark)
     with suppress(WrongRows):
-        load(benchmark.read)(folder, split)
+        benchmark.read(folder, split)
     base = root if root.is_dir() else root.parent
     files = sorted({path for path in folder.read_files if path.is_file()})
     return Check(
