@@ -14,6 +14,7 @@ EXPECTED = {
     "KinemaError": 500, "UsageError": 400, "UnknownName": 400,
     "MediaError": 422, "MediaNotFound": 422, "NotAFile": 400, "NotMedia": 415,
     "NoVideoStream": 422, "Truncated": 422, "NoFrames": 422, "EmptyRange": 400, "TooLarge": 413,
+    "SourceChanged": 422,
     "DecodeFailed": 422, "DecodeDeadline": 504, "DecoderCrashed": 422, "PathNotAllowed": 403,
     "UrlNotAllowed": 403, "FetchFailed": 422,
     "ModelError": 500, "ModelNotFound": 500, "UnsafeModel": 500, "MissingPackage": 500,
