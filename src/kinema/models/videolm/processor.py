@@ -133,6 +133,13 @@ class VideoLMProcessor(ProcessorMixin):  # type: ignore[misc]
         """Token counts of media."""
         return TokenLayout(**self.layout | {"grid": tuple(self.layout["grid"])})
 
+    def num_visual_tokens(self, num_frames: int) -> int:
+        """Prompt tokens of one medium, start and end included, timestamps left out."""
+        layout = self.token_layout
+        runs = num_frames if layout.timestamps else 1
+        wrap = 2 * runs if layout.wrap == "outside" else 0
+        return layout.prompt_tokens(num_frames) + wrap
+
     @property
     def _pattern(self) -> re.Pattern[str]:
         either = f"{re.escape(self.image_placeholder)}|{re.escape(self.video_placeholder)}"
