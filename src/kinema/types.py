@@ -75,8 +75,7 @@ class FrameSampling:
     formula: Formula = "slices"
     """How a count becomes positions."""
     track: int | None = None
-    """Take them from this video track, counted from 0 (see `kinema probe`), and not from the one
-    that players show."""
+    """Take them from this video track, counted from 0, not from the one that players show."""
 
     def __post_init__(self) -> None:
         _check_choice(self)
