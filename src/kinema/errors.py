@@ -33,6 +33,7 @@
     │   ├── OutOfMemory       out_of_memory                               engine
     │   ├── EngineDied        engine_died                                 engine
     │   └── EngineUnreachable engine_unreachable                          engine
+    │       └── ServerFailed  engine_unreachable                          engine
     ├── Busy                  too many requests wait already              engine
     ├── PartialFailure        finished, and some items failed   exit 3    run
     └── Unfinished            stopped, and units are still to do exit 4   run
@@ -87,11 +88,16 @@ class KinemaError(Exception):
     @property
     def sentence(self) -> str:
         """Message and hint in one line, as records and ledgers keep it."""
-        return " ".join(filter(None, (str(self), self.hint)))
+        return f"{as_sentence(str(self))} {self.hint}" if self.hint else str(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross the border of worker processes, so the hint has to survive pickling.
         return (_rebuild, (type(self), dict(self.__dict__)))
+
+
+def as_sentence(text: str) -> str:
+    """A sentence that another may follow: words of a server or a library often lack the stop."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _rebuild(kind: type[KinemaError], state: dict[str, Any]) -> KinemaError:
@@ -332,6 +338,15 @@ class EngineUnreachable(ModelError):
     """A server is out of reach, too busy or failing (408, 429, 5xx), also after several tries."""
 
     blame = "engine"
+
+
+class ServerFailed(EngineUnreachable):
+    """A server failed at a request (5xx), also after several tries: its own fault or the request's.
+
+    It becomes the request's (``RequestFailed``) when others are answered since.
+    """
+
+    code = "engine_unreachable"
 
 
 class Busy(KinemaError):

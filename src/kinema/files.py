@@ -17,7 +17,9 @@ from kinema.errors import MediaError, SourceChanged, UsageError
 VIDEO_SUFFIXES = frozenset(
     (
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
-        *(".mxf", ".flv", ".wmv", ".ogv", ".3gp", ".gif"),
+        *(".mxf", ".gxf", ".flv", ".wmv", ".asf", ".wtv", ".ogv", ".3gp", ".vob", ".m2v", ".dv"),
+        *(".dav", ".264", ".h264", ".265", ".h265", ".hevc", ".ivf", ".obu", ".mjpeg", ".y4m"),
+        ".gif",
     )
 )
 """Ends of files that are taken for videos where nothing else says what they are."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -87,40 +89,48 @@ def _cache(shelf, monkeypatch):
     monkeypatch.setenv("KINEMA_HOME", str(shelf.folder / "cache"))
 
 
+def neva_words(shelf, folder, *overrides: str, records=None) -> list[str]:
+    """The command of NeVA's documentation, about prompts in a folder."""
+    prompts = folder / "prompts.jsonl"
+    asked = records or [
+        {"video": "video_test.mp4", "text": QUESTION, "category": "conv", "question_id": 0}
+    ]
+    prompts.write_text("\n".join(map(json.dumps, asked)))
+    return [
+        "answer",
+        f"--config-path={shelf.conf}",
+        "--config-name=neva_inference.yaml",
+        "tensor_model_parallel_size=1",
+        "pipeline_model_parallel_size=1",
+        "trainer.devices=1",
+        "trainer.precision=32",
+        f"prompt_file={prompts}",
+        f"inference.media_base_path={shelf.videos}",
+        "inference.media_type=video",
+        "inference.insert_media_token=right",
+        "inference.greedy=True",
+        "inference.compute_logprob=True",
+        f"inference.tokens_to_generate={STEPS}",
+        f"inference.min_tokens_to_generate={STEPS}",
+        "inference.repetition_penalty=1.0",
+        f"output_file={folder / 'answers.jsonl'}",
+        *overrides,
+    ]
+
+
+def read_answers(folder):
+    return [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture
 def typed(shelf, tmp_path, capsys):
     """Types ``neva_evaluation.py``'s command as ``kinema answer`` and returns records and words."""
 
     def type_it(*overrides: str, records=None, status=0):
-        prompts, output = tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl"
-        asked = records or [{"video": "video_test.mp4", "text": QUESTION, "category": "conv",
-                             "question_id": 0}]  # fmt: skip
-        prompts.write_text("\n".join(map(json.dumps, asked)))
-        words = [
-            "answer",
-            f"--config-path={shelf.conf}",
-            "--config-name=neva_inference.yaml",
-            "tensor_model_parallel_size=1",
-            "pipeline_model_parallel_size=1",
-            "trainer.devices=1",
-            "trainer.precision=32",
-            f"prompt_file={prompts}",
-            f"inference.media_base_path={shelf.videos}",
-            "inference.media_type=video",
-            "inference.insert_media_token=right",
-            "inference.greedy=True",
-            "inference.compute_logprob=True",
-            f"inference.tokens_to_generate={STEPS}",
-            f"inference.min_tokens_to_generate={STEPS}",
-            "inference.repetition_penalty=1.0",
-            f"output_file={output}",
-            *overrides,
-        ]
-        found = run(words)
+        found = run(neva_words(shelf, tmp_path, *overrides, records=records))
         said = capsys.readouterr()
         assert found == status, said.err
-        lines = [json.loads(line) for line in output.read_text().splitlines()]
-        return lines, said
+        return read_answers(tmp_path), said
 
     return type_it
 
@@ -262,3 +272,21 @@ def test_n3_archives_of_several_pipeline_ranks_are_read(shelf, tmp_path, typed, 
     archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2", width=width, stages=stages)
     records, _ = typed(f"neva_model_file={archive}", "base_model_file=null")
     compare(records[0], expected(shelf, "llama_2"))
+
+
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+@pytest.mark.parametrize("starter", [[], TORCHRUN], ids=["as it stands", "under torchrun"])
+def test_n4_two_slices_answer_as_one_model(shelf, tmp_path, starter):
+    archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2", width=2)
+    words = neva_words(shelf, tmp_path, "tensor_model_parallel_size=2", "trainer.devices=2")
+    done = subprocess.run(
+        [sys.executable, *starter, "-m", "kinema", *words, f"neva_model_file={archive}",
+         "base_model_file=null"],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("CLEAN RESPONSE:") == 1
+    (record,) = read_answers(tmp_path)
+    compare(record, expected(shelf, "llama_2"))

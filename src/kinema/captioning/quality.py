@@ -61,7 +61,7 @@ def own_flags(
         "empty": not words(caption.text),
         "truncated": caption.finish_reason == "length",
         "repeated": is_loop(caption.text),
-        "refusal": bool(_REFUSAL.search(caption.text)),
+        "refusal": caption.finish_reason == "refusal" or bool(_REFUSAL.search(caption.text)),
         # Lengths such as "for 3 seconds" pass.
         "time_out_of_bounds": any(
             seconds > caption.end_seconds + _TIME_SLACK_SECONDS

@@ -19,6 +19,7 @@ from cyclopts.config import Env
 from kinema.cli import COMMANDS
 from kinema.cli.environment import PREFIX, unknown_variables
 from kinema.cli.output import STDIN, complain, leave_stdout, say
+from kinema.cli.processes import end_with_leader, remember
 from kinema.cli.sources import SettingsFile, sources_of
 from kinema.engines import rank, world_size
 from kinema.errors import KinemaError, UsageError, saying_flags
@@ -77,6 +78,8 @@ def _sigterm_as_ctrl_c() -> Iterator[threading.Event]:
 
 
 def _run(words: list[str]) -> int:
+    end_with_leader()
+    remember(words)
     longer = " ".join(words[:2])
     name, rest = (longer, words[2:]) if longer in COMMANDS else (words[0], words[1:])
     if world_size() > 1 and name not in _MANY_PROCESSES:

@@ -83,6 +83,7 @@ def _facts(info: VideoInfo) -> dict[str, str]:
         if info.num_frames == 1
         else f"{info.fps:.3f} frames a second on average, {info.fps_mode}",
         "duration": f"{info.duration_seconds:.3f} s",
+        **({"timecode": info.start_timecode} if info.start_timecode else {}),
         "frames": f"{info.num_frames}, of which {info.num_keyframes} key frames",
         "colour": f"{info.color_matrix}, {info.color_transfer}, {info.color_range} range",
         "HDR": "no" if info.hdr == "none" else info.hdr.upper(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kinema.errors import EngineDied, KinemaError, ModelError, OutOfMemory
+from kinema.errors import EngineDied, KinemaError, ModelError, OutOfMemory, ServerFailed
 
 
 def named(problem: BaseException, sentence: str) -> BaseException:
@@ -28,7 +28,7 @@ def unopened(problem: Exception, what: str) -> KinemaError:
 
 def may_be_one_requests(problem: KinemaError) -> bool:
     """Whether a breakdown may be the fault of what ran, as it is when others are answered since."""
-    return isinstance(problem, OutOfMemory | EngineDied)
+    return isinstance(problem, OutOfMemory | EngineDied | ServerFailed)
 
 
 def first_line(problem: BaseException) -> str:

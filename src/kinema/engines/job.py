@@ -22,7 +22,7 @@ class Answered:
     request: Request
     completion: Completion
     note: str = ""
-    """What was taken away to make it fit."""
+    """What is not as it was asked for: what was taken away to make it fit."""
 
     @property
     def shown(self) -> tuple[Shown, ...]:

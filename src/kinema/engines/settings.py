@@ -77,7 +77,7 @@ class TorchWeights(Weights):
     compile: bool = False
     """Compile the decoding step: a minute of preparation, then faster."""
     tensor_parallel: int = undecisive(1, "how many devices share a layer")
-    """Split each layer over this many GPUs; with hf, over the processes of torchrun."""
+    """Split each layer over this many GPUs; with hf, over processes, torchrun's or our own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +150,11 @@ class EchoSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpotterSettings(Settings):
+    """Of the engine spotter, which has nothing to set."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineSettings(LWMSettings, OpenAISettings, VLLMSettings, HFSettings):
     """How weights are loaded, whichever engine it will be; each takes what it knows."""
 
@@ -159,6 +164,7 @@ SETTINGS: Mapping[str, type[Settings]] = {
     "vllm": VLLMSettings,
     "openai": OpenAISettings,
     "lwm": LWMSettings,
+    "spotter": SpotterSettings,
     "echo": EchoSettings,
 }
 """The class of each engine."""

@@ -6,7 +6,7 @@ from kinema.errors import ModelError
 from kinema.families.base import DEFAULT_SAMPLING, Family
 from kinema.families.checkpoint import Checkpoint, read_checkpoint
 from kinema.families.deepseek import DEEPSEEK_VL, DEEPSEEK_VL2, JANUS
-from kinema.families.generic import ECHO, GENERIC, REMOTE
+from kinema.families.generic import ECHO, GENERIC, REMOTE, SPOTTER
 from kinema.families.internvl import INTERNVL
 from kinema.families.llava import LLAVA, LLAVA_NEXT_VIDEO, LLAVA_ONEVISION, VIDEO_LLAVA
 from kinema.families.lwm import LWM
@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _ROWS = (
+    SPOTTER,
     TINY,
     QWEN3_VL,
     QWEN2_5_VL,

@@ -234,12 +234,15 @@ def check_output(output: Path, *, force: bool) -> None:
         refuse_foreign([output], force=force)
 
 
-def check_files(prompt_file: Path, output: Path, *, force: bool = False) -> list[Any]:
-    """The records that are read; where they go is looked at before anything is loaded or written.
+def check_files(
+    prompt_file: Path, output: Path, *, media_base_path: Path | None = None, force: bool = False
+) -> list[Any]:
+    """The records that are read; what is read and where they go is looked at before all else.
 
     Raises:
-        UsageError: the prompt file cannot be read or holds no record, or the output would
-            overwrite it or a file that is none of kinema's, or cannot be written.
+        UsageError: the prompt file cannot be read or holds no record, there is no
+            ``media_base_path``, or the output would overwrite the prompt file or one that is none
+            of kinema's, or cannot be written.
     """
     if output.resolve() == prompt_file.resolve():
         raise UsageError("The output is the prompt file itself.", hint="Choose another --output.")
@@ -247,6 +250,11 @@ def check_files(prompt_file: Path, output: Path, *, force: bool = False) -> list
         raise UsageError(f"{output} is a folder.", hint="Give a file to --output.")
     if not output.parent.is_dir():
         raise UsageError(f"There is no folder {output.parent}.", hint="Make it first.")
+    if media_base_path is not None and not media_base_path.exists():
+        raise UsageError(
+            f"There is no folder or tar {media_base_path}.",
+            hint="--media-base-path is where the videos and images of the records are.",
+        )
     check_output(output, force=force)
     records = read_records(prompt_file)
     if not records:

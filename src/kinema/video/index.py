@@ -48,6 +48,8 @@ class VideoIndex:
     """What it was made of: the container's tables, the packets, or decoded frames."""
     reason: str = ""
     """Why packets do not tell the frames, as the end of a sentence."""
+    is_damaged: bool = False
+    """True where decoding everything met damage; such a file is decoded in one thread."""
     warnings: tuple[str, ...] = ()
     """What every reader of this file should know."""
 

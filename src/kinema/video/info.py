@@ -54,6 +54,8 @@ class VideoInfo(Plain):
     fps_mode: Literal["constant", "variable"] = "constant"
     fps: float | None
     """Average."""
+    start_timecode: str | None = None
+    """Of the first frame, as the file writes it: ``00:59:58;00``, drop-frame behind a semicolon."""
     duration_seconds: float
     num_frames: int
     reading: Reading = "indexed"
@@ -171,6 +173,7 @@ def _container_facts(container: Any, stream: Any, media: Media) -> dict[str, Any
     several = sum(not one.cover and one.num_pictures != 1 for one in tracks)
     choice = f"{several} video tracks; track {track} is read, as players show it."
     return {
+        "start_timecode": _start_timecode(container, stream),
         "track": track,
         "tracks": tracks,
         "warnings": (choice,) if several > 1 and media.track is None else (),
@@ -178,6 +181,14 @@ def _container_facts(container: Any, stream: Any, media: Media) -> dict[str, Any
         "has_audio": bool(codecs),
         "audio_codec": codecs[0] if codecs else None,
     }
+
+
+def _start_timecode(container: Any, stream: Any) -> str | None:
+    """MOV and MXF say it of a track, MXF, AVI and DV of the whole."""
+    for metadata in (stream.metadata, container.metadata, *(s.metadata for s in container.streams)):
+        if found := metadata.get("timecode"):
+            return str(found)
+    return None
 
 
 def _stream_facts(stream: Any) -> dict[str, Any]:

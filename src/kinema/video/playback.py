@@ -18,30 +18,21 @@ _SETS_ITS_CLOCK_ANEW = frozenset({"mpegts", "mpeg"})
 class Playback:
     """A decoder over an open file; its frames come once."""
 
-    def __init__(self, container: Any, stream: Any, media: Media) -> None:
+    def __init__(self, container: Any, stream: Any, media: Media, *, careful: bool) -> None:
         self._container, self._stream, self._media = container, stream, media
-        self.num_errors = 0
-        """Packets that the decoder has refused so far."""
-        context = stream.codec_context
-        context.thread_count = usable_cores()
-        context.thread_type = "AUTO"
-        context.copy_opaque = True
-
-    @property
-    def seconds_per_tick(self) -> float:
+        self.is_damaged = False
+        """Whether the decoder has met damage so far."""
+        self.seconds_per_tick = float(stream.time_base or 1 / 90000)
         """Of the times that frames carry."""
-        return float(self._stream.time_base or 1 / 90000)
-
-    @property
-    def rate(self) -> float | None:
+        rate = stream.guessed_rate or stream.average_rate
+        self.rate = float(rate) if rate else None
         """Frames a second that the container speaks of."""
-        rate = self._stream.guessed_rate or self._stream.average_rate
-        return float(rate) if rate else None
-
-    @property
-    def closes_gaps(self) -> bool:
+        self.closes_gaps = container.format.name in _SETS_ITS_CLOCK_ANEW
         """True where a long gap in the times means that the clock was set anew."""
-        return self._container.format.name in _SETS_ITS_CLOCK_ANEW
+        context = stream.codec_context
+        context.thread_count = 1 if careful else usable_cores()
+        context.thread_type = "SLICE" if careful else "AUTO"
+        context.copy_opaque = True
 
     def frames(self) -> Iterator[Any]:
         """Every ``av.VideoFrame``; its ``opaque`` is a list of its packet's position."""
@@ -56,20 +47,25 @@ class Playback:
         try:
             frames: list[Any] = self._stream.codec_context.decode(packet)
         except FFmpegError:
-            self.num_errors += 1
+            self.is_damaged = True
             return []
+        self.is_damaged |= any(frame.is_corrupt for frame in frames)
         return frames
 
 
 @contextmanager
-def open_playback(media: Media) -> Iterator[Playback]:
+def open_playback(media: Media, *, careful: bool = False) -> Iterator[Playback]:
     """Open a file to decode all of it.
+
+    Args:
+        media: the file.
+        careful: in one thread: with several, pictures are lost behind damage.
 
     Raises:
         MediaError: see :func:`kinema.video.container.open_container`.
     """
     with translated(media), open_container(media) as container:
-        yield Playback(container, video_stream(container, media), media)
+        yield Playback(container, video_stream(container, media), media, careful=careful)
 
 
 def usable_cores() -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from kinema.video.container import open_container, translated, video_stream
-from kinema.video.disposable import decoder_may_skip, packet_filter
+from kinema.video.disposable import continuity_of, decoder_may_skip, packet_filter
 from kinema.video.index import BrokenPromise, VideoIndex
 from kinema.video.media import Media
 from kinema.video.packets import MISSING
@@ -30,16 +30,24 @@ _LONG_PACKETS = 1 << 14
 
 
 @contextmanager
-def open_reader(media: Media, index: VideoIndex, *, num_threads: int) -> Iterator[Reader]:
+def open_reader(
+    media: Media, index: VideoIndex, *, num_threads: int, careful: bool = False
+) -> Iterator[Reader]:
     """A reader for one call, closed or kept on the way out.
+
+    Args:
+        media: the file.
+        index: its index.
+        num_threads: of the decoder.
+        careful: decode every packet in one thread, so that damage gives the same pictures always.
 
     Raises:
         MediaError: see :func:`kinema.video.container.open_container`.
     """
+    careful = careful or index.is_damaged
     with translated(media):
-        reader = kept.take(media, index, num_threads) or Reader(
-            media, index, num_threads=num_threads
-        )
+        reader = None if careful else kept.take(media, index, num_threads)
+        reader = reader or Reader(media, index, num_threads=num_threads, careful=careful)
         try:
             yield reader
         except BaseException:
@@ -80,7 +88,8 @@ class Kept:
     def put(self, reader: Reader) -> None:
         """Keep it where that pays, and those with the most threads where there are too many."""
         index = reader.index
-        if reader.file is None or index.num_packets < _LONG_PACKETS or index.front_to_back:
+        is_short = index.num_packets < _LONG_PACKETS
+        if reader.file is None or is_short or index.front_to_back or reader.is_careful:
             reader.close()
             return
         with self._lock:
@@ -119,10 +128,13 @@ class Reader:
         MediaError: the file cannot be opened.
     """
 
-    def __init__(self, media: Media, index: VideoIndex, *, num_threads: int = 1) -> None:
+    def __init__(
+        self, media: Media, index: VideoIndex, *, num_threads: int = 1, careful: bool = False
+    ) -> None:
         self.file = _identity(media)
         self.index = index
-        self.num_threads = num_threads
+        self.is_careful = careful
+        self.num_threads = num_threads = 1 if careful else num_threads
         self._next = 0
         with ExitStack() as stack:
             self._container = stack.enter_context(open_container(media))
@@ -132,9 +144,10 @@ class Reader:
             self._context.thread_count = num_threads
             self._context.thread_type = "AUTO" if num_threads > 1 else "SLICE"
             self._context.copy_opaque = True
-            whole = index.front_to_back
-            self._skips = decoder_may_skip(self._context) and not whole
-            self._is_disposable = None if whole else packet_filter(self._context)
+            sends_all = index.front_to_back or careful
+            self._skips = decoder_may_skip(self._context) and not sends_all
+            self._is_disposable = None if sends_all else packet_filter(self._context)
+            self._continuity = continuity_of(self._context)
             self._open = stack.pop_all()
         self.begin(media)
 
@@ -142,6 +155,7 @@ class Reader:
         """A call begins, with a budget of its own."""
         self._media = media
         self.num_errors = 0
+        """Packets that the decoder refused in the run that was read last."""
         self._damage: list[tuple[int, int]] = []
         self._num_shown = 0
 
@@ -160,8 +174,9 @@ class Reader:
         Raises:
             BrokenPromise: see above.
         """
-        self._damage = []
-        self._num_shown = 0
+        self._damage, self._num_shown, self.num_errors = [], 0, 0
+        if self._continuity:
+            self._continuity.begin()
         left = dict(run.frames)
         last = MISSING
         for frame in self._frames(run):
@@ -175,7 +190,7 @@ class Reader:
             frame_index = left.pop(position, None)
             if frame_index is not None:
                 yield frame_index, frame
-            if not left:
+            if not left and not self.is_careful:
                 break
         self._context.flush_buffers()
 
@@ -225,6 +240,9 @@ class Reader:
             # PyAV keeps these by identity, and small integers are one object in all threads.
             packet.opaque = [position]
             if packet.is_corrupt and not whole:  # in a whole pass the seams of clips look like it
+                self._note_damage(position)
+            finding = self._continuity.look(packet) if self._continuity else "fine"
+            if finding == "lost" or (finding == "suspect" and not (whole or self.is_careful)):
                 self._note_damage(position)
             if not self._may_drop(packet, is_wanted=position in run.frames):
                 yield from self._decode(packet, position)

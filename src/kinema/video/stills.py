@@ -17,6 +17,8 @@ from kinema.errors import DecodeFailed, NotMedia, TooLarge
 from kinema.types import Frames
 from kinema.video.media import Media
 
+_JPEG_VIDEOS = (".mjpeg", ".mjpg")
+"""Names of JPEG pictures one after the other, which begin as one picture does."""
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1"})
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
 _ANY_MILLISECONDS = 100.0
@@ -26,7 +28,7 @@ def is_image(media: Media) -> bool:
     """True for JPEG, PNG, BMP, TIFF, WebP, AVIF and, with its package, HEIF; GIF is a video."""
     head = media.head
     if head.startswith(_SIGNATURES):
-        return b"acTL" not in head
+        return b"acTL" not in head and not media.name.lower().endswith(_JPEG_VIDEOS)
     return (
         (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
         or head[4:12] == b"ftypavif"

@@ -25,7 +25,7 @@ from kinema.engines.hf.mrope import follow_training_positions
 from kinema.engines.hf.packing import pack_linears
 from kinema.engines.hf.quantisation import quantization_config, refuse_saving_after_forward
 from kinema.engines.settings import HFSettings
-from kinema.errors import ModelError, ModelNotFound, OutOfMemory, UnsafeModel
+from kinema.errors import ModelError, OutOfMemory
 from kinema.families import Family
 from kinema.families.weights import check_no_code, check_weights
 from kinema.identity import identity_of
@@ -51,7 +51,10 @@ def load(
         processor = _load_processor(folder, settings)
         model = _load_model(folder, settings, device)
         if settings.adapter:
-            _add_adapter(model, Path(settings.adapter))
+            require_packages("--adapter", ["peft"])
+            from kinema.engines.hf.adapters import add_adapter  # noqa: PLC0415  an extra
+
+            add_adapter(model, Path(settings.adapter).expanduser())
     follow_training_positions(model)
     if not settings.compile and world_size() == 1:
         pack_linears(model)
@@ -110,21 +113,6 @@ def _load_model(folder: Path, settings: HFSettings, device: torch.device) -> Any
     model = AutoModelForImageTextToText.from_pretrained(folder, **arguments)
     is_placed = {"device_map", "distributed_config"} & set(arguments)
     return model if is_placed else model.to(device)
-
-
-def _add_adapter(model: Any, adapter: Path) -> None:
-    """Put LoRA weights that PEFT saved on top of the model."""
-    if not (adapter / "adapter_config.json").is_file():
-        raise ModelNotFound(
-            f"{adapter} holds no adapter_config.json.", hint="--adapter takes a folder PEFT saved."
-        )
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise UnsafeModel(
-            f"{adapter} holds no adapter_model.safetensors.",
-            hint="Save it again with safe_serialization=True; a pickle can run code.",
-        )
-    require_packages("--adapter", ["peft"])
-    model.load_adapter(str(adapter))
 
 
 def _weights_name(folder: Path, model: Any, adapter: str | None) -> str:

@@ -282,6 +282,7 @@ def caption_of(
             said,
         )
     shown, completion = said.shown, said.completion
+    is_json = ask.params.json_schema is not None and completion.finish_reason != "refusal"
     warnings = [*(w for one in shown for w in one.warnings), *([said.note] if said.note else [])]
     caption = Caption(
         **about,
@@ -291,7 +292,7 @@ def caption_of(
         skipped_frame_seconds=tuple(s for one in shown for s in one.left_out_seconds),
         finish_reason=completion.finish_reason,
         usage=vars(completion.usage).copy(),
-        fields=json.loads(completion.text) if ask.params.json_schema is not None else None,
+        fields=json.loads(completion.text) if is_json else None,
         warnings=tuple(dict.fromkeys(warnings)),
         damaged_packets=sum(one.damage["damaged_packets"] for one in shown),
         damaged_frames=sum(one.damage["damaged_frames"] for one in shown),

@@ -57,7 +57,10 @@ class Predictor:
                 {name: value for name, value in shown.about.items() if name != "warnings"}
                 for shown in reply.shown
             ],
-            "warnings": [warning for shown in reply.shown for warning in shown.warnings],
+            "warnings": [
+                *(warning for shown in reply.shown for warning in shown.warnings),
+                *([reply.note] if reply.note else []),
+            ],
             "option_scores": self._scores(said, len(item.options)) if ranks else None,
             "finish_reason": said.finish_reason,
             "usage": dict(vars(said.usage)),
