@@ -32,7 +32,6 @@ from api_page import api_page
 from kinema.__main__ import main as kinema
 from kinema.cli import COMMANDS
 from kinema.evaluation.benchmarks import BENCHMARKS
-from kinema.evaluation.metrics import METRICS
 from kinema.families import FAMILIES
 from kinema.tasks.models import model_table
 
@@ -105,20 +104,6 @@ def metric_parity_table() -> str:
         f"METEOR 1.5 of the same captions: {java['meteor_1.5']}. The two are different metrics.",
     ]
     return "\n".join([*rows, "", *facts])
-
-
-def eval_tiny_table() -> str:
-    """The committed numbers of the built-in model and its blind baseline."""
-    rows = ["| set | items | metric | tiny | 95 % interval | without the video | p |"]
-    rows.append("|---|--:|---|--:|--:|--:|--:|")
-    for title, found in _result("eval_tiny")["sets"].items():
-        for name, row in found["metrics"].items():
-            if row["tiny"] or row["blind"]:
-                low, high = row["interval"]
-                said = f"{row['tiny']:.1f} | {low:.1f} to {high:.1f} | {row['blind']:.1f}"
-                metric = METRICS[name].title
-                rows.append(f"| {title} | {found['items']} | {metric} | {said} | {row['p']:.4f} |")
-    return "\n".join(rows)
 
 
 def recipe_commands() -> str:
@@ -249,7 +234,6 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "help": lambda: help_page("--help"),
     "benchmarks": benchmark_table,
     "metric parity": metric_parity_table,
-    "eval tiny": eval_tiny_table,
     "recipe commands": recipe_commands,
     "recipe tiny": recipe_table,
     **{f"help {name}": (lambda name=name: help_page(f"{name} --help")) for name in COMMANDS},

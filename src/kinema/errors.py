@@ -10,6 +10,7 @@
     │   ├── NoVideoStream     no_video_stream
     │   ├── Truncated         truncated
     │   ├── NoFrames          no_frames
+    │   ├── NoSubtitles       no_subtitles
     │   ├── EmptyRange        empty_range
     │   ├── TooLarge          too_large
     │   ├── DecodeFailed      decode_failed
@@ -28,7 +29,8 @@
     │   ├── AccessRefused     access_refused
     │   ├── ContextTooLong    context_too_long                            request
     │   ├── RequestRefused    request_refused                             request
-    │   │   └── SchemaMisfit  schema_misfit                               request
+    │   │   ├── SchemaMisfit  schema_misfit                               request
+    │   │   └── BrokenLogits  broken_logits                               request
     │   ├── RequestFailed     request_failed                              request
     │   ├── OutOfMemory       out_of_memory                               engine
     │   ├── EngineDied        engine_died                                 engine
@@ -202,6 +204,10 @@ class NoFrames(MediaError):
     """A video stream exists and not one picture could be decoded."""
 
 
+class NoSubtitles(MediaError):
+    """A video has no subtitles, not the ones that were asked for, or they are no text."""
+
+
 class EmptyRange(MediaError):
     """No frame lies between the asked start and end."""
 
@@ -288,6 +294,10 @@ class RequestRefused(ModelError):
 
 class SchemaMisfit(RequestRefused):
     """The answer is not the JSON that was asked for."""
+
+
+class BrokenLogits(RequestRefused):
+    """What the model computes of this request is NaN or infinite."""
 
 
 class RequestFailed(ModelError):

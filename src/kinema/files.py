@@ -32,6 +32,11 @@ PICTURE_SUFFIXES = frozenset(
 FEATURES_SUFFIX = ".safetensors"
 """End of a file that holds the features of one video."""
 
+PICKLED_SUFFIX = ".pkl"
+"""The same, as Video-ChatGPT's scripts write it."""
+
+FEATURES_SUFFIXES = frozenset({FEATURES_SUFFIX, PICKLED_SUFFIX})
+
 _SETTLED_SECONDS = 2.0
 
 

@@ -271,3 +271,104 @@ quantization:
   enable: False
 """
 """``conf/neva_inference.yaml`` as it ships."""
+
+
+TRAINING_YAML = """\
+name: nemo_video_neva
+restore_from_path: null
+
+trainer:
+  devices: 8
+  num_nodes: 1
+  accelerator: gpu
+  precision: bf16
+  logger: False
+  enable_checkpointing: False
+  use_distributed_sampler: False
+  max_epochs: -1
+  max_steps: 10000
+  log_every_n_steps: 10
+  val_check_interval: 100
+  check_val_every_n_epoch: null
+  limit_val_batches: 50
+  limit_test_batches: 500
+  accumulate_grad_batches: 1
+  gradient_clip_val: 1.0
+  benchmark: False
+
+exp_manager:
+  explicit_log_dir: null
+  exp_dir: null
+  name: nemo_video_neva
+  create_wandb_logger: False
+  resume_if_exists: True
+  create_checkpoint_callback: True
+  checkpoint_callback_params:
+    monitor: val_loss
+    save_top_k: 10
+    save_nemo_on_train_end: True
+    filename: "megatron_clip--{val_loss:.2f}-{step}-{consumed_samples}"
+
+model:
+  precision: ${trainer.precision}
+  micro_batch_size: 1
+  global_batch_size: 2
+  tensor_model_parallel_size: 1
+  pipeline_model_parallel_size: 1
+  context_parallel_size: 1
+  restore_from_path: null
+  seed: 1234
+  mm_cfg:
+    llm:
+      from_pretrained:
+      freeze: True
+      model_type: llama_2
+    vision_encoder:
+      from_pretrained: ""
+      from_hf: True
+      patch_dim: 14
+      crop_size: [336, 336]
+      hidden_size: 1024
+      vision_select_layer: -2
+      class_token_length: 1
+      freeze: True
+    pretrain_mm_mlp_adapter: null
+    mm_mlp_adapter_type: linear
+    use_im_start_end: False
+  mcore_gpt: True
+  encoder_seq_length: 4096
+  num_layers: 32
+  hidden_size: 6144
+  tokenizer:
+    library: sentencepiece
+    type: null
+    model: null
+    additional_special_tokens: null
+  data:
+    packed_sequence: False
+    num_workers: 8
+    dataloader_type: cyclic
+    data_path:
+    lazy_preprocess: True
+    is_multimodal: True
+    media_type: video
+    splice_single_frame: null
+    num_frames: 8
+    sep_token_between_frames: False
+    sep_image_conv_front: False
+    conv_template: ${model.mm_cfg.llm.model_type}
+    image_folder: null
+    video_folder: null
+    image_aspect_ratio: square
+  optim:
+    name: fused_adam
+    lr: 2e-3
+    weight_decay: 0.
+    betas: [0.9, 0.95]
+    sched:
+      name: CosineAnnealing
+      warmup_steps: 140
+      constant_steps: 0
+      min_lr: 2e-4
+"""
+"""The keys of ``conf/video_neva_config.yaml`` and what they are shipped with."""

@@ -37,7 +37,7 @@ class FileOptions:
     output: Annotated[Path | None, Parameter(alias="-o")] = None
     """Where the answers go: a .json list, or one record a line."""
     model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
-    """tiny, a checkpoint folder, a .nemo archive, family:PATH, or a name on a model hub."""
+    """spotter, a checkpoint folder, a .nemo archive, family:PATH, or a name on a model hub."""
     engine: str | None = None
     """The backend, instead of the family's first: see `kinema models`."""
     config: Path | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import signal
 import threading
@@ -80,6 +81,8 @@ def _sigterm_as_ctrl_c() -> Iterator[threading.Event]:
 def _run(words: list[str]) -> int:
     end_with_leader()
     remember(words)
+    # What torch says of torchao, which transformers imports wherever it is installed.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     longer = " ".join(words[:2])
     name, rest = (longer, words[2:]) if longer in COMMANDS else (words[0], words[1:])
     if world_size() > 1 and name not in _MANY_PROCESSES:
@@ -92,6 +95,7 @@ def _run(words: list[str]) -> int:
     app = build(name, config=config)
     for sentence in unknown_variables(app, _every) if rank() == 0 else ():
         say(f"note: {sentence}")
+    rest = list(_switched(app, rest))
     # A lone dash is an option to the parser, and "read it from stdin" to everybody else.
     rest = [STDIN if word == "-" else word for word in rest]
     hint = f"See `kinema {name} --help`."
@@ -111,6 +115,27 @@ def call(app: App, words: Sequence[str], *, hint: str) -> Any:
         return app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as problem:
         raise UsageError(" ".join(str(problem).split()), hint=hint) from problem
+
+
+def _switched(app: App, words: Sequence[str]) -> Iterator[str]:
+    """``--bf16 True`` as ``--bf16=True``: scripts of others write a word behind a switch."""
+    switches = {
+        name
+        for argument in app.assemble_argument_collection()
+        if argument.hint in (bool, bool | None)
+        for name in argument.names
+    }
+    left = iter(words)
+    for word in left:
+        if word.replace("_", "-") not in switches:
+            yield word
+            continue
+        after = next(left, None)
+        if after is not None and after.lower() in ("true", "false"):
+            yield f"{word}={after.lower()}"
+        else:
+            yield word
+            yield from () if after is None else _switched(app, [after, *left])
 
 
 def _is_file_name(word: str) -> bool:
@@ -157,7 +182,7 @@ def _epilogue(command: Callable[..., Any], *, is_own_config: bool) -> str:
     """The examples of the docstring, and where else a setting may stand."""
     lines = (inspect.getdoc(command) or "").partition("Examples:\n")[2].splitlines()
     examples = "\n".join(takewhile(str.strip, lines))
-    elsewhere = "Flags can come from the environment too: KINEMA_MODEL=tiny."
+    elsewhere = "Flags can come from the environment too: KINEMA_MODEL=spotter."
     if not is_own_config:
         elsewhere += "\nOr from a file of flag names: --config settings.yaml."
     return f"Examples:\n{examples}\n\n{elsewhere}" if examples else elsewhere

@@ -20,6 +20,7 @@ from kinema.tasks.chat import Answer, Chat, as_part
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
 from kinema.types import FrameSampling
+from kinema.video.decoder import DecoderName
 
 _STAGES = {
     "reading": "reading …",
@@ -44,7 +45,7 @@ class ChatOptions:
     """Which model answers, and how the answer is shown."""
 
     model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
-    """tiny, a checkpoint folder, family:FOLDER, or a name on a model hub."""
+    """spotter, a checkpoint folder, family:FOLDER, or a name on a model hub."""
     engine: str | None = None
     """The backend, instead of the family's first: see `kinema models`."""
     system: str | None = None
@@ -57,6 +58,12 @@ class ChatOptions:
     """Take frames away when they do not fit the model's context, and say so."""
     strict: bool = False
     """Refuse a damaged video instead of showing the frames that could be decoded."""
+    subtitles: str | None = None
+    """Show the model the subtitles of the videos, with their times: auto takes those that players
+    show, inside the file or beside it; or a track's number (see `kinema probe`), or a file."""
+    decoder: DecoderName = "pyav"
+    """What decodes videos: pyav, torchcodec, or cuda, a GPU where a check shows that it gives the
+    same pictures."""
     json: bool = False
     """Print one JSON record per answer: text, usage, timings, frames seen."""
     web: bool = False
@@ -114,6 +121,8 @@ def chat(
         parts=parts,
         fit=options.fit,
         strict=options.strict,
+        subtitles=options.subtitles,
+        decoder=options.decoder,
         on_stage=lambda stage: line(_STAGES[stage].format(model=options.model)),
     ) as session:
         talk = _Talk(session, options, sampling, line)
@@ -184,8 +193,6 @@ class _Talk:
         for frames in answer.frames:
             origin = f" of {frames.source}" if frames.source else ""
             say(f"[{answer.model}] {frames.seen}{origin}")
-        if answer.model == DEFAULT_MODEL and sys.stderr.isatty():
-            say("tiny is small; a better one: --model Qwen/Qwen2.5-VL-3B-Instruct")
 
     def _turn(self, line: str, media: list[Part]) -> list[Part]:
         """One line of a conversation; returns the media that still wait for a question."""

@@ -29,10 +29,10 @@ def serve(
     Examples:
       kinema serve
       kinema serve Qwen/Qwen2.5-VL-3B-Instruct --engine vllm --host 0.0.0.0 --api-key secret
-      kinema serve tiny --allowed-local-media-path /data/videos --max-requests 32
+      kinema serve spotter --allowed-local-media-path /data/videos --max-requests 32
 
     Args:
-        models: tiny, checkpoint folders, family:FOLDER, or names on a model hub; the first is
+        models: spotter, checkpoint folders, family:FOLDER, or names on a model hub; the first is
             the default.
         engine: The backend, instead of the family's first: see `kinema models`.
     """

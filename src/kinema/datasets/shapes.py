@@ -14,8 +14,18 @@ from typing import Any, Literal
 
 from kinema.datasets.conversations import Supply, conversation_from_json, media_source
 from kinema.errors import UsageError
+from kinema.files import FEATURES_SUFFIXES
 from kinema.lazy import Named
-from kinema.messages import Conversation, ImagePart, Message, Part, Role, TextPart, VideoPart
+from kinema.messages import (
+    Conversation,
+    FeaturesPart,
+    ImagePart,
+    Message,
+    Part,
+    Role,
+    TextPart,
+    VideoPart,
+)
 
 Shape = Literal["chat", "conversations", "messages", "dataset"]
 
@@ -181,5 +191,12 @@ def _parts(text: str, role: Role, take: Callable[[str], Any]) -> tuple[Part, ...
         if place % 2 == 0:
             parts += [TextPart(piece)] if piece or len(pieces) == 1 else []
         elif (source := take(piece)) is not None:
-            parts.append(VideoPart(source) if piece == "video" else ImagePart(source))
+            parts.append(_medium(source) if piece == "video" else ImagePart(source))
     return tuple(parts)
+
+
+def _medium(source: Any) -> Part:
+    """A video, or the features that stand for one: Video-ChatGPT's data names ``X.pkl``."""
+    if isinstance(source, Path) and source.suffix.lower() in FEATURES_SUFFIXES:
+        return FeaturesPart(source)
+    return VideoPart(source)

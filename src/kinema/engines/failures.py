@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 from kinema.errors import EngineDied, KinemaError, ModelError, OutOfMemory, ServerFailed
+
+_log = logging.getLogger(__name__)
 
 
 def named(problem: BaseException, sentence: str) -> BaseException:
@@ -29,6 +34,14 @@ def unopened(problem: Exception, what: str) -> KinemaError:
 def may_be_one_requests(problem: KinemaError) -> bool:
     """Whether a breakdown may be the fault of what ran, as it is when others are answered since."""
     return isinstance(problem, OutOfMemory | EngineDied | ServerFailed)
+
+
+def give_back(held: Callable[[], None]) -> None:
+    """Have an engine give back what it holds; a lost device answers even that with an error."""
+    try:
+        held()
+    except Exception as problem:
+        _log.error("the engine could not give back what it holds", exc_info=problem)
 
 
 def first_line(problem: BaseException) -> str:

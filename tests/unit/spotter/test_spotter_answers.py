@@ -91,7 +91,7 @@ def test_what_is_unsure_is_hedged():
 
 
 def test_one_frame_among_several_and_views_that_disagree_are_not_enough():
-    once = clip({}, {"banana": 0.8}, {})
+    once = clip({}, {"banana": 0.6}, {})
     assert [s.sure for s in find_sightings(once)] == [False]
     apart = clip({"banana": 0.9}, {"banana": 0.9})
     apart.views[:, 1] *= 0.3
@@ -131,6 +131,20 @@ def test_each_of_several_media_is_answered_by_its_own_name():
         said == "Video 1: I recognised a banana from 0.0 to 1.0 s. Picture 1: I recognised a pizza."
     )
     assert answer(["Why?"], two) == UNABLE
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("What is shown?\nA. a dog\nB. a pizza\nC. a car\nAnswer with the letter.", "B. a pizza"),
+        ("What comes first?\n(A) a pizza\n(B) a banana", "B. a banana"),
+        ("What comes last?\n(A) a pizza\n(B) a banana", "A. a pizza"),
+        ("What is shown?\n(A) a pizza\n(B) a banana", UNABLE),
+        ("What is shown?\n(A) a dog\n(B) a car", UNABLE),
+    ],
+)
+def test_of_several_options_the_one_that_was_recognised_is_picked(question, said):
+    assert answer([question], [BANANA_THEN_PIZZA]) == said
 
 
 def test_without_media_it_asks_for_some():

@@ -13,6 +13,7 @@ from kinema.engines import spotter
 from kinema.engines.spotter import SpotterEngine
 from kinema.errors import MissingCapability, MissingPackage, RequestRefused
 from kinema.messages import ImagePart, SamplingParams, VideoPart
+from kinema.models.spotter import network
 from kinema.tasks.chat import Answer, Chat
 from support.clips import EXAMPLE
 from support.spotting import frames_of
@@ -89,7 +90,7 @@ def test_black_white_and_noise_show_nothing():
 
 
 def test_missing_weights_are_named(monkeypatch):
-    monkeypatch.setattr(spotter, "_PACKAGE", "efficientnet_lite0_that_is_not_here")
+    monkeypatch.setattr(network, "_PACKAGE", "efficientnet_lite0_that_is_not_here")
     with pytest.raises(MissingPackage, match="efficientnet-lite0-that-is-not-here"):
         SpotterEngine()
 

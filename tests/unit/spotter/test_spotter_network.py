@@ -11,10 +11,9 @@ import pytest
 import timm
 import torch
 
-from kinema.engines.spotter import weights_file
 from kinema.errors import ModelError, UnsafeModel
 from kinema.models.pickled_tensors import read_tensors
-from kinema.models.spotter.network import Network, look
+from kinema.models.spotter.network import Network, look, weights_file
 from kinema.video import load_frames
 from support.clips import EXAMPLE
 

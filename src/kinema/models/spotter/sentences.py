@@ -44,6 +44,8 @@ def answer(said: Sequence[str], clips: Sequence[Clip], answers: Sequence[str] = 
         return ABOUT
     if not clips:
         return NO_MEDIA
+    if len(options := asks.OPTION.findall(said[-1])) > 1:
+        return _choose(options, asks.OPTION.sub("", said[-1]), clips[-1])
     if question.is_foreign:
         return UNABLE
     parts = [_about_clip(question, clip) for clip in clips]
@@ -54,6 +56,25 @@ def answer(said: Sequence[str], clips: Sequence[Clip], answers: Sequence[str] = 
         number = sum(c.kind == clip.kind for c in clips[: i + 1])
         named.append(f"{clip.kind.capitalize()} {number}: {part}")
     return " ".join(named)
+
+
+def _choose(options: Sequence[tuple[str, str]], text: str, clip: Clip) -> str:
+    """The one option that names what was recognised, or, asked for it, the first or last that does.
+
+    Args:
+        options: letters and texts.
+        text: the question without them.
+        clip: what was seen.
+    """
+    seen = [
+        (sighting.frames, f"{letter}. {words}")
+        for letter, words in options
+        for mention in find_mentions(words)[0]
+        if (sighting := clip.look_for(mention)) and sighting.sure
+    ]
+    if len(seen) == 1 or (seen and asks.FIRST.search(text.lower())):
+        return min(seen)[1]
+    return max(seen)[1] if seen and asks.LAST.search(text.lower()) else UNABLE
 
 
 def _about_clip(question: Question, clip: Clip) -> str:
@@ -118,7 +139,7 @@ def _frames(clip: Clip) -> str:
     if clip.kind == "picture":
         return "one picture"
     total = f" of {clip.total_frames}" if clip.total_frames else ""
-    noun = "frame" if len(clip) == 1 else "frames"
+    noun = "frame" if (clip.total_frames or len(clip)) == 1 else "frames"
     return f"{len(clip)}{total} {noun}{clip.times(tuple(range(len(clip))))}"
 
 

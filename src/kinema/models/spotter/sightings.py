@@ -1,8 +1,8 @@
 """From class probabilities to what may be said: which things are seen, how surely, and when.
 
-A thing is sure when both views of a frame agree on it, in two frames at least. The bounds were set
-on real clips: what is in them stays above, and what the network wrongly believes of an animated
-rabbit (an albatross), a turning globe (a bubble) or a singer (a tie) stays below.
+A thing is sure when both views of a frame agree on it, in two frames or very clearly in one. The
+bounds were set on real clips: what is in them stays above, and what the network wrongly believes of
+an animated rabbit (an albatross), a turning globe (a bubble) or a singer (a tie) stays below.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ SURE = 0.5
 """A label that both views find as likely as this, in two frames, is said to be there."""
 SURE_KIND = 0.6
 """The same for a kind, whose classes are added up."""
-SURE_ALONE, SURE_KIND_ALONE = 0.65, 0.7
-"""What a picture, which has one frame only, needs."""
-SURE_ONCE = 0.85
-"""What one frame among several needs."""
+SURE_ONCE = 0.65
+"""As likely as this in one frame is enough for a label."""
+SURE_KIND_ALONE, SURE_KIND_ONCE = 0.7, 0.85
+"""The same for a kind in a picture, and in one frame among several."""
 FOLLOWED = 0.3
 """A sure thing is followed down to this in other frames."""
 MAYBE = 0.33
@@ -83,10 +83,10 @@ class Clip:
         if not classes:
             return False
         likely = np.sort(self.likely(Concept(concept.name, classes, concept.is_broad)))[::-1]
-        is_kind = len(classes) > 1
-        if len(likely) == 1:
-            return bool(likely[0] >= (SURE_KIND_ALONE if is_kind else SURE_ALONE))
-        return bool(likely[1] >= (SURE_KIND if is_kind else SURE) or likely[0] >= SURE_ONCE)
+        is_kind, is_alone = len(classes) > 1, len(likely) == 1
+        once = (SURE_KIND_ALONE if is_alone else SURE_KIND_ONCE) if is_kind else SURE_ONCE
+        twice = SURE_KIND if is_kind else SURE
+        return bool(likely[0] >= once or (not is_alone and likely[1] >= twice))
 
     def look_for(self, concept: Concept, bound: float | None = None) -> Sighting | None:
         """Where the concept is seen, or None.

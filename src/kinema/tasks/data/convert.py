@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +20,10 @@ from kinema.datasets.segment_chat import Mode, SegmentChat
 from kinema.datasets.shapes import TITLES
 from kinema.datasets.video_chatgpt import video_instruct
 from kinema.errors import MediaError, MediaNotFound, UnknownName, UsageError
-from kinema.files import FEATURES_SUFFIX, VIDEO_SUFFIXES, whole_file
+from kinema.files import FEATURES_SUFFIXES, VIDEO_SUFFIXES, whole_file
 from kinema.messages import FeaturesPart, Part, VideoPart
 from kinema.tasks.features.job import INDEX
+from kinema.textfiles import read_json_lines, read_lines
 from kinema.video import plan
 
 
@@ -193,7 +193,7 @@ def read_labels(words: Iterable[str]) -> dict[str, str]:
         if equals:
             names[raw] = name
         elif Path(word).is_file():
-            lines = (line.split(maxsplit=1) for line in Path(word).read_text("utf-8").splitlines())
+            lines = (line.split(maxsplit=1) for _, line in read_lines(Path(word)))
             names |= {line[0]: line[1].strip() for line in lines if len(line) == 2}
         else:
             raise UsageError(f"--labels {word} maps nothing.", hint="walk_in=SIL, or a file.")
@@ -207,7 +207,7 @@ class _FrameCounts:
         index = None if features is None else features / INDEX
         self._known: dict[str, int] = {}
         if index is not None and index.is_file():
-            records = map(json.loads, index.read_text(encoding="utf-8").splitlines())
+            records = (row.value for row in read_json_lines(index))
             self._known = {r["video"]: r["total_frames"] for r in records if "error" not in r}
 
     def __call__(self, recording: Recording) -> int:
@@ -219,7 +219,7 @@ class _FrameCounts:
 def _finder(source: Path, options: ConvertOptions) -> Callable[[str], Part]:
     """From a ``video_id`` to its file: the one of that name, with whatever ending."""
     folder = options.media or source.parent
-    suffixes = VIDEO_SUFFIXES if options.features is None else {FEATURES_SUFFIX}
+    suffixes = VIDEO_SUFFIXES if options.features is None else FEATURES_SUFFIXES
     where = options.features or folder
     paths = sorted(p for p in where.rglob("*") if p.suffix.lower() in suffixes)
     known = {p.name.partition(".")[0]: p for p in paths} | {p.stem: p for p in paths}

@@ -93,7 +93,10 @@ def run_benchmark(
     check_site(found, loading, job.runner)
     about = _about(settings, benchmark, items)
     predictor = Predictor(
-        found.name, about | model_identity(found, loading), settings.params, settings.rank_options
+        found.name,
+        about | model_identity(found, loading) | job.decided,
+        settings.params,
+        settings.rank_options,
     )
     questions = _questions(items, settings, found.family.default_sampling)
 

@@ -1,12 +1,7 @@
-"""Features as the pickles of Video-ChatGPT and its Breakfast fork, read without running them.
-
-A pickle holds one numpy array: float16[100 + S, D] of spatio-temporal rows, float16[T, D] of class
-tokens, or float16[T, L, D] of class tokens of every layer (file names ending in ``_all``).
-"""
+"""Folders of features exchanged with Video-ChatGPT and its Breakfast fork: pickles and ours."""
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -17,12 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kinema.errors import NotMedia, UnsafeModel, UsageError
+from kinema.errors import UsageError
 from kinema.files import FEATURES_SUFFIX, whole_file
-from kinema.models.pickled_arrays import ArraysOnly
 from kinema.models.videolm.features import FeaturesHeader, load_features, save_features
 from kinema.models.videolm.kinds import KINDS
+from kinema.models.videolm.pickles import read_pickle
 from kinema.tasks.features.job import INDEX
+from kinema.textfiles import read_json_lines
 from kinema.types import FeatureKind
 
 IN_PLACE = "{folder}/{video}"
@@ -30,34 +26,6 @@ IN_PLACE = "{folder}/{video}"
 _TEMPORAL_ROWS = 100
 _PICKLE_PROTOCOL = 4
 _TOWER = re.compile(r"\S+ (\d+) (\d+)x(\d+)")
-
-
-def read_pickle(path: Path) -> NDArray[Any]:
-    """The array of one pickle: float[N, D] or float[N, L, D].
-
-    Raises:
-        UnsafeModel: it holds anything but an array of numbers.
-        NotMedia: it is damaged or no pickle.
-    """
-    try:
-        with path.open("rb") as file:
-            found = ArraysOnly(file).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, TypeError, ValueError,
-            KeyError, OSError) as problem:  # fmt: skip
-        raise NotMedia(
-            f"{path.name} is no pickle, or ends early.", hint="Copy it again."
-        ) from problem
-    if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
-        raise UnsafeModel(
-            f"{path.name} holds a {type(found).__name__} and no array of numbers.",
-            hint="Give a features file of Video-ChatGPT.",
-        )
-    if found.ndim not in (2, 3):
-        raise NotMedia(
-            f"{path.name} holds an array of shape {list(found.shape)}.",
-            hint="Features are [rows, width] or [frames, layers, width].",
-        )
-    return found
 
 
 def convert_folder(
@@ -163,7 +131,7 @@ def _fields(source: Path) -> dict[str, dict[str, str]]:
     index = source / INDEX
     if not index.is_file():
         return {}
-    records = [json.loads(line) for line in index.read_text(encoding="utf-8").splitlines()]
+    records = [row.value for row in read_json_lines(index)]
     return {
         file: {**record["fields"], "variant": variant}
         for record in records
