@@ -99,7 +99,8 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
         refuse_foreign((options.output / name for name in (MARKDOWN, HTML)), force=work.force)
     runs: list[Run] = []
     failed: dict[str, KinemaError] = {}
-    for model, blind in product(options.model, (False, True) if options.blind else (False,)):
+    asked = list(product(options.model, (False, True) if options.blind else (False,)))
+    for model, blind in asked:
         if rank() > 0:
             find_model(model, engine=options.engine, parts=parts).follow(settings)
             continue
@@ -120,7 +121,9 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
                 raise  # what is wrong with the call is wrong for all models
             name = run_name(model, blind=blind)
             failed[name] = problem
-            say(f"{name} was not measured: {problem.sentence}")
+            # Where nothing at all was measured, the last reason is what the command ends with.
+            why = "." if len(failed) == len(asked) else f": {problem.sentence}"
+            say(f"{name} was not measured{why}")
         else:
             runs.append(run)
     if rank() > 0:
