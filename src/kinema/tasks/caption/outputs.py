@@ -88,6 +88,7 @@ class Outputs:
         described = next(self.job.results())
         record = self._flagged(described)
         result = demo_result(record, described.timings, batch_size=self.job.say.segments.batch_size)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, result)
         return result
 

@@ -107,6 +107,7 @@ def run_benchmark(
     check_folder(place)
     if not (place / LEDGER).exists():
         refuse_foreign((place / name for name in FILES), force=job.force)
+    place.mkdir(parents=True, exist_ok=True)
     with Ledger(
         place / LEDGER, settings=predictor.identity, anew=job.force, noun="items"
     ) as ledger:
