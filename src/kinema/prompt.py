@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from kinema import lazy
 from kinema.errors import ContextTooLong, MediumRefused
 from kinema.families import Checkpoint, Family
 from kinema.families.chat_template import render, takes_parts
@@ -72,9 +71,9 @@ def decode_part(part: Part, family: Family, *, load: LoadFrames = load_frames) -
     if isinstance(part, FeaturesPart):
         _require(family.takes_features, family, "precomputed features")
         if not isinstance(part.source, Features):
-            return FeaturesPart(
-                lazy.load("kinema.models.videolm.features:read_features")(part.source)
-            )
+            from kinema.models.videolm.features import read_features  # noqa: PLC0415  imports torch
+
+            return FeaturesPart(read_features(part.source))
     return part
 
 
@@ -175,7 +174,8 @@ def write(
     """
     conversation = _with_system(conversation, family)
     family, template = _choose_template(family, checkpoint)
-    guard = _Guard(_control_strings(family, checkpoint))
+    own = {family.video_placeholder, family.image_placeholder} - {""}
+    guard = _Guard({"<video>", "<image>", *own, *checkpoint.control_tokens})
     messages = [_template_message(message, family, guard) for message in conversation.messages]
     text = render(
         template,
@@ -253,11 +253,6 @@ class _Guard:
     def __call__(self, text: str) -> str:
         self.literals += self._pattern.findall(text)
         return self._pattern.sub(Prompt.GUARD, text)
-
-
-def _control_strings(family: Family, checkpoint: Checkpoint) -> set[str]:
-    own = {family.video_placeholder, family.image_placeholder} - {""}
-    return {"<video>", "<image>", *own, *checkpoint.control_tokens}
 
 
 def _template_message(message: Message, family: Family, guard: _Guard) -> Mapping[str, Any]:

@@ -13,37 +13,6 @@ from kinema.captioning.records import Caption, VideoRecord
 from kinema.captioning.text import jaccard, split_sentences, words
 from kinema.errors import UsageError
 
-LANGUAGES: dict[str, str] = {
-    "arabic": "ar",
-    "chinese": "zh",
-    "czech": "cs",
-    "danish": "da",
-    "dutch": "nl",
-    "english": "en",
-    "finnish": "fi",
-    "french": "fr",
-    "german": "de",
-    "greek": "el",
-    "hebrew": "he",
-    "hindi": "hi",
-    "hungarian": "hu",
-    "indonesian": "id",
-    "italian": "it",
-    "japanese": "ja",
-    "korean": "ko",
-    "norwegian": "no",
-    "polish": "pl",
-    "portuguese": "pt",
-    "romanian": "ro",
-    "russian": "ru",
-    "spanish": "es",
-    "swedish": "sv",
-    "thai": "th",
-    "turkish": "tr",
-    "ukrainian": "uk",
-    "vietnamese": "vi",
-}
-"""English names to ISO 639-1 codes."""
 Language = Callable[[str], str]
 """Text to the ISO 639-1 code of its language."""
 
@@ -93,7 +62,11 @@ def own_flags(
         return []
     rules = _unusable(caption.text, caption.finish_reason, wanted, language) | {
         "repeated": is_loop(caption.text),
-        "time_out_of_bounds": _names_other_time(caption),
+        # Lengths such as "for 3 seconds" pass.
+        "time_out_of_bounds": any(
+            seconds > caption.end_seconds + _TIME_SLACK_SECONDS
+            for seconds in mentioned_seconds(caption.text)
+        ),
     }
     return [flag for flag in _ORDER if rules[flag]]
 
@@ -141,13 +114,18 @@ def language_check(name: str | None) -> tuple[str | None, Language | None]:
     """The code of a language and what tells a text's; both None where that cannot be checked.
 
     Args:
-        name: as the user wrote it: an English name or a code.
+        name: as the user wrote it: an English name or an ISO 639-1 code.
     """
-    code = LANGUAGES.get((name or "").lower(), (name or "").lower())
-    if code not in LANGUAGES.values() or importlib.util.find_spec("py3langid") is None:
+    if name is None or importlib.util.find_spec("py3langid") is None:
         return None, None
     import py3langid  # noqa: PLC0415  an extra
+    from transformers.models.whisper.tokenization_whisper import (  # noqa: PLC0415  a second
+        TO_LANGUAGE_CODE,
+    )
 
+    code = TO_LANGUAGE_CODE.get(name.lower(), name.lower())
+    if code not in {told for told, _ in py3langid.rank("")}:
+        return None, None
     return code, lambda text: str(py3langid.classify(text)[0])
 
 
@@ -167,12 +145,6 @@ def mentioned_seconds(text: str) -> list[float]:
         int(h or 0) * 3600 + int(m) * 60 + float(s) for h, m, s in _CLOCK.findall(text) if m or h
     )
     return [*clocks, *(float(s) for s in _SECONDS.findall(text))]
-
-
-def _names_other_time(caption: Caption) -> bool:
-    """A time beyond the end of the segment; lengths such as "for 3 seconds" pass."""
-    latest = caption.end_seconds + _TIME_SLACK_SECONDS
-    return any(seconds > latest for seconds in mentioned_seconds(caption.text))
 
 
 def flagged(

@@ -85,7 +85,8 @@ def _run(words: list[str]) -> int:
     # What torch says of torchao, which transformers imports wherever it is installed.
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     load_plugins()
-    name, rest = _take_name(words)
+    longer = " ".join(words[:2])
+    name, rest = (longer, words[2:]) if longer in COMMANDS else (words[0], words[1:])
     if world_size() > 1 and name not in _MANY_PROCESSES:
         raise UsageError(
             f"kinema {name} runs in one process, and torchrun started {world_size()}.",
@@ -99,16 +100,23 @@ def _run(words: list[str]) -> int:
     rest = list(_switched(app, rest))
     # A lone dash is an option to the parser, and "read it from stdin" to everybody else.
     rest = [STDIN if word == "-" else word for word in rest]
-    try:
-        status = app(rest, exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as problem:
-        sentence = " ".join(str(problem).split())
-        dashed = next(filter(_is_file_name, rest), None)
-        hint = f"See `kinema {name} --help`."
-        if dashed is not None:
-            hint = f"A file of this name is written ./{dashed}"
-        raise UsageError(sentence, hint=hint) from problem
+    hint = f"See `kinema {name} --help`."
+    if (dashed := next(filter(_is_file_name, rest), None)) is not None:
+        hint = f"A file of this name is written ./{dashed}"
+    status = call(app, rest, hint=hint)
     return status if isinstance(status, int) else 0
+
+
+def call(app: App, words: Sequence[str], *, hint: str) -> Any:
+    """What a command returns.
+
+    Raises:
+        UsageError: the words are none of its flags; says so in the parser's words.
+    """
+    try:
+        return app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as problem:
+        raise UsageError(" ".join(str(problem).split()), hint=hint) from problem
 
 
 def _switched(app: App, words: Sequence[str]) -> Iterator[str]:
@@ -137,12 +145,6 @@ def _is_file_name(word: str) -> bool:
     suffixes = (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
     is_option = word.startswith("-") and word != STDIN
     return is_option and (Path(word).suffix.lower() in suffixes or os.path.isfile(word))
-
-
-def _take_name(words: list[str]) -> tuple[str, list[str]]:
-    """The command, of one word or two, and the words behind it."""
-    longer = " ".join(words[:2])
-    return (longer, words[2:]) if longer in COMMANDS else (words[0], words[1:])
 
 
 def _every() -> Iterator[App]:

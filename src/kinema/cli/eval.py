@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from kinema.errors import KinemaError, PartialFailure, Unfinished, UsageError
 from kinema.evaluation.answers import read_answer
 from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.presets import PresetName
-from kinema.files import refuse_foreign, write_atomically
+from kinema.files import refuse_foreign, write_json
 from kinema.messages import SamplingParams
 from kinema.tasks.chosen import default_model
 from kinema.tasks.evaluate.checking import Check, check_benchmark
@@ -110,7 +109,8 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
     runs: list[Run] = []
     failed: dict[str, KinemaError] = {}
     models = options.model or (default_model(),)
-    for model, blind in product(models, (False, True) if options.blind else (False,)):
+    asked = list(product(models, (False, True) if options.blind else (False,)))
+    for model, blind in asked:
         if rank() > 0:
             find_model(model, engine=options.engine, parts=parts).follow(settings)
             continue
@@ -131,7 +131,9 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
                 raise  # what is wrong with the call is wrong for all models
             name = run_name(model, blind=blind)
             failed[name] = problem
-            say(f"{name} was not measured: {problem.sentence}")
+            # Where nothing at all was measured, the last reason is what the command ends with.
+            why = "." if len(failed) == len(asked) else f": {problem.sentence}"
+            say(f"{name} was not measured{why}")
         else:
             runs.append(run)
     if rank() > 0:
@@ -340,5 +342,5 @@ def _write_submission(run: Run) -> None:
     if not run.benchmark.submission:
         return
     choices = {r.item.id: read_answer(r).value for r in run.records}
-    text = json_text.dumps({k: -1 if v is None else v for k, v in choices.items()}, indent=1)
-    write_atomically(run.folder / run.benchmark.submission, text + "\n")
+    answers = {k: -1 if v is None else v for k, v in choices.items()}
+    write_json(run.folder / run.benchmark.submission, answers)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from kinema.errors import UnknownName, UsageError
-from kinema.lazy import require_packages
+from kinema.errors import UsageError
+from kinema.lazy import Named, require_packages
 from kinema.textfiles import Row, read_json_lines, read_json_list, read_table
 
 _ROWS_AT_ONCE = 64
@@ -22,8 +22,6 @@ def read_rows(path: Path) -> Iterator[Row]:
         MissingPackage: Parquet, and pyarrow is not installed.
     """
     for file in _files(path):
-        if file.suffix not in FORMATS:
-            raise UnknownName("data file format", file.suffix, FORMATS)
         yield from FORMATS[file.suffix](file)
 
 
@@ -65,12 +63,15 @@ def read_parquet(path: Path) -> Iterator[Row]:
         yield from map(Row, itertools.count(1), itertools.chain.from_iterable(batches))
 
 
-FORMATS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
-    ".jsonl": read_json_lines,
-    ".ndjson": read_json_lines,
-    ".json": read_json_list,
-    ".csv": read_table_rows,
-    ".tsv": read_table_rows,
-    ".parquet": read_parquet,
-}
+FORMATS: Named[Callable[[Path], Iterator[Row]]] = Named(
+    "data file format",
+    {
+        ".jsonl": read_json_lines,
+        ".ndjson": read_json_lines,
+        ".json": read_json_list,
+        ".csv": read_table_rows,
+        ".tsv": read_table_rows,
+        ".parquet": read_parquet,
+    },
+)
 """Ends of data files."""

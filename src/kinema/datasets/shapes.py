@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kinema.datasets.conversations import Supply, conversation_from_json, media_source
-from kinema.errors import UnknownName, UsageError
+from kinema.errors import UsageError
 from kinema.files import FEATURES_SUFFIXES
+from kinema.lazy import Named
 from kinema.messages import (
     Conversation,
     FeaturesPart,
@@ -63,16 +64,19 @@ _PAIRS: Mapping[Shape, tuple[str, str]] = {
     "alpaca": ("instruction", "output"),
 }
 _TAG = re.compile(r"\s*<(video|image)>\s*")
-_ROLES: Mapping[str, Role] = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bard": "assistant",
-    "assistant": "assistant",
-    "model": "assistant",
-    "system": "system",
-}
+_ROLES: Named[Role] = Named(
+    "role",
+    {
+        "human": "user",
+        "user": "user",
+        "gpt": "assistant",
+        "chatgpt": "assistant",
+        "bard": "assistant",
+        "assistant": "assistant",
+        "model": "assistant",
+        "system": "system",
+    },
+)
 _FOLDER = re.compile(r"\{(?:video|image)_folder\}/*")
 """NeVA's placeholder for the folder that paths are relative to."""
 
@@ -230,8 +234,6 @@ def _turns(row: Mapping[str, Any], media: _Media) -> Iterator[Message]:
     for turn in turns:
         if not isinstance(turn, Mapping) or not {"from", "value"} <= set(turn):
             raise UsageError("A turn has no from and value.", hint='{"from", "value"} each.')
-        if turn["from"] not in _ROLES:
-            raise UnknownName("role", str(turn["from"]), _ROLES)
         role = _ROLES[turn["from"]]
         yield Message(role, _parts(str(turn["value"]), role, media.part))
 

@@ -44,9 +44,9 @@ class VideoInput:
 
 
 def find_inputs(
-    words: Sequence[str | Path], *, shard: tuple[int, int] | None = None, limit: int | None = None
+    words: Sequence[str | Path], *, shard: tuple[int, int] | None = None
 ) -> list[VideoInput]:
-    """Every video that the words mean, each once, the shard's part of them, at most ``limit``.
+    """Every video that the words mean, each once, or the shard's part of them.
 
     Args:
         words: videos, folders (searched whole), globs, tars, or manifests: a .txt with a path a
@@ -65,8 +65,7 @@ def find_inputs(
             hint="Give files, folders, globs, .tar archives or a .txt, .csv or .jsonl list.",
         )
     names = _names(sources)
-    found = [VideoInput(s, n) for s, n in zip(sources, names, strict=True) if in_shard(s, shard)]
-    return found[:limit]
+    return [VideoInput(s, n) for s, n in zip(sources, names, strict=True) if in_shard(s, shard)]
 
 
 def in_shard(source: str, shard: tuple[int, int] | None) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeVar
@@ -153,21 +154,11 @@ def in_own_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(main())
-    found: list[T] = []
-    problems: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            found.append(asyncio.run(main()))
-        except BaseException as problem:
-            problems.append(problem)
-
-    thread = threading.Thread(target=work, name="kinema-job")
-    thread.start()
-    thread.join()
-    if problems:
-        raise problems[0]
-    return found[0]
+    thread = ThreadPoolExecutor(1, "kinema-job")
+    try:
+        return thread.submit(lambda: asyncio.run(main())).result()
+    finally:
+        thread.shutdown(wait=False)
 
 
 class Stoppable:

@@ -28,7 +28,7 @@ from kinema.families import (
     read_checkpoint,
     recognise,
 )
-from kinema.lazy import load
+from kinema.families.hub import download
 from kinema.plugins import load_plugins
 from kinema.tasks.imports import CheckpointParts, import_checkpoint
 
@@ -152,8 +152,10 @@ def find_model(
         return Model(name, family.on(chosen), chosen, lambda: None)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in FAMILIES:
-        family = FAMILIES[prefix]
-        return _in_folder(name, _own_folder(rest, family), family, engine, parts)
+        family, path = FAMILIES[prefix], Path(rest).expanduser()
+        if family.hub_files and _HUB_NAME.fullmatch(rest) and not path.exists():
+            path = download(rest, patterns=family.hub_files)
+        return _in_folder(name, path, family, engine, parts)
     path = Path(name).expanduser()
     if path.suffix == ".nemo" or (path / "model_config.yaml").is_file():
         return _in_folder(name, path, FAMILIES["neva"], engine, parts)
@@ -166,8 +168,7 @@ def find_model(
         )
     if "/" not in name:
         raise UnknownName("model", name, built_in_names())
-    folder = load("kinema.families.hub:download")(name)
-    return _in_folder(name, folder, None, engine, parts)
+    return _in_folder(name, download(name), None, engine, parts)
 
 
 def _own_folder(name: str, family: Family) -> Path:
@@ -175,8 +176,7 @@ def _own_folder(name: str, family: Family) -> Path:
     path = Path(name).expanduser()
     if path.exists() or not family.hub_files or not _HUB_NAME.fullmatch(name):
         return path
-    folder: Path = load("kinema.families.hub:download")(name, patterns=family.hub_files)
-    return folder
+    return download(name, patterns=family.hub_files)
 
 
 def _is_lightning(path: Path) -> bool:

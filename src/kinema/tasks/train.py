@@ -12,7 +12,7 @@ from kinema.config import cache_dir, fingerprint
 from kinema.datasets.samples import Sample, find_features, read_samples
 from kinema.errors import UsageError
 from kinema.families import FAMILIES, Checkpoint, Family, as_trained, read_checkpoint, recognise
-from kinema.families.templates import template_named
+from kinema.families.templates import TEMPLATES
 from kinema.identity import content_of
 from kinema.messages import Conversation, FeaturesPart, Part, VideoPart
 from kinema.tasks.imports import CheckpointParts, cached_folder
@@ -153,15 +153,13 @@ def join_parts(settings: ModelSettings, *, seed: int, found: Mapping[str, Any]) 
 
 
 def _join(values: dict[str, Any], folder: Path) -> None:
-    template = template_named(values["template"])
+    template = TEMPLATES[values["template"]]
     marks = _MARK.findall(template.jinja)
     from kinema.models.importers.fresh import join  # noqa: PLC0415  imports torch
 
     joined = join(**values, control_tokens=marks)
     tokenizer = joined.tokenizer
-    template = template.with_ends(
-        bos=tokenizer.bos_token or "<s>", eos=tokenizer.eos_token or "</s>"
-    )
+    template = template.with_ends(bos=tokenizer.bos_token, eos=tokenizer.eos_token)
     joined.save(folder, chat_template=template.jinja, stop=template.stop)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from kinema.captioning.result import DEMO_MODELS
 from kinema.errors import UsageError
-from kinema.families import FAMILIES, family_named
+from kinema.families import FAMILIES
 from kinema.families.checkpoint import Checkpoint
 from kinema.plugins import load_plugins
 from kinema.tasks.models import find_model
@@ -50,7 +50,7 @@ def installed(tmp_path, monkeypatch):
 def test_a_family_of_a_package_is_found_by_name(installed):
     installed("register")
     found = find_model("brought")
-    assert found.family == family_named("brought")
+    assert found.family == FAMILIES["brought"]
     assert found.engine == "echo"
     assert found.checkpoint == Checkpoint("brought", None, {})
     assert DEMO_MODELS["Brought_1"] == "brought"

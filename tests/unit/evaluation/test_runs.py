@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kinema.errors import MissingCapability, RequestFailed, UsageError
-from kinema.evaluation.benchmarks import find_benchmark
+from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.jobs.progress import Progress
 from kinema.messages import Completion, Request, SamplingParams, TokenLogprob
 from kinema.tasks.evaluate import runs
@@ -62,7 +62,7 @@ def test_a_perfect_model_has_full_marks_and_complete_records(run, questions):
     found, _ = run(
         "perceptiontest",
         questions,
-        perfect(find_benchmark("perceptiontest"), questions),
+        perfect(BENCHMARKS["perceptiontest"], questions),
         params=SamplingParams(max_new_tokens=7),
     )
     assert found.scores.metrics["accuracy"].score == 100
@@ -224,7 +224,7 @@ def test_runs_are_compared_on_the_same_items_only(run, questions, tmp_path):
     good, _ = run(
         "perceptiontest",
         questions,
-        perfect(find_benchmark("perceptiontest"), questions),
+        perfect(BENCHMARKS["perceptiontest"], questions),
         name="good",
     )
     bad, _ = run("perceptiontest", questions, always("no idea"), name="bad")

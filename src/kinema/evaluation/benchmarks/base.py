@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 from kinema.errors import UsageError
 from kinema.evaluation.records import Item
 from kinema.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES
-from kinema.lazy import load
 from kinema.textfiles import read_json, read_table, read_text
 
 
@@ -77,8 +76,8 @@ class Benchmark:
     title: str
     layout: str
     """The files it is read from, relative to the folder that the user gives."""
-    read: str
-    """``module:function``, called with a :class:`Folder` and a split, returns items."""
+    read: Callable[[Folder, str], list[Item]]
+    """Called with the folder and a split."""
     metrics: tuple[str, ...] = ("accuracy",)
     """Names in the table of metrics; the first one is the headline."""
     splits: tuple[str, ...] = ("test",)
@@ -106,7 +105,7 @@ class Benchmark:
             )
         folder = Folder(root, self)
         try:
-            items: list[Item] = load(self.read)(folder, split)
+            items = self.read(folder, split)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as problem:
             raise UsageError(
                 f"{root} is not in the layout of {self.title}: {type(problem).__name__} {problem}.",

@@ -11,6 +11,7 @@ from typing import Any
 from kinema.captioning.records import Segment, Word
 from kinema.captioning.segments import SegmentOptions, cut
 from kinema.errors import NoSubtitles
+from kinema.plain import Plain
 from kinema.tasks.caption.speech import speech_model
 from kinema.types import FrameSampling
 from kinema.video import Workers
@@ -22,7 +23,7 @@ _SHOTS_PATIENCE = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoPlan:
+class VideoPlan(Plain):
     """What is known about a video before a caption is made."""
 
     source: str
@@ -34,33 +35,6 @@ class VideoPlan:
     words: tuple[Word, ...] | None = None
     subtitles: tuple[Cue, ...] | None = None
     warnings: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the source, ready for JSON."""
-        return {
-            "content": self.content,
-            "duration_seconds": self.duration_seconds,
-            "segments": [segment.to_dict() for segment in self.segments],
-            "info": dict(self.info),
-            "words": None if self.words is None else [word.to_dict() for word in self.words],
-            "subtitles": None if self.subtitles is None else [c.to_dict() for c in self.subtitles],
-            "warnings": list(self.warnings),
-        }
-
-    @classmethod
-    def from_dict(cls, source: str, values: Mapping[str, Any]) -> VideoPlan:
-        """The value that :meth:`to_dict` wrote, for a source with the same bytes."""
-        words, subtitles = values["words"], values.get("subtitles")
-        return cls(
-            source=source,
-            **dict(values)
-            | {
-                "segments": tuple(map(Segment.from_dict, values["segments"])),
-                "words": None if words is None else tuple(Word(**word) for word in words),
-                "subtitles": None if subtitles is None else tuple(Cue(**cue) for cue in subtitles),
-                "warnings": tuple(values["warnings"]),
-            },
-        )
 
 
 def look_at(

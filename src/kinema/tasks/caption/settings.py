@@ -13,7 +13,7 @@ from kinema.captioning.segments import SegmentOptions, read_ranges
 from kinema.captioning.summary import SummaryBy
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings
-from kinema.errors import UsageError
+from kinema.errors import Ranges, UsageError, require_ranges
 from kinema.messages import Ask, Conversation, SamplingParams, TextPart, VideoPart
 from kinema.tasks.caption.plan import VideoPlan
 from kinema.tasks.caption.speech import speech_model
@@ -23,6 +23,10 @@ from kinema.types import FrameSampling
 from kinema.video.cues import parse_track
 
 _DEFAULT_FPS = 1.0
+_RANGES: Ranges = {
+    "chapter_seconds": (lambda seconds: seconds > 0, "above 0"),
+    "frame_size": (lambda pixels: pixels >= 1, "1 or more"),
+}
 _AGAIN_TEMPERATURE = 0.7
 """Of a second answer to the same question, where the first was greedy: it has to differ."""
 
@@ -58,10 +62,7 @@ class CaptionOptions:
     """About how long a chapter is."""
 
     def __post_init__(self) -> None:
-        if self.chapter_seconds <= 0:
-            raise UsageError("--chapter-seconds must be above 0.", hint="Try 120.")
-        if self.frame_size is not None and self.frame_size < 1:
-            raise UsageError("--frame-size must be 1 or more.", hint="Try 448.")
+        require_ranges(self, _RANGES)
         parse_track(self.subtitles)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections import deque
@@ -23,7 +22,7 @@ from kinema.engines import EngineSettings
 from kinema.engines.job import Answered
 from kinema.engines.scheduler import Scheduler
 from kinema.errors import KinemaError, UsageError
-from kinema.files import write_atomically
+from kinema.files import write_json
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.runner import in_own_loop
 from kinema.messages import Ask, Reply, SamplingParams
@@ -157,8 +156,7 @@ class Captioner:
         self.record = flagged(described.record)
         self.result = demo_result(self.record, described.timings, batch_size=self._batch_size)
         if self._result_path is not None:
-            text = json.dumps(self.result, ensure_ascii=False, indent=2)
-            write_atomically(self._result_path, text + "\n")
+            write_json(self._result_path, self.result)
 
     def close(self) -> None:
         """Give the engine's memory back."""

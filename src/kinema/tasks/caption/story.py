@@ -21,6 +21,7 @@ from kinema.errors import KinemaError
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.site import Site
 from kinema.messages import Ask, Reply
+from kinema.plain import Plain
 from kinema.tasks.caption.plan import VideoPlan, content_of, look_at
 from kinema.tasks.caption.settings import CaptionSettings
 from kinema.video.cues import Cue, as_lines, cues_between, stamp_of_subtitles
@@ -37,25 +38,11 @@ OnCaption = Callable[[Segment, int], None]
 
 
 @dataclass(frozen=True)
-class Described:
+class Described(Plain):
     """A record and what was measured on the way."""
 
     record: VideoRecord
     timings: Timings
-
-    def to_dict(self) -> dict[str, Any]:
-        """Both, ready for JSON."""
-        return {"record": self.record.to_dict(), "timings": vars(self.timings).copy()}
-
-    @staticmethod
-    def from_dict(values: dict[str, Any]) -> Described:
-        """The value that :meth:`to_dict` wrote."""
-        measured = values["timings"]
-        timings = Timings(
-            caption_seconds=tuple(measured["caption_seconds"]),
-            turnaround_seconds=measured["turnaround_seconds"],
-        )
-        return Described(VideoRecord.from_dict(values["record"]), timings)
 
 
 class Storyteller:
@@ -138,7 +125,7 @@ class Storyteller:
         if beside := stamp_of_subtitles(Path(source), self._say.options.subtitles):
             key = f"{key}-{fingerprint({'subtitles': beside})}"
         if (known := self._known.get(key)) is not None:
-            return VideoPlan.from_dict(source, known)
+            return VideoPlan.from_dict({**known, "source": source})
         looking = partial(
             look_at,
             source,

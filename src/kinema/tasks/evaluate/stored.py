@@ -10,10 +10,10 @@ from typing import Any
 
 from kinema.errors import Unfinished, UsageError
 from kinema.evaluation.answers import read_answer
-from kinema.evaluation.benchmarks import Benchmark, find_benchmark
+from kinema.evaluation.benchmarks import BENCHMARKS, Benchmark
 from kinema.evaluation.records import Record
 from kinema.evaluation.scoring import Scores, score_records
-from kinema.files import write_atomically
+from kinema.files import write_json
 from kinema.textfiles import read_json_lines, write_json_lines
 
 PREDICTIONS, TIMINGS, RUN, RESULTS, LEDGER = (
@@ -38,7 +38,7 @@ class Run:
     @property
     def benchmark(self) -> Benchmark:
         """The row that it belongs to."""
-        return find_benchmark(self.about["benchmark"])
+        return BENCHMARKS[self.about["benchmark"]]
 
     @property
     def name(self) -> str:
@@ -74,7 +74,7 @@ def write_run(
     write_records(folder / PREDICTIONS, records)
     timings = ({"id": item, "seconds": spent} for item, spent in seconds.items())
     write_json_lines(folder / TIMINGS, timings)
-    _write_json(folder / RUN, {"format": FORMAT, "to_do": to_do, **about})
+    write_json(folder / RUN, {"format": FORMAT, "to_do": to_do, **about})
 
 
 def score_run(folder: Path) -> Run:
@@ -99,8 +99,8 @@ def score_run(folder: Path) -> Run:
             hint="Run its `kinema eval` command again to go on.",
         )
     records = read_records(folder / PREDICTIONS)
-    scores = score_records(records, find_benchmark(about["benchmark"]))
-    _write_json(folder / RESULTS, {"format": FORMAT, "run": about, **scores.to_dict()})
+    scores = score_records(records, BENCHMARKS[about["benchmark"]])
+    write_json(folder / RESULTS, {"format": FORMAT, "run": about, **scores.to_dict()})
     return Run(folder, about, tuple(records), scores)
 
 
@@ -120,7 +120,3 @@ def write_records(path: Path, records: Sequence[Record]) -> None:
     """One JSON line a record, each with what was read from the reply."""
     lines = (record.to_dict() | {"answer": read_answer(record).to_dict()} for record in records)
     write_json_lines(path, lines)
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    write_atomically(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")

@@ -76,7 +76,7 @@ class FeaturesJob(JobSettings):
             variants = ("", *self.options.variants)
             names = [features_name(Path(m.name), v) for m in self.media for v in variants]
             refuse_foreign((self.output / name for name in (Path(INDEX), *names)), force=self.force)
-        (self.output / ".kinema").mkdir(exist_ok=True)
+        (self.output / ".kinema").mkdir(parents=True, exist_ok=True)
         with Ledger(
             self.output / ".kinema" / "features.sqlite",
             settings=extraction.fingerprinted(self.options) | self.decided,

@@ -28,12 +28,6 @@ _PICKLE_PROTOCOL = 4
 _TOWER = re.compile(r"\S+ (\d+) (\d+)x(\d+)")
 
 
-def write_pickle(path: Path, rows: NDArray[Any]) -> None:
-    """Write one array as the fork's scripts read it; whole or not at all."""
-    with whole_file(path) as draft, draft.open("wb") as file:
-        pickle.dump(rows, file, protocol=_PICKLE_PROTOCOL)
-
-
 def convert_folder(
     source: Path, target: Path, *, kind: FeatureKind | None, tower: str, name: str = IN_PLACE
 ) -> int:
@@ -149,7 +143,9 @@ def _to_pickle(path: Path, target: Path) -> None:
     rows, header = load_features(path)
     array = rows.to(torch.float16).numpy()
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_pickle(target, array[:, 0] if len(header.select_layers) == 1 else array)
+    array = array[:, 0] if len(header.select_layers) == 1 else array
+    with whole_file(target) as draft, draft.open("wb") as file:
+        pickle.dump(array, file, protocol=_PICKLE_PROTOCOL)
 
 
 def _fields(source: Path) -> dict[str, dict[str, str]]:
