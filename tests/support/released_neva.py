@@ -27,6 +27,7 @@ from support.released_pieces import (
 )
 from support.videolm import HIDDEN, PROJECTOR, WIDTH, make_clip_tower
 
+_DATA = Path(__file__).parents[1] / "data"
 TOKENIZER_FILE = "0123456789abcdef0123456789abcdef_tokenizer.model"
 """Artifacts of an archive are called by 32 hex digits and their own name."""
 
@@ -222,164 +223,11 @@ def pack(folder: Path, path: Path) -> Path:
     return path
 
 
-INFERENCE_YAML = """\
-inference:
-  greedy: False # Whether or not to use sampling ; use greedy decoding otherwise
-  top_k: 0  # The number of highest probability vocabulary tokens to keep for top-k-filtering.
-  top_p: 0.9
-  temperature: 0.2 # sampling temperature
-  add_BOS: False # add the bos token at the begining of the prompt
-  tokens_to_generate: 256
-  all_probs: False  # whether return the log prob for all the tokens in vocab
-  repetition_penalty: 1.2  # The parameter for repetition penalty. 1.0 means no penalty.
-  min_tokens_to_generate: 0
-  compute_logprob: False
-  end_strings: ["<extra_id_1>","<extra_id_7>",]
-  media_base_path: /pwd/images
-  insert_media_token: null # `left` or `right` or `null`
-  media_type: image
-
-trainer:
-  devices: 8
-  num_nodes: 1
-  accelerator: gpu
-  logger: False # logger provided by exp_manager
-  precision: bf16 # 16, 32, or bf16
-
-cluster_type: BCP
-tensor_model_parallel_size: 8
-pipeline_model_parallel_size: 1
-pipeline_model_parallel_split_rank: 0
-neva_model_file: /pwd/nemo_experiments/nemo_llava.nemo
-base_model_file: null
-checkpoint_dir: null
-checkpoint_name: null
-hparams_file: null
-
-prompt_file: /pwd/nemo_experiments/input_prompts.jsonl
-output_file: /pwd/nemo_experiments/results.jsonl
-
-server: False
-port: 5555
-web_server: False
-share: False
-username: test
-password: test2
-web_port: 9889
-
-quality: 9
-toxicity: 0
-humor: 0
-creativity: 6
-violence: 0
-helpfulness: 6
-not_appropriate: 0
-
-quantization:
-  algorithm: awq # int8_sq, fp8, int8, awq
-  enable: False
-"""
+INFERENCE_YAML = (_DATA / "neva_inference.yaml").read_text(encoding="utf-8")
 """``conf/neva_inference.yaml`` as it ships."""
 
 
-TRAINING_YAML = """\
-name: nemo_video_neva
-restore_from_path: null
-
-trainer:
-  devices: 8
-  num_nodes: 1
-  accelerator: gpu
-  precision: bf16
-  logger: False
-  enable_checkpointing: False
-  use_distributed_sampler: False
-  max_epochs: -1
-  max_steps: 10000
-  log_every_n_steps: 10
-  val_check_interval: 100
-  check_val_every_n_epoch: null
-  limit_val_batches: 50
-  limit_test_batches: 500
-  accumulate_grad_batches: 1
-  gradient_clip_val: 1.0
-  benchmark: False
-
-exp_manager:
-  explicit_log_dir: null
-  exp_dir: null
-  name: nemo_video_neva
-  create_wandb_logger: False
-  resume_if_exists: True
-  create_checkpoint_callback: True
-  checkpoint_callback_params:
-    monitor: val_loss
-    save_top_k: 10
-    save_nemo_on_train_end: True
-    filename: "megatron_clip--{val_loss:.2f}-{step}-{consumed_samples}"
-
-model:
-  precision: ${trainer.precision}
-  micro_batch_size: 1
-  global_batch_size: 2
-  tensor_model_parallel_size: 1
-  pipeline_model_parallel_size: 1
-  context_parallel_size: 1
-  restore_from_path: null
-  seed: 1234
-  mm_cfg:
-    llm:
-      from_pretrained:
-      freeze: True
-      model_type: llama_2
-    vision_encoder:
-      from_pretrained: ""
-      from_hf: True
-      patch_dim: 14
-      crop_size: [336, 336]
-      hidden_size: 1024
-      vision_select_layer: -2
-      class_token_length: 1
-      freeze: True
-    pretrain_mm_mlp_adapter: null
-    mm_mlp_adapter_type: linear
-    use_im_start_end: False
-  mcore_gpt: True
-  encoder_seq_length: 4096
-  num_layers: 32
-  hidden_size: 6144
-  tokenizer:
-    library: sentencepiece
-    type: null
-    model: null
-    additional_special_tokens: null
-  data:
-    packed_sequence: False
-    num_workers: 8
-    dataloader_type: cyclic
-    data_path:
-    lazy_preprocess: True
-    is_multimodal: True
-    media_type: video
-    splice_single_frame: null
-    num_frames: 8
-    sep_token_between_frames: False
-    sep_image_conv_front: False
-    conv_template: ${model.mm_cfg.llm.model_type}
-    image_folder: null
-    video_folder: null
-    image_aspect_ratio: square
-  optim:
-    name: fused_adam
-    lr: 2e-3
-    weight_decay: 0.
-    betas: [0.9, 0.95]
-    sched:
-      name: CosineAnnealing
-      warmup_steps: 140
-      constant_steps: 0
-      min_lr: 2e-4
-"""
+TRAINING_YAML = (_DATA / "video_neva_config.yaml").read_text(encoding="utf-8")
 """The keys of ``conf/video_neva_config.yaml`` and what they are shipped with."""
 
 

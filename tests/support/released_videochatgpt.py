@@ -188,3 +188,25 @@ def llama_of(state: Mapping[str, Tensor]) -> LlamaForCausalLM:
     own = {name: t for name, t in state.items() if "mm_projector" not in name}
     llama.load_state_dict(own)
     return llama
+
+
+def write_fork(path: Path, base: Path, *, num_frames: int, layers: int) -> Path:
+    """The Breakfast fork's ``model.bin``: every key of the base, and the modules that it added."""
+    weights = OrderedDict(
+        item
+        for shard in sorted(base.glob("pytorch_model-*.bin"))
+        for item in torch.load(shard, weights_only=True).items()
+    )
+    generator = torch.Generator().manual_seed(3)
+
+    def draw(*size: int) -> Tensor:
+        return (0.1 * torch.randn(size, generator=generator)).half()
+
+    for i in range(layers):
+        weights[f"model.pes.{i}.positional_encodings"] = draw(num_frames, WIDTH)
+        weights[f"model.reducers.{i}.weight"] = draw(1, num_frames)
+        weights[f"model.reducers.{i}.bias"] = draw(1)
+        weights[f"model.projecters.{i}.weight"] = draw(HIDDEN, WIDTH)
+        weights[f"model.projecters.{i}.bias"] = draw(HIDDEN)
+    torch.save(weights, path)
+    return path

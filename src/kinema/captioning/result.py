@@ -9,7 +9,7 @@ from typing import Any
 from kinema.captioning.records import VideoRecord
 
 # The demo's model ids, and those its README has for them, to checkpoints in transformers' layout.
-DEMO_MODELS: Mapping[str, str] = {
+DEMO_MODELS: dict[str, str] = {
     "Deepseek_VL2": "deepseek-ai/deepseek-vl2-tiny",
     "Deepseek_Janus": "deepseek-community/Janus-Pro-1B",
     "Deepseek_Janus_1b": "deepseek-community/Janus-Pro-1B",

@@ -10,7 +10,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
+from kinema.cli.flags import (
+    EngineFlags,
+    JobFlags,
+    JobRun,
+    PartFlags,
+    SamplingFlags,
+    WordFlags,
+)
 from kinema.cli.output import JobStatus, leave_stdout, put, put_record, say
 from kinema.cli.processes import slices
 from kinema.cli.sources import HydraFlags, is_override, reads_neva
@@ -19,8 +26,9 @@ from kinema.errors import PartialFailure, UsageError
 from kinema.jobs.progress import Progress
 from kinema.messages import SamplingParams
 from kinema.tasks.answer import AnswerJob, AnswerOptions, check_files
+from kinema.tasks.chosen import default_model
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL, Model, find_model
+from kinema.tasks.models import Model, find_model
 from kinema.tasks.neva_yaml import read_neva
 from kinema.tasks.prompts_file import medium_of, prompts_by_medium
 from kinema.types import FrameSampling
@@ -36,7 +44,7 @@ class FileOptions:
     """The prompt file, where it is not the command's first word."""
     output: Annotated[Path | None, Parameter(alias="-o")] = None
     """Where the answers go: a .json list, or one record a line."""
-    model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
+    model: Annotated[str | None, Parameter(alias="-m")] = None
     """spotter, a checkpoint folder, a .nemo archive, family:PATH, or a name on a model hub."""
     engine: str | None = None
     """The backend, instead of the family's first: see `kinema models`."""
@@ -77,7 +85,7 @@ def answer(
     base = options.media_base_path
     records = check_files(prompt_file, output, media_base_path=base, force=work.force)
     records = records[: work.limit]
-    model = find_model(files.model, engine=files.engine, parts=parts)
+    model = find_model(files.model or default_model(), engine=files.engine, parts=parts)
     settings = _sliced(model, settings, may_be_whole=reads_yaml)
     with slices(model, settings):
         if rank() > 0:

@@ -25,6 +25,7 @@ from kinema.cli.sources import SettingsFile, sources_of
 from kinema.engines import rank, world_size
 from kinema.errors import KinemaError, UsageError, saying_flags
 from kinema.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from kinema.plugins import load_plugins
 
 INTERRUPTED = 130
 UNREAD = 141
@@ -83,6 +84,7 @@ def _run(words: list[str]) -> int:
     remember(words)
     # What torch says of torchao, which transformers imports wherever it is installed.
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    load_plugins()
     name, rest = _take_name(words)
     if world_size() > 1 and name not in _MANY_PROCESSES:
         raise UsageError(

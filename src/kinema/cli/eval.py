@@ -13,7 +13,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
+from kinema.cli.flags import (
+    EngineFlags,
+    JobFlags,
+    JobRun,
+    ModelName,
+    PartFlags,
+    SamplingFlags,
+    WordFlags,
+)
 from kinema.cli.output import JOB_LOG_SECONDS, JobStatus, Status, put, put_record, put_table, say
 from kinema.engines import EngineSettings, rank
 from kinema.errors import KinemaError, PartialFailure, Unfinished, UsageError
@@ -22,6 +30,7 @@ from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.presets import PresetName
 from kinema.files import refuse_foreign, write_atomically
 from kinema.messages import SamplingParams
+from kinema.tasks.chosen import default_model
 from kinema.tasks.evaluate.checking import Check, check_benchmark
 from kinema.tasks.evaluate.judging import JudgeSettings, judge_run, read_judgement
 from kinema.tasks.evaluate.reporting import (
@@ -35,7 +44,7 @@ from kinema.tasks.evaluate.reporting import (
 from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark, run_name
 from kinema.tasks.evaluate.stored import Run, find_runs, score_run
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL, find_model
+from kinema.tasks.models import find_model
 from kinema.types import FrameSampling
 
 
@@ -43,9 +52,9 @@ from kinema.types import FrameSampling
 class EvalOptions:
     """What is measured, how, and where it is written."""
 
-    model: Annotated[tuple[str, ...], Parameter(alias="-m")] = (DEFAULT_MODEL,)
+    model: Annotated[tuple[str, ...], ModelName] = ()
     """A model to measure; repeat the flag for several in one table."""
-    output: Annotated[Path, Parameter(alias="-o")] = Path("eval")
+    output: Annotated[Path, Parameter(alias=("-o", "--output-dir"))] = Path("eval")
     """Folder for predictions, scores and the report."""
     split: str = ""
     """The benchmark's split; its usual one when left out."""
@@ -100,7 +109,8 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
         refuse_foreign((options.output / name for name in (MARKDOWN, HTML)), force=work.force)
     runs: list[Run] = []
     failed: dict[str, KinemaError] = {}
-    for model, blind in product(options.model, (False, True) if options.blind else (False,)):
+    models = options.model or (default_model(),)
+    for model, blind in product(models, (False, True) if options.blind else (False,)):
         if rank() > 0:
             find_model(model, engine=options.engine, parts=parts).follow(settings)
             continue

@@ -6,7 +6,6 @@ of them together: what a command or a Python caller gives before the engine is k
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
@@ -173,7 +172,7 @@ class EngineSettings(LWMSettings, OpenAISettings, VLLMSettings, HFSettings):
     """How weights are loaded, whichever engine it will be; each takes what it knows."""
 
 
-SETTINGS: Mapping[str, type[Settings]] = {
+SETTINGS: dict[str, type[Settings]] = {
     "hf": HFSettings,
     "vllm": VLLMSettings,
     "openai": OpenAISettings,

@@ -20,6 +20,7 @@ __all__ = [
     "FAMILIES",
     "Checkpoint",
     "Family",
+    "add_family",
     "as_trained",
     "family_named",
     "read_checkpoint",
@@ -53,6 +54,12 @@ FAMILIES = {f.name: f for f in _ROWS}
 """Every family by name, those worth picking first at the top."""
 
 _BY_MODEL_TYPE = {t: family for family in FAMILIES.values() for t in family.model_types}
+
+
+def add_family(family: Family) -> None:
+    """A row more, from outside of the package; one of the same name or model type is replaced."""
+    FAMILIES[family.name] = family
+    _BY_MODEL_TYPE.update(dict.fromkeys(family.model_types, family))
 
 
 def family_named(name: str) -> Family:

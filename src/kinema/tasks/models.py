@@ -29,6 +29,7 @@ from kinema.families import (
     recognise,
 )
 from kinema.lazy import load
+from kinema.plugins import load_plugins
 from kinema.tasks.imports import CheckpointParts, import_checkpoint
 
 DEFAULT_MODEL = "spotter"
@@ -141,10 +142,11 @@ def find_model(
         ModelNotFound: the folder is none, or the hub does not have it or cannot be reached.
         MissingCapability: this family does not run on that engine.
     """
+    load_plugins()
     if engine == "openai":
         return Model(name, FAMILIES["remote"], engine, lambda: None)
     name = current_name(name)
-    if name in _built_in_names():
+    if name in built_in_names():
         family = FAMILIES[name]
         chosen = _choose_engine(family, engine)
         return Model(name, family.on(chosen), chosen, lambda: None)
@@ -163,7 +165,7 @@ def find_model(
             f"{name} is no model folder.", hint="A checkpoint is a folder with config.json in it."
         )
     if "/" not in name:
-        raise UnknownName("model", name, _built_in_names())
+        raise UnknownName("model", name, built_in_names())
     folder = load("kinema.families.hub:download")(name)
     return _in_folder(name, folder, None, engine, parts)
 
@@ -198,7 +200,8 @@ def _say_new_name(name: str) -> None:
     _log.warning("The built-in model is called %s now; %s means it too.", now, name)
 
 
-def _built_in_names() -> list[str]:
+def built_in_names() -> list[str]:
+    """Models that need no files."""
     return [f.name for f in FAMILIES.values() if f.example == f.name]
 
 

@@ -111,6 +111,11 @@ def _joined(settings: TrainSettings) -> Path:
 def _layout_of_features(made: FeaturesHeader) -> dict[str, Any]:
     """Fields of the VideoLMConfig that makes features like these."""
     layers = list(made.select_layers)
+    if made.is_pickled:
+        # Several layers are the Breakfast fork's: class tokens of all, a row a frame.
+        theirs = {"select_layer": layers, "select_feature": "cls", "pooling": "cls"}
+        rows = {"post_layernorm": True, "max_frames": made.num_frames}
+        return theirs | rows if len(layers) > 1 else {}
     sampling = {k: v for k, v in (made.sampling or {}).items() if v not in (None, (), False, 0.0)}
     layout = {
         "select_layer": layers[0] if len(layers) == 1 else layers,
@@ -163,7 +168,8 @@ def _join(values: dict[str, Any], folder: Path) -> None:
 def _layout(settings: ModelSettings) -> dict[str, Any]:
     """Arguments of the joining that were chosen."""
     names = (
-        "projector", "pooling", "select_layer", "select_feature", "media_wrap", "media_tokens",
+        "projector", "pooling", "select_layer", "select_feature", "time", "fusion", "max_frames",
+        "media_wrap", "media_tokens",
     )  # fmt: skip
     chosen = {name: getattr(settings, name) for name in names}
     return {name: value for name, value in chosen.items() if value not in (None, ())}

@@ -40,6 +40,12 @@ class ModelSettings:
     """New VideoLM: hidden state of the tower, -1 the last."""
     select_feature: str | None = None
     """New VideoLM: patch, cls_patch or cls."""
+    time: str | None = None
+    """New VideoLM: none, learned (a vector a frame) or timestamps."""
+    fusion: str | None = None
+    """New VideoLM: splice, layer_bias (the Breakfast fork) or cross_attention."""
+    max_frames: int | None = None
+    """New VideoLM: rows of the learned times, and the exact count of layer_bias."""
     media_wrap: Literal["outside", "inside", "none"] | None = None
     """New VideoLM: start and end token stand around the visual tokens, take their places, or no."""
     media_tokens: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from av.stream import Disposition
 from kinema.errors import DecodeFailed, NoSubtitles, TooLarge
 from kinema.types import Frames, Source
 from kinema.video.access import LOCAL, MEBIBYTE, Access
+from kinema.video.cache import cached_index
 from kinema.video.container import open_container, video_stream
 from kinema.video.cues import (
     Cue,
@@ -96,9 +97,7 @@ def read_subtitles(
         chosen = _choose(tracks, wanted, media)
         if chosen.file is None:
             stream = container.streams.subtitles[chosen.index]
-            video = video_stream(container, media)
-            # Container time of the first picture, which is presentation time 0.
-            zero = float((video.start_time or 0) * video.time_base)
+            zero = cached_index(media).zero_seconds(video_stream(container, media))
             return Subtitles(track=chosen, cues=_cues(container, stream, media, zero=zero))
     assert media.path is not None
     return _read_file(media.path.with_name(chosen.file), chosen, access)
@@ -217,8 +216,8 @@ def _cues(container: Any, stream: Any, media: Media, *, zero: float) -> tuple[Cu
     """Decode one track. FFmpeg gives text of any kind as events of SubStation Alpha."""
     rows: list[tuple[float, float, str]] = []
     for packet in media.metered(container.demux(stream)):
-        if not packet.size or packet.pts is None:
-            continue
+        if not packet.size or packet.pts is None or packet.is_discard:
+            continue  # nothing is shown, or an edit list cuts it off
         try:
             texts = [_plain(rect.ass.decode("utf-8", "replace")) for rect in packet.decode()]
         except (FFmpegError, AttributeError):
@@ -226,7 +225,7 @@ def _cues(container: Any, stream: Any, media: Media, *, zero: float) -> tuple[Cu
         begin = float(packet.pts * stream.time_base) - zero
         length = float((packet.duration or 0) * stream.time_base)
         text = "\n".join(filter(None, texts))
-        if text and begin + max(length, 0.0) >= 0:
+        if text and (begin >= 0 or begin + length > 0):
             rows.append((begin, length, text))
     rows.sort(key=lambda row: row[0])
     following = [begin for begin, _, _ in rows[1:]] + [float("inf")]

@@ -18,7 +18,7 @@ from kinema.datasets.samples import (
 )
 from kinema.datasets.segment_chat import Mode, SegmentChat
 from kinema.datasets.shapes import TITLES
-from kinema.datasets.video_chatgpt import video_instruct
+from kinema.datasets.video_chatgpt import video_instruct, write_video_instruct
 from kinema.errors import MediaError, MediaNotFound, UnknownName, UsageError
 from kinema.files import FEATURES_SUFFIXES, VIDEO_SUFFIXES, whole_file
 from kinema.messages import FeaturesPart, Part, VideoPart
@@ -88,6 +88,8 @@ _ACTIONS: Mapping[str, _Actions] = {
 }
 _CONVERSATIONS = ("llava", "neva", "sharegpt", "messages", "dataset", "auto")
 FORMATS = (*_ACTIONS, "video-chatgpt", *_CONVERSATIONS)
+READERS: dict[str, Callable[[Path], Iterable[Sample]]] = {}
+"""Formats from outside of the package: each reads a source into samples."""
 
 
 def convert(
@@ -107,11 +109,13 @@ def convert(
         UsageError: the source is not in it, or test events would leak into training.
         MediaNotFound: a video or its features are not there.
     """
-    if name not in FORMATS:
-        raise UnknownName("data format", name, FORMATS)
+    if name not in (known := (*FORMATS, *READERS)):
+        raise UnknownName("data format", name, known)
     if name in _ACTIONS:
         return _convert_actions(_ACTIONS[name], source, output, options)
     _check_file(output)
+    if name in READERS:
+        return _convert_chat(READERS[name](source), output, options, ())
     if name == "video-chatgpt":
         return _convert_chat(video_instruct(source, _finder(source, options)), output, options, ())
     shape = detect_shape(source)
@@ -120,7 +124,7 @@ def convert(
 
 
 def _check_file(output: Path) -> None:
-    if output.suffix != ".jsonl":
+    if output.suffix not in (".jsonl", ".json"):
         raise UsageError(f"{output} is no .jsonl file.", hint="Write to: train.jsonl")
     output.parent.mkdir(parents=True, exist_ok=True)
 
@@ -131,9 +135,11 @@ def _convert_actions(
     recordings = actions.find(source)
     chat = _chat(actions, options)
     count = _FrameCounts(options.features)
-    if output.suffix == ".jsonl":
+    if output.suffix in (".jsonl", ".json"):
         _check_file(output)
-        split = Split(tuple(recordings), ())
+        listed_out = options.held_out is not None or options.fold is not None
+        whole = Split(tuple(recordings), ())
+        split = _split(actions, recordings, options) if listed_out else whole
         written = {output: chat.training(split.train, source, count)}
     else:
         output.mkdir(parents=True, exist_ok=True)
@@ -255,6 +261,9 @@ def _convert_chat(
     samples: Iterable[Sample], output: Path, options: ConvertOptions, notes: tuple[str, ...]
 ) -> Converted:
     left_out = 0
+    # Video-ChatGPT's script looks for features where it is told their folder, and goes on without.
+    is_theirs = output.suffix == ".json"
+    looks = not is_theirs or options.features is not None
 
     def kept() -> Iterator[Sample]:
         nonlocal left_out
@@ -262,9 +271,9 @@ def _convert_chat(
             sources = [part.source for part in sample.conversation.media]
             paths = [p for one in sources for p in (one if isinstance(one, list) else [one])]
             missing = [p for p in paths if isinstance(p, Path) and not p.exists()]
-            if not missing:
+            if not missing or not looks:
                 yield sample
-            elif options.skip_missing:
+            elif options.skip_missing or is_theirs:
                 left_out += 1
             else:
                 raise MediaNotFound(
@@ -299,6 +308,7 @@ def _saved(sample: Sample, output: Path) -> Sample:
 
 def _write(path: Path, samples: Iterable[Sample]) -> int:
     try:
-        return write_samples(path, samples)
+        write = write_video_instruct if path.suffix == ".json" else write_samples
+        return write(path, samples)
     except MediaError as problem:
         raise type(problem)(f"{path.name}: {problem}", hint=problem.hint) from problem

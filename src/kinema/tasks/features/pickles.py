@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -52,6 +52,26 @@ def convert_folder(
         raise UsageError(f"{source} holds {what}.", hint="Give a folder of one of them.")
     for path in pickles:
         _to_features(path, target / path.relative_to(source), kind, tower)
+    _to_pickles(source, files, target, name)
+    return len(pickles) + len(files)
+
+
+def pickle_beside(folder: Path, *, name: str) -> None:
+    """Write the pickles of a folder of features files into it; those that are there stay.
+
+    Args:
+        folder: what ``kinema features`` filled.
+        name: what a pickle is called: fields of --pattern, {folder} and {video}.
+
+    Raises:
+        UsageError: the name is that of several videos.
+    """
+    _to_pickles(folder, sorted(folder.rglob(f"*{FEATURES_SUFFIX}")), folder, name, keep=True)
+
+
+def _to_pickles(
+    source: Path, files: Sequence[Path], target: Path, name: str, *, keep: bool = False
+) -> None:
     fields = _fields(source) if files else {}
     names = [path.relative_to(source).as_posix() for path in files]
     targets = {_name(name, written, fields.get(written, {})): written for written in names}
@@ -60,8 +80,10 @@ def convert_folder(
             f"--name {name} calls several videos the same.", hint="Add a field: {video}_{camera}"
         )
     for made, written in targets.items():
-        _to_pickle(source / written, target / f"{made}.pkl")
-    return len(pickles) + len(files)
+        path = target / f"{made}.pkl"
+        is_new = not path.is_file() or path.stat().st_mtime < (source / written).stat().st_mtime
+        if is_new or not keep:
+            _to_pickle(source / written, path)
 
 
 def _to_features(path: Path, target: Path, kind: FeatureKind | None, tower: str) -> None:
