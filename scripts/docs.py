@@ -155,6 +155,14 @@ def video_speed_table() -> str:
     return "\n".join(rows)
 
 
+def container_table() -> str:
+    """Which files are read by an index and which from front to back, each held against a player."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from parity.cells import table  # noqa: PLC0415  the tests are no installed package
+
+    return table(_result("containers")["measured"])
+
+
 def _result(name: str) -> Any:
     return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
 
@@ -228,6 +236,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "questions": speed_tables.questions,
     "faults": fault_table,
     "video speed": video_speed_table,
+    "containers": container_table,
     "api": api_page,
     "server transcript": server_transcript,
     "server load": server_load,
