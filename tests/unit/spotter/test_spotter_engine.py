@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from kinema.engines import spotter
 from kinema.engines.spotter import SpotterEngine
 from kinema.errors import MissingCapability, MissingPackage, RequestRefused
 from kinema.messages import ImagePart, SamplingParams, VideoPart
-from kinema.models.spotter import network
+from kinema.models.spotter import network, threads
 from kinema.tasks.chat import Answer, Chat
 from support.clips import EXAMPLE
 from support.spotting import frames_of
@@ -89,6 +90,16 @@ def test_black_white_and_noise_show_nothing():
             assert "nothing" in str(chat.ask(WHAT, VideoPart(still)))
 
 
+def test_matrix_products_get_their_threads_back():
+    if (found := threads._get_and_set()) is None:
+        pytest.skip("NumPy was built with another library than OpenBLAS")
+    get, _ = found
+    before = get()
+    with threads.one_thread():
+        assert get() == 1
+    assert get() == before
+
+
 def test_missing_weights_are_named(monkeypatch):
     monkeypatch.setattr(network, "_PACKAGE", "efficientnet_lite0_that_is_not_here")
     with pytest.raises(MissingPackage, match="efficientnet-lite0-that-is-not-here"):
@@ -105,7 +116,9 @@ def test_the_whole_command_costs_five_seconds_at_most_and_imports_neither_torch_
         "print(json.dumps([status, used.ru_utime + used.ru_stime, sorted(heavy)]))"
     )
     words = [sys.executable, "-c", code, str(EXAMPLE), "What happens?"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    # As a user has it: nothing tells the matrix products how many threads to take.
+    free = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=free)
     record, facts = map(json.loads, done.stdout.splitlines())
     status, seconds, heavy = facts
     assert "umbrella" in record["answer"]

