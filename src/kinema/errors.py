@@ -10,6 +10,7 @@
     │   ├── NoVideoStream     no_video_stream
     │   ├── Truncated         truncated
     │   ├── NoFrames          no_frames
+    │   ├── NoSubtitles       no_subtitles
     │   ├── EmptyRange        empty_range
     │   ├── TooLarge          too_large
     │   ├── DecodeFailed      decode_failed
@@ -28,7 +29,8 @@
     │   ├── AccessRefused     access_refused
     │   ├── ContextTooLong    context_too_long                            request
     │   ├── RequestRefused    request_refused                             request
-    │   │   └── SchemaMisfit  schema_misfit                               request
+    │   │   ├── SchemaMisfit  schema_misfit                               request
+    │   │   └── BrokenLogits  broken_logits                               request
     │   ├── RequestFailed     request_failed                              request
     │   ├── OutOfMemory       out_of_memory                               engine
     │   ├── EngineDied        engine_died                                 engine
@@ -87,11 +89,16 @@ class KinemaError(Exception):
     @property
     def sentence(self) -> str:
         """Message and hint in one line, as records and ledgers keep it."""
-        return " ".join(filter(None, (str(self), self.hint)))
+        return f"{as_sentence(str(self))} {self.hint}" if self.hint else str(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross the border of worker processes, so the hint has to survive pickling.
         return (_rebuild, (type(self), dict(self.__dict__)))
+
+
+def as_sentence(text: str) -> str:
+    """A sentence that another may follow: words of a server or a library often lack the stop."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _rebuild(kind: type[KinemaError], state: dict[str, Any]) -> KinemaError:
@@ -196,6 +203,10 @@ class NoFrames(MediaError):
     """A video stream exists and not one picture could be decoded."""
 
 
+class NoSubtitles(MediaError):
+    """A video has no subtitles, not the ones that were asked for, or they are no text."""
+
+
 class EmptyRange(MediaError):
     """No frame lies between the asked start and end."""
 
@@ -284,6 +295,10 @@ class SchemaMisfit(RequestRefused):
     """The answer is not the JSON that was asked for."""
 
 
+class BrokenLogits(RequestRefused):
+    """What the model computes of this request is NaN or infinite."""
+
+
 class RequestFailed(ModelError):
     """The engine failed at this request alone, while others were answered."""
 
@@ -329,9 +344,18 @@ class EngineDied(ModelError):
 
 
 class EngineUnreachable(ModelError):
-    """A server is out of reach, too busy or failing (408, 429, 5xx), also after several tries."""
+    """A server is out of reach, too busy or failing (408, 429, 5xx), also after several tries.
+
+    Attributes:
+        failed_at_request: it was reached and failed (5xx). That becomes the request's fault
+            (``RequestFailed``) when others are answered since.
+    """
 
     blame = "engine"
+
+    def __init__(self, message: str, *, hint: str = "", failed_at_request: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.failed_at_request = failed_at_request
 
 
 class Busy(KinemaError):

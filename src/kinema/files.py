@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ from kinema.errors import MediaError, SourceChanged, UsageError
 VIDEO_SUFFIXES = frozenset(
     (
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
-        *(".mxf", ".flv", ".wmv", ".ogv", ".3gp", ".gif"),
+        *(".mxf", ".gxf", ".flv", ".wmv", ".asf", ".wtv", ".ogv", ".3gp", ".vob", ".m2v", ".dv"),
+        *(".dav", ".264", ".h264", ".265", ".h265", ".hevc", ".ivf", ".obu", ".mjpeg", ".y4m"),
+        ".gif",
     )
 )
 """Ends of files that are taken for videos where nothing else says what they are."""
@@ -80,6 +83,36 @@ def whole_file(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A draft folder to fill; it takes the place of ``folder`` at the end, and goes where it fails.
+
+    What a killed process left of a draft is removed. One writer at a time, see :func:`locked`.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        yield draft
+        if folder.exists():
+            shutil.rmtree(folder)
+        draft.replace(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Within, no other process holds the lock beside this path; waits for one that does."""
+    import fcntl  # noqa: PLC0415  not on Windows
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def lock_beside(path: Path) -> int:

@@ -58,7 +58,10 @@ SEVERITY: dict[str, int] = {
     "near_duplicate": 1,
 }
 """Every flag, and how much worse it makes a caption."""
+UNUSABLE = frozenset({"empty", "refusal", "wrong_language", "truncated"})
+"""Flags of captions that enter no title, summary, chapter, subtitle or metadata."""
 
+_ORDER = ("empty", "truncated", "repeated", "refusal", "time_out_of_bounds", "wrong_language")
 _NEAR_DUPLICATE = 0.9
 _LOOP_WORDS = 4
 _LOOP_TIMES = 3
@@ -88,18 +91,50 @@ def own_flags(
     """
     if caption.error is not None:
         return []
-    rules: dict[str, bool] = {
-        "empty": not words(caption.text),
-        "truncated": caption.finish_reason == "length",
+    rules = _unusable(caption.text, caption.finish_reason, wanted, language) | {
         "repeated": is_loop(caption.text),
-        "refusal": bool(_REFUSAL.search(caption.text)),
         "time_out_of_bounds": _names_other_time(caption),
+    }
+    return [flag for flag in _ORDER if rules[flag]]
+
+
+def unusable(
+    text: str,
+    finish_reason: str,
+    *,
+    wanted: str | None = None,
+    language: Language | None = None,
+) -> frozenset[str]:
+    """Why a text of the model cannot be shown as if it said something of the video.
+
+    Args:
+        text: a caption, a summary or a title.
+        finish_reason: of its completion.
+        wanted: as for :func:`own_flags`, and so is ``language``.
+    """
+    rules = _unusable(text, finish_reason, wanted, language)
+    return frozenset(flag for flag, holds in rules.items() if holds)
+
+
+def is_usable(caption: Caption) -> bool:
+    """Whether a caption may stand where no flag is beside it: in subtitles and metadata."""
+    flags = unusable(caption.text, caption.finish_reason) | UNUSABLE.intersection(caption.flags)
+    return caption.error is None and not flags
+
+
+def _unusable(
+    text: str, finish_reason: str, wanted: str | None, language: Language | None
+) -> dict[str, bool]:
+    """Each flag of :data:`UNUSABLE`, and whether it holds."""
+    return {
+        "empty": not words(text),
+        "truncated": finish_reason == "length",
+        "refusal": finish_reason == "refusal" or bool(_REFUSAL.search(text)),
         "wrong_language": wanted is not None
         and language is not None
-        and len(words(caption.text)) >= _LANGUAGE_WORDS
-        and language(caption.text) != wanted,
+        and len(words(text)) >= _LANGUAGE_WORDS
+        and language(text) != wanted,
     }
-    return [flag for flag, holds in rules.items() if holds]
 
 
 def language_check(name: str | None) -> tuple[str | None, Language | None]:

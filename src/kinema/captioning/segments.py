@@ -6,7 +6,6 @@ Segments that are cut here cover the whole range; what a given list leaves out i
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ import numpy as np
 
 from kinema.captioning.records import Segment
 from kinema.errors import EmptyRange, UsageError
+from kinema.textfiles import read_cells, read_json
 from kinema.types import FrameSampling, parse_seconds
 from kinema.video.sampling import select
 from kinema.video.shots import Shot
@@ -150,8 +150,7 @@ def read_ranges(path: Path) -> list[tuple[float, float]]:
         UsageError: the file cannot be read, or a row has no start before its end.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        rows = json.loads(text) if path.suffix == ".json" else _csv_rows(text)
+        rows = read_json(path) if path.suffix == ".json" else _csv_rows(path)
         return [_pair(row) for row in rows]
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as problem:
         raise UsageError(
@@ -160,8 +159,8 @@ def read_ranges(path: Path) -> list[tuple[float, float]]:
         ) from problem
 
 
-def _csv_rows(text: str) -> list[list[str]]:
-    rows = [row[:2] for row in csv.reader(text.splitlines(), skipinitialspace=True) if row]
+def _csv_rows(path: Path) -> list[list[str]]:
+    rows = [[cell.strip() for cell in row[:2]] for row in read_cells(path)]
     return rows[1:] if rows and rows[0][0].strip().startswith("start") else rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import signal
 import threading
@@ -19,6 +20,7 @@ from cyclopts.config import Env
 from kinema.cli import COMMANDS
 from kinema.cli.environment import PREFIX, unknown_variables
 from kinema.cli.output import STDIN, complain, leave_stdout, say
+from kinema.cli.processes import end_with_leader, remember
 from kinema.cli.sources import SettingsFile, sources_of
 from kinema.engines import rank, world_size
 from kinema.errors import KinemaError, UsageError, saying_flags
@@ -78,6 +80,10 @@ def _sigterm_as_ctrl_c() -> Iterator[threading.Event]:
 
 
 def _run(words: list[str]) -> int:
+    end_with_leader()
+    remember(words)
+    # What torch says of torchao, which transformers imports wherever it is installed.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     load_plugins()
     name, rest = _take_name(words)
     if world_size() > 1 and name not in _MANY_PROCESSES:
@@ -176,7 +182,7 @@ def _epilogue(command: Callable[..., Any], *, is_own_config: bool) -> str:
     """The examples of the docstring, and where else a setting may stand."""
     lines = (inspect.getdoc(command) or "").partition("Examples:\n")[2].splitlines()
     examples = "\n".join(takewhile(str.strip, lines))
-    elsewhere = "Flags can come from the environment too: KINEMA_MODEL=tiny."
+    elsewhere = "Flags can come from the environment too: KINEMA_MODEL=spotter."
     if not is_own_config:
         elsewhere += "\nOr from a file of flag names: --config settings.yaml."
     return f"Examples:\n{examples}\n\n{elsewhere}" if examples else elsewhere

@@ -19,7 +19,6 @@ from kinema.cli.flags import (
     CaptionEngineFlags,
     JobFlags,
     JobRun,
-    ModelName,
     PartFlags,
     SamplingFlags,
     WordFlags,
@@ -36,8 +35,9 @@ from kinema.tasks.caption.outputs import Outputs, files_of
 from kinema.tasks.caption.settings import CaptionOptions, CaptionSettings
 from kinema.tasks.caption.story import Described
 from kinema.tasks.caption.threads import with_threads
+from kinema.tasks.chosen import default_model
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL, find_model
+from kinema.tasks.models import find_model
 from kinema.types import FrameSampling
 from kinema.video import Workers
 
@@ -48,8 +48,8 @@ _RESULT = Path("result.json")
 class CaptionRun:
     """Which model works, and what is written."""
 
-    model: Annotated[str, ModelName] = DEFAULT_MODEL
-    """tiny, a checkpoint folder, family:FOLDER, a name on a model hub, or the demo's Qwen2_VL …"""
+    model: Annotated[str | None, Parameter(alias="-m")] = None
+    """spotter, a checkpoint folder, family:FOLDER, a hub name, or the demo's Qwen2_VL …"""
     backend: Annotated[str | None, Parameter(alias="--engine")] = None
     """hf, vllm, openai …, instead of the family's first: see `kinema models`."""
     result_path: Path | None = None
@@ -104,8 +104,9 @@ def caption(
     formats = _formats(run)
     inputs = _inputs(videos, run, work.limit)
     state = _state(run, inputs, formats, force=work.force)
+    name = run.model or default_model()
     model = find_model(
-        DEMO_MODELS.get(run.model, run.model),
+        DEMO_MODELS.get(name, name),
         engine=DEMO_BACKENDS.get(run.backend or "", run.backend),
         parts=parts,
     )
@@ -125,6 +126,7 @@ def caption(
             options=options,
             segments=segments,
             sampling=sampling,
+            decided=work.decided,
         ),
         answers=run.answers,
         limit=work.limit,

@@ -11,7 +11,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kinema.cli.flags import EngineFlags, ModelName, PartFlags, SamplingFlags, WordFlags
+from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordFlags
+from kinema.cli.offer import model_of
 from kinema.cli.output import STDIN, Status, complain, put, put_record, read_stdin, say, source_of
 from kinema.datasets.conversations import conversation_from_json
 from kinema.engines import EngineSettings, rank
@@ -28,9 +29,11 @@ from kinema.messages import (
     VideoPart,
 )
 from kinema.tasks.chat import Answer, Chat, as_part
+from kinema.tasks.chosen import default_model
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL, find_model
+from kinema.tasks.models import find_model
 from kinema.types import FrameSampling
+from kinema.video.decoder import DecoderName
 
 _STAGES = {
     "reading": "reading …",
@@ -54,8 +57,9 @@ _HELP = "/add FILE brings another video or image, /reset starts over, /quit or C
 class ChatOptions:
     """Which model answers, and how the answer is shown."""
 
-    model: Annotated[str, ModelName] = DEFAULT_MODEL
-    """tiny, a checkpoint folder, family:FOLDER, or a name on a model hub."""
+    model: Annotated[str | None, Parameter(alias="-m")] = None
+    """spotter, a checkpoint folder, family:FOLDER, or a name on a model hub; without it the one
+    that `kinema models use` chose, or spotter."""
     engine: str | None = None
     """The backend, instead of the family's first: see `kinema models`."""
     system: str | None = None
@@ -72,6 +76,12 @@ class ChatOptions:
     """Take frames away when they do not fit the model's context, and say so."""
     strict: bool = False
     """Refuse a damaged video instead of showing the frames that could be decoded."""
+    subtitles: str | None = None
+    """Show the model the subtitles of the videos, with their times: auto takes those that players
+    show, inside the file or beside it; or a track's number (see `kinema probe`), or a file."""
+    decoder: DecoderName = "pyav"
+    """What decodes videos: pyav, torchcodec, or cuda, a GPU where a check shows that it gives the
+    same pictures."""
     json: bool = False
     """Print one JSON record per answer: text, usage, timings, frames seen."""
     web: bool = False
@@ -106,14 +116,15 @@ def chat(
         prompt: The question; - reads it from stdin.
     """
     if rank() > 0:
-        model = find_model(options.model, engine=options.engine, parts=parts)
-        return model.follow(settings)
+        found = find_model(options.model or default_model(), engine=options.engine, parts=parts)
+        return found.follow(settings)
     if options.web:
         if prompt is not None or source == STDIN:
             raise UsageError("--web takes a video's path or address.", hint="Ask on the page.")
         talk_on_page = _PAGE.load("web")
-        model = find_model(options.model, engine=options.engine, parts=parts)
-        status: int = talk_on_page(model, source, settings)
+        name = model_of(options.model, quiet=options.quiet or options.engine is not None)
+        found = find_model(name, engine=options.engine, parts=parts)
+        status: int = talk_on_page(found, source, settings)
         return status
     if source == STDIN and prompt in (None, STDIN):
         raise UsageError("stdin holds one thing: the video or what is said.", hint="Name a file.")
@@ -124,9 +135,10 @@ def chat(
         media = []
     elif before.messages and question is None:
         before, media, question = _asked(before)
+    model = model_of(options.model, quiet=options.quiet or options.engine is not None)
     line = Status()
     with Chat(
-        options.model,
+        model,
         engine=options.engine,
         system=options.system,
         params=params,
@@ -134,7 +146,9 @@ def chat(
         parts=parts,
         fit=options.fit,
         strict=options.strict,
-        on_stage=lambda stage: line(_STAGES[stage].format(model=options.model)),
+        subtitles=options.subtitles,
+        decoder=options.decoder,
+        on_stage=lambda stage: line(_STAGES[stage].format(model=model)),
     ) as session:
         talk = _Talk(session, options, sampling, line)
         try:
@@ -248,8 +262,6 @@ class _Talk:
         for frames in answer.frames:
             origin = f" of {frames.source}" if frames.source else ""
             say(f"[{answer.model}] {frames.seen}{origin}")
-        if answer.model == DEFAULT_MODEL and sys.stderr.isatty():
-            say("tiny is small; a better one: --model Qwen/Qwen2.5-VL-3B-Instruct")
 
     def _turn(self, line: str, media: list[Part]) -> list[Part]:
         """One line of a conversation; returns the media that still wait for a question."""

@@ -30,6 +30,7 @@ from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.presets import PresetName
 from kinema.files import refuse_foreign, write_atomically
 from kinema.messages import SamplingParams
+from kinema.tasks.chosen import default_model
 from kinema.tasks.evaluate.checking import Check, check_benchmark
 from kinema.tasks.evaluate.judging import JudgeSettings, judge_run, read_judgement
 from kinema.tasks.evaluate.reporting import (
@@ -43,7 +44,7 @@ from kinema.tasks.evaluate.reporting import (
 from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark, run_name
 from kinema.tasks.evaluate.stored import Run, find_runs, score_run
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL, find_model
+from kinema.tasks.models import find_model
 from kinema.types import FrameSampling
 
 
@@ -51,7 +52,7 @@ from kinema.types import FrameSampling
 class EvalOptions:
     """What is measured, how, and where it is written."""
 
-    model: Annotated[tuple[str, ...], ModelName] = (DEFAULT_MODEL,)
+    model: Annotated[tuple[str, ...], ModelName] = ()
     """A model to measure; repeat the flag for several in one table."""
     output: Annotated[Path, Parameter(alias=("-o", "--output-dir"))] = Path("eval")
     """Folder for predictions, scores and the report."""
@@ -108,7 +109,8 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
         refuse_foreign((options.output / name for name in (MARKDOWN, HTML)), force=work.force)
     runs: list[Run] = []
     failed: dict[str, KinemaError] = {}
-    for model, blind in product(options.model, (False, True) if options.blind else (False,)):
+    models = options.model or (default_model(),)
+    for model, blind in product(models, (False, True) if options.blind else (False,)):
         if rank() > 0:
             find_model(model, engine=options.engine, parts=parts).follow(settings)
             continue

@@ -18,6 +18,7 @@ from kinema.tasks.data.convert import ConvertOptions
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.site import JobSettings, Runner  # noqa: F401  the parser looks for it here
 from kinema.types import FrameSampling
+from kinema.video.decoder import DecoderName  # noqa: F401  the parser looks for it here
 
 _FRAMES = Group("Which frames", sort_key=1)
 _WORDS = Group("How words are picked", sort_key=2)

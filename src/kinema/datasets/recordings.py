@@ -10,6 +10,7 @@ from pathlib import Path
 from kinema.datasets.segments import Ends, Segment, parse_segments, runs
 from kinema.datasets.variants import augmented_from
 from kinema.errors import UsageError
+from kinema.textfiles import read_text
 
 WITHOUT_CLASS: Mapping[str, str] = {"walk_in": "SIL", "walk_out": "SIL"}
 """Breakfast's raw labels that its 48 benchmark classes lack, and what stands for them."""
@@ -94,14 +95,14 @@ def _salads_segments(root: Path, name: str) -> tuple[Segment, ...]:
         if (path := root / place).is_file():
             return _read_segments(path, "exclusive")
     if (path := root / "groundTruth" / f"{name}.txt").is_file():
-        return tuple(runs(path.read_text(encoding="utf-8").split()))
+        return tuple(runs(read_text(path).split()))
     raise UsageError(
         f"{name} has no labels.", hint=f"timestampGT2/{name} or groundTruth/{name}.txt is wanted."
     )
 
 
 def _read_segments(path: Path, ends: Ends) -> tuple[Segment, ...]:
-    parsed = parse_segments(path.read_text(encoding="utf-8"), ends=ends)
+    parsed = parse_segments(read_text(path), ends=ends)
     if parsed.unparsed_lines or not parsed.segments:
         line = parsed.unparsed_lines[0] if parsed.unparsed_lines else "nothing"
         raise UsageError(f"{path} holds {line!r}.", hint="A line is: 1-30 take_bowl")

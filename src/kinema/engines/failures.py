@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from kinema.errors import EngineDied, KinemaError, ModelError, OutOfMemory
+import logging
+from collections.abc import Callable
+
+from kinema.errors import EngineDied, EngineUnreachable, KinemaError, ModelError, OutOfMemory
+
+_log = logging.getLogger(__name__)
 
 
 def named(problem: BaseException, sentence: str) -> BaseException:
@@ -28,7 +33,16 @@ def unopened(problem: Exception, what: str) -> KinemaError:
 
 def may_be_one_requests(problem: KinemaError) -> bool:
     """Whether a breakdown may be the fault of what ran, as it is when others are answered since."""
-    return isinstance(problem, OutOfMemory | EngineDied)
+    failed_at_it = isinstance(problem, EngineUnreachable) and problem.failed_at_request
+    return failed_at_it or isinstance(problem, OutOfMemory | EngineDied)
+
+
+def give_back(held: Callable[[], None]) -> None:
+    """Have an engine give back what it holds; a lost device answers even that with an error."""
+    try:
+        held()
+    except Exception as problem:
+        _log.error("the engine could not give back what it holds", exc_info=problem)
 
 
 def first_line(problem: BaseException) -> str:

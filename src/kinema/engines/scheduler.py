@@ -17,7 +17,7 @@ from functools import partial
 from typing import TypeVar
 
 from kinema.engines.base import Engine
-from kinema.engines.failures import named, unopened, without_frames
+from kinema.engines.failures import give_back, named, unopened, without_frames
 from kinema.engines.job import Answered, Job
 from kinema.engines.recovery import Recovery
 from kinema.errors import Busy, KinemaError
@@ -234,7 +234,8 @@ class Scheduler:
             return
         if job.future.set_running_or_notify_cancel():
             assert job.request is not None
-            job.future.set_result(Answered(job.request, completion, job.note))
+            note = " ".join(filter(None, (job.note, completion.note)))
+            job.future.set_result(Answered(job.request, completion, note))
 
     def fail(self, request_id: str, problem: KinemaError) -> None:
         """See :class:`kinema.engines.base.Inbox`."""
@@ -382,7 +383,7 @@ class Scheduler:
         if decision.reopen:
             self._close_engine()
         elif self._engine is not None:
-            self._engine.release()
+            give_back(self._engine.release)
         for job, why in decision.failed:
             job.fail(why)
         first, last = ({job.id: job for job in some} for some in (decision.first, decision.last))
@@ -392,4 +393,4 @@ class Scheduler:
     def _close_engine(self) -> None:
         engine, self._engine = self._engine, None
         if engine is not None:
-            engine.close()
+            give_back(engine.close)

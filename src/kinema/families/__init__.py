@@ -6,13 +6,12 @@ from kinema.errors import ModelError, UnknownName
 from kinema.families.base import DEFAULT_SAMPLING, Family
 from kinema.families.checkpoint import Checkpoint, read_checkpoint
 from kinema.families.deepseek import DEEPSEEK_VL, DEEPSEEK_VL2, JANUS
-from kinema.families.generic import ECHO, GENERIC, REMOTE
+from kinema.families.generic import ECHO, GENERIC, REMOTE, SPOTTER
 from kinema.families.internvl import INTERNVL
 from kinema.families.llava import LLAVA, LLAVA_NEXT_VIDEO, LLAVA_ONEVISION, VIDEO_LLAVA
 from kinema.families.lwm import LWM
 from kinema.families.qwen import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
 from kinema.families.smolvlm import SMOLVLM
-from kinema.families.tiny import TINY
 from kinema.families.videollama3 import VIDEOLLAMA3
 from kinema.families.videolm import NEVA, VIDEO_CHATGPT, VIDEOLM, as_trained
 
@@ -29,7 +28,7 @@ __all__ = [
 ]
 
 _ROWS = (
-    TINY,
+    SPOTTER,
     QWEN3_VL,
     QWEN2_5_VL,
     QWEN2_VL,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
     HfHubHTTPError,
     LocalEntryNotFoundError,
@@ -39,7 +40,17 @@ def download(name: str, *, patterns: Sequence[str] = _PATTERNS) -> Path:
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as problem:
         raise ModelNotFound(
             f"{name!r} is not in the local cache and the model hub cannot be reached.",
-            hint="Use a folder with --model PATH, the built-in --model tiny, or go online once.",
+            hint="Use a folder with --model PATH, the built-in --model spotter, or go online once.",
         ) from problem
     except ValueError as problem:
         raise ModelNotFound(f"{name!r} is no model name.", hint="Write owner/name.") from problem
+
+
+def size_of(name: str) -> int:
+    """Bytes of the files that :func:`download` fetches; 0 where the hub does not say."""
+    try:
+        files = HfApi().model_info(name, files_metadata=True, timeout=10).siblings or []
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError):
+        return 0
+    wanted = (f for f in files if any(fnmatch(f.rfilename, pattern) for pattern in _PATTERNS))
+    return sum(f.size or 0 for f in wanted)

@@ -15,7 +15,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from kinema.engines import world_size
-from kinema.errors import KinemaError, MissingCapability, MissingPackage, Unfinished, UsageError
+from kinema.errors import (
+    KinemaError,
+    MissingCapability,
+    MissingPackage,
+    Unfinished,
+    UsageError,
+    as_sentence,
+)
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter
 
@@ -214,5 +221,6 @@ def unfinished(problem: KinemaError, ledger: Ledger) -> KinemaError:
     again = "Run the same command again to go on."
     hint = problem.hint if "same command again" in problem.hint else f"{problem.hint} {again}"
     return Unfinished(
-        f"The run stopped: {problem} {left} {ledger.noun} are still to do.", hint=hint.strip()
+        f"The run stopped: {as_sentence(str(problem))} {left} {ledger.noun} are still to do.",
+        hint=hint.strip(),
     )

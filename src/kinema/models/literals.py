@@ -14,6 +14,7 @@ import torch
 from tokenizers import AddedToken
 
 from kinema.messages import Prompt
+from kinema.models.per_token import is_per_token
 
 RESERVED = "<kinema-literal-\uf8ff>"
 """What stands for a literal until the prompt is tokenised."""
@@ -42,12 +43,14 @@ class LiteralTokens:
         ids = inputs["input_ids"][0]
         pieces = [self._plain(literal) for literal in literals]
         guards = (ids == self._reserved_id).nonzero().flatten().tolist()
-        for name in ("input_ids", "attention_mask", "mm_token_type_ids", "is_trained"):
-            if name in inputs:
-                row = inputs[name][0]
-                # A literal is masked, typed and trained on as the token in its place was.
-                same = [row[at].expand(len(p)) for at, p in zip(guards, pieces, strict=True)]
-                inputs[name] = _splice(row, guards, pieces if name == "input_ids" else same)[None]
+        for name in [n for n, value in inputs.items() if is_per_token(n, value, len(ids))]:
+            row = inputs[name][0]
+            # A literal is masked, typed and trained on as the token in its place was.
+            same = [
+                row[at : at + 1].expand(len(piece), *row.shape[1:])
+                for at, piece in zip(guards, pieces, strict=True)
+            ]
+            inputs[name] = _splice(row, guards, pieces if name == "input_ids" else same)[None]
         return inputs
 
     def _is_left_alone(self) -> bool:

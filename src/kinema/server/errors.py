@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 
 from kinema.errors import (
     AccessRefused,
+    BrokenLogits,
     Busy,
     ContextTooLong,
     DecodeDeadline,
@@ -54,6 +55,7 @@ STATUSES: dict[type[KinemaError], int] = {
     ContextTooLong: 400,
     RequestRefused: 400,
     SchemaMisfit: 422,
+    BrokenLogits: 500,
     RequestFailed: 500,
     OutOfMemory: 503,
     EngineDied: 503,

@@ -32,12 +32,15 @@ from kinema.messages import (
 )
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, Model, find_model
+from kinema.tasks.shown_subtitles import with_subtitles
 from kinema.types import Features, Frames, FrameSampling, Source
 from kinema.video import load_frames
+from kinema.video.cues import Cue, parse_track
+from kinema.video.decoder import DecoderName
 
 T = TypeVar("T")
 _OF_LOAD = ("model", "engine", "system", "params")
-_OF_CHAT = (*_OF_LOAD, "settings", "fit", "prompt")
+_OF_CHAT = (*_OF_LOAD, "settings", "fit", "subtitles", "prompt")
 """Keywords beside the fields of settings."""
 DEFAULT_PROMPT = "What happens in this video?"
 
@@ -58,6 +61,8 @@ class Answer:
     seconds: dict[str, float]
     """Where the time went: decode, load, generate and, when it was watched, first_token."""
     warnings: tuple[str, ...] = ()
+    subtitles: tuple[Cue, ...] = ()
+    """The cues that the model was shown, where subtitles were asked for."""
 
     def __str__(self) -> str:
         return self.text
@@ -82,6 +87,8 @@ class Answer:
             "frames": [frames.to_dict() for frames in self.frames],
             "warnings": list(self.warnings),
         }
+        if self.subtitles:
+            record["subtitles"] = [cue.to_dict() for cue in self.subtitles]
         if completion.reasoning:
             record["reasoning"] = completion.reasoning
         if completion.logprobs is not None:
@@ -97,7 +104,7 @@ class Chat:
     alone, and the next question can be asked.
 
     Args:
-        model: ``tiny``, a checkpoint folder, or a name on a model hub.
+        model: ``spotter``, a checkpoint folder, or a name on a model hub.
         engine: the backend; the family's first one when None.
         system: replaces the family's own system prompt.
         params: sampling parameters.
@@ -105,6 +112,8 @@ class Chat:
         parts: the pieces of a checkpoint that comes in pieces, and its template.
         fit: take frames away when they do not fit the context, instead of refusing.
         strict: refuse a damaged video instead of showing the frames that could be decoded.
+        subtitles: show the model the subtitles of its videos: ``auto``, a track's number or a file.
+        decoder: what decodes videos; see :func:`kinema.video.load_frames`.
         on_stage: told what begins: "reading", "loading", "answering".
 
     Raises:
@@ -123,6 +132,8 @@ class Chat:
         parts: CheckpointParts = CheckpointParts(),
         fit: bool = False,
         strict: bool = False,
+        subtitles: str | None = None,
+        decoder: DecoderName = "pyav",
         on_stage: Callable[[str], None] = lambda stage: None,
     ) -> None:
         self.model: Model = find_model(model, engine=engine, parts=parts)
@@ -130,8 +141,11 @@ class Chat:
         self.conversation = Conversation()
         self._settings = settings or EngineSettings()
         self._fit = fit
-        self._load = partial(load_frames, strict=strict)
+        self._load = partial(load_frames, strict=strict, decoder=decoder)
         self._on_stage = on_stage
+        parse_track(subtitles)
+        self._subtitles = subtitles
+        self._cues: tuple[Cue, ...] = ()
         self._scheduler: Scheduler | None = None
         self._is_closed = False
         if system is not None:
@@ -165,7 +179,10 @@ class Chat:
         frames = _made(FrameSampling, sampling)
         said = Conversation.asked(*(as_part(one, frames) for one in media))
         decoded = prompts.decode(said, self.model.family, load=self._load)
-        return list(decoded.messages[0].parts)
+        given, read = said.messages[0].parts, decoded.messages[0].parts
+        parts, cues = with_subtitles(given, read, self._subtitles)
+        self._cues += cues
+        return parts
 
     def ask(self, prompt: str, *media: Source | Part, **sampling: Any) -> Answer:
         """Say something, with new media or about the earlier ones.
@@ -214,6 +231,7 @@ class Chat:
         """Forget every turn but the system prompt; the weights stay loaded."""
         kept = (m for m in self.conversation.messages if m.role == "system")
         self.conversation = Conversation(tuple(kept))
+        self._cues = ()
 
     def close(self) -> None:
         """Give the engine's memory back; nothing can be asked any more."""
@@ -287,10 +305,11 @@ class Chat:
             completion=completion,
             seconds=turn.laps,
             warnings=tuple(dict.fromkeys([*warnings, *notes])),
+            subtitles=self._cues,
         )
 
 
-def chat(
+def chat(  # noqa: PLR0913  the settings of a conversation
     source: Source | list[Source],
     prompt: str = DEFAULT_PROMPT,
     *,
@@ -300,6 +319,7 @@ def chat(
     params: SamplingParams = SamplingParams(),
     settings: EngineSettings | None = None,
     fit: bool = False,
+    subtitles: str | None = None,
     **sampling: Any,
 ) -> Answer:
     """Ask one question about one or several videos and images.
@@ -310,7 +330,13 @@ def chat(
     _made(FrameSampling, sampling, others=_OF_CHAT)
     sources = source if isinstance(source, list) else [source]
     with Chat(
-        model, engine=engine, system=system, params=params, settings=settings, fit=fit
+        model,
+        engine=engine,
+        system=system,
+        params=params,
+        settings=settings,
+        fit=fit,
+        subtitles=subtitles,
     ) as session:
         return session.ask(prompt, *sources, **sampling)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import inspect
 import json
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from kinema.config import cache_dir, fingerprint
 from kinema.errors import UsageError
 from kinema.families import Checkpoint, Family
 from kinema.families.templates import template_named
-from kinema.files import require_format, write_atomically
+from kinema.files import locked, require_format, write_atomically
 from kinema.identity import content_of
 from kinema.lazy import load
 
@@ -83,10 +82,8 @@ def cached_folder(folder: Path, make: Callable[[], object]) -> Path:
     Raises:
         UsageError: another version of kinema made it in a format of its own.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     number = folder / _NUMBER
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder):
         if not (folder / "config.json").is_file():
             make()
             write_atomically(number, json.dumps({"format": _FORMAT}) + "\n")

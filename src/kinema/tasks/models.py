@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ from kinema.lazy import load
 from kinema.plugins import load_plugins
 from kinema.tasks.imports import CheckpointParts, import_checkpoint
 
-DEFAULT_MODEL = "tiny"
+DEFAULT_MODEL = "spotter"
+_FORMER_NAMES = {"tiny": "spotter"}
+_log = logging.getLogger(__name__)
 _OURS = "kinema_videolm"
 _HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 
@@ -142,11 +145,11 @@ def find_model(
     load_plugins()
     if engine == "openai":
         return Model(name, FAMILIES["remote"], engine, lambda: None)
-    if name in _built_in_names():
+    name = current_name(name)
+    if name in built_in_names():
         family = FAMILIES[name]
-        builder, chosen = family.builder, _choose_engine(family, engine)
-        find = (lambda: Path(load(builder)())) if builder else (lambda: None)
-        return Model(name, family.on(chosen), chosen, find)
+        chosen = _choose_engine(family, engine)
+        return Model(name, family.on(chosen), chosen, lambda: None)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in FAMILIES:
         family = FAMILIES[prefix]
@@ -162,7 +165,7 @@ def find_model(
             f"{name} is no model folder.", hint="A checkpoint is a folder with config.json in it."
         )
     if "/" not in name:
-        raise UnknownName("model", name, _built_in_names())
+        raise UnknownName("model", name, built_in_names())
     folder = load("kinema.families.hub:download")(name)
     return _in_folder(name, folder, None, engine, parts)
 
@@ -184,8 +187,22 @@ def _is_lightning(path: Path) -> bool:
     return "mm_vision_tower" in config and "vision_config" not in config and layers == "linear"
 
 
-def _built_in_names() -> list[str]:
-    return [f.name for f in FAMILIES.values() if f.builder or f.example == f.name]
+def current_name(name: str) -> str:
+    """What the model that was called ``name`` is called now; said once where it is another."""
+    if name in _FORMER_NAMES:
+        _say_new_name(name)
+    return _FORMER_NAMES.get(name, name)
+
+
+@cache
+def _say_new_name(name: str) -> None:
+    now = _FORMER_NAMES[name]
+    _log.warning("The built-in model is called %s now; %s means it too.", now, name)
+
+
+def built_in_names() -> list[str]:
+    """Models that need no files."""
+    return [f.name for f in FAMILIES.values() if f.example == f.name]
 
 
 def _in_folder(

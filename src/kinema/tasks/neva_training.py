@@ -135,6 +135,8 @@ def read_neva_training(path: Path, overrides: Sequence[str]) -> NevaRequest:
         settings = {name: v for name, v in settings.items() if name not in _NEW_ONLY}
     if "single" in settings:
         settings.pop("num_frames", None)
+    elif "num_frames" in settings:
+        settings["formula"] = "linspace"
     dead = sorted(key for key, v in values.items() if key not in known and v not in (None, ""))
     return NevaRequest(settings, _notes(dead, read))
 

@@ -11,6 +11,7 @@ import yaml
 
 from kinema.engines import world_size
 from kinema.errors import MissingCapability, UnknownName, UsageError
+from kinema.lazy import load
 
 _DEAD = frozenset(
     (
@@ -153,6 +154,7 @@ _KINDS = {
             *("inference.top_k", "inference.tokens_to_generate", "inference.seed"),
             *("inference.min_tokens_to_generate", "inference.batch_size"),
             *("tensor_model_parallel_size", "pipeline_model_parallel_size"),
+            *("trainer.devices", "trainer.num_nodes"),
         ),
         WHOLE,
     ),
@@ -297,28 +299,60 @@ def _settings(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if precision not in PRECISIONS:
             raise UnknownName("precision", precision, PRECISIONS)
         settings["dtype"] = PRECISIONS[precision]
-    settings |= _parallel(given, notes)
     if given.get("quantization.enable"):
         settings["quantization"], note = _quantization(given)
         notes.append(note)
-    return settings, notes
+    return settings | _parallel(given, notes), notes
 
 
-def _parallel(given: Mapping[str, Any], notes: list[str]) -> dict[str, int]:
-    if given.get("pipeline_model_parallel_size", 1) > 1:
-        raise MissingCapability(
-            "pipeline_model_parallel_size is above 1, and no engine for this model splits layers.",
-            hint="Use tensor_model_parallel_size, or --device-map auto on one machine.",
-        )
+def _parallel(given: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     width: int = given.get("tensor_model_parallel_size", 1)
+    stages: int = given.get("pipeline_model_parallel_size", 1)
+    if stages > 1:
+        return _stages(stages, width, notes)
     if width == world_size():
         return {"tensor_parallel": width}
-    if width > 1:
-        notes.append(
-            f"tensor_model_parallel_size={width} takes effect under: torchrun "
-            f"--nproc-per-node {width} -m kinema answer …"
+    if width > 1 and (hindrance := _hindrance(given, width)):
+        notes.append(f"tensor_model_parallel_size={width} takes no effect: {hindrance}")
+        width = 1
+    return {"tensor_parallel": width} if width > 1 else {}
+
+
+def _stages(stages: int, width: int, notes: list[str]) -> dict[str, Any]:
+    """Layers on several GPUs: one process runs them in turn, as a pipeline does with one prompt.
+
+    Raises:
+        MissingCapability: there are no such GPUs, or layers are to be sliced as well.
+    """
+    kind, count = load("kinema.engines.device:count_devices")()
+    if width > 1 or world_size() > 1 or kind != "GPUs" or count < stages:
+        raise MissingCapability(
+            f"pipeline_model_parallel_size={stages} puts layers on {stages} GPUs without slicing "
+            f"them; this machine has {count} {kind}, and tensor_model_parallel_size is {width}.",
+            hint="Use tensor_model_parallel_size alone: slices run at the same time, and the "
+            "stages of a pipeline one after the other.",
         )
-    return {}
+    notes.append(
+        f"pipeline_model_parallel_size={stages} becomes --device-map auto: the layers lie on the "
+        "GPUs of this machine, and one process runs them"
+    )
+    return {"device_map": "auto"}
+
+
+def _hindrance(given: Mapping[str, Any], width: int) -> str:
+    """Why slices are not put on processes that this command starts; empty where they are."""
+    if world_size() > 1:
+        return f"torchrun started {world_size()} processes"
+    if given.get("quantization.enable"):
+        return "quantised weights stay whole"
+    asked = given.get("trainer.devices", width) * given.get("trainer.num_nodes", 1)
+    if asked != width:
+        return (
+            f"trainer.devices times trainer.num_nodes is {asked}; make it {width}, or start "
+            f"torchrun --nproc-per-node {width} -m kinema answer …"
+        )
+    kind, count = load("kinema.engines.device:count_devices")()
+    return f"this machine has {count} {kind}" if count < width else ""
 
 
 def _quantization(given: Mapping[str, Any]) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from transformers import Trainer
 
 from kinema.errors import ModelError, ModelNotFound, UsageError
 from kinema.families.templates import template_named
-from kinema.files import require_format, write_atomically
+from kinema.files import require_format, whole_folder, write_atomically
 from kinema.identity import identity_of
 from kinema.models.importers.parts import read_tokenizer, without_bars
 from kinema.models.importers.weights import read_weights
@@ -78,19 +78,20 @@ def merge(run: Path, target: Path, *, dtype: str = "auto") -> Path:
     settings = from_flat(yaml.safe_load((home / SETTINGS).read_text(encoding="utf-8")))
     if settings.sampling:
         model.config.kinema_sampling = settings.sampling
-    with without_bars():
-        model.to(stored).save_pretrained(target, max_shard_size=_LARGEST_SHARD)
-    # Tokenizer, processor and template go along as they are.
-    for file in base.iterdir():
-        is_weight = file.name.endswith((".safetensors", ".index.json"))
-        if file.is_file() and file.name != "config.json" and not is_weight:
-            shutil.copyfile(file, target / file.name)
-    if settings.model.conv_mode is not None:
-        tokenizer = read_tokenizer(target)
-        template = template_named(settings.model.conv_mode).with_ends(
-            bos=tokenizer.bos_token or "<s>", eos=tokenizer.eos_token or "</s>"
-        )
-        (target / "chat_template.jinja").write_text(template.jinja, encoding="utf-8")
+    with whole_folder(target) as draft:
+        with without_bars():
+            model.to(stored).save_pretrained(draft, max_shard_size=_LARGEST_SHARD)
+        # Tokenizer, processor and template go along as they are.
+        for file in base.iterdir():
+            is_weight = file.name.endswith((".safetensors", ".index.json"))
+            if file.is_file() and file.name != "config.json" and not is_weight:
+                shutil.copyfile(file, draft / file.name)
+        if settings.model.conv_mode is not None:
+            tokenizer = read_tokenizer(draft)
+            template = template_named(settings.model.conv_mode).with_ends(
+                bos=tokenizer.bos_token or "<s>", eos=tokenizer.eos_token or "</s>"
+            )
+            (draft / "chat_template.jinja").write_text(template.jinja, encoding="utf-8")
     return target
 
 
@@ -115,9 +116,9 @@ def export(run: Path, target: Path, *, what: RunPart) -> Path:
                 hint="Use --what projector or --what model.",
             )
         _require_empty(target)
-        target.mkdir(parents=True, exist_ok=True)
-        for file in weights.glob("adapter_*"):
-            shutil.copyfile(file, target / file.name)
+        with whole_folder(target) as draft:
+            for file in weights.glob("adapter_*"):
+                shutil.copyfile(file, draft / file.name)
         return target
     projector = {
         f"projector.{name.rpartition('projector.')[2]}": tensor

@@ -1,10 +1,12 @@
 import hashlib
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from kinema import files
-from kinema.files import sha256_of, write_atomically, write_lines
+from kinema.files import locked, sha256_of, whole_folder, write_atomically, write_lines
 
 
 def test_an_atomic_write_leaves_no_draft(tmp_path):
@@ -50,3 +52,41 @@ def test_a_file_that_was_just_written_is_always_read(tmp_path):
     path.write_bytes(b"two")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert sha256_of(path) == hashlib.sha256(b"two").hexdigest()
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "model"
+
+    def interrupted():
+        with whole_folder(folder) as draft:
+            (draft / "config.json").write_text("{}")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert os.listdir(tmp_path) == []
+    left = tmp_path / ".model.part"  # of a process that was killed
+    left.mkdir()
+    (left / "half").touch()
+    folder.mkdir()
+    with whole_folder(folder) as draft:
+        assert os.listdir(draft) == []
+        (draft / "config.json").write_text("{}")
+        assert os.listdir(folder) == []
+    assert os.listdir(folder) == ["config.json"]
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_one_at_a_time_holds_the_lock_of_a_path(tmp_path):
+    inside, most = [], []
+
+    def work(number):
+        with locked(tmp_path / "new" / "model"):
+            inside.append(number)
+            most.append(len(inside))
+            time.sleep(0.02)
+            inside.remove(number)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert most == [1] * 4

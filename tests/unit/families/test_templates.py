@@ -2,7 +2,8 @@
 
 import pytest
 
-from kinema.errors import UnknownName
+from kinema.errors import ModelError, UnknownName
+from kinema.families import chat_template
 from kinema.families.chat_template import render
 from kinema.families.templates import TEMPLATES, template_named
 
@@ -143,3 +144,31 @@ def test_every_template_says_what_ends_an_answer():
 def test_an_unknown_template_is_named():
     with pytest.raises(UnknownName, match="'lama_2'"):
         template_named("lama_2")
+
+
+SAID = [{"role": "user", "content": "why?"}]
+
+
+def test_loops_in_loops_end_with_an_error(monkeypatch):
+    monkeypatch.setattr(chat_template, "_MOST_SECONDS", 0.2)
+    body = "{% set seen = 1 %}"
+    for name in "abcd":
+        body = f"{{% for {name} in range(99999) %}}{body}{{% endfor %}}"
+    with pytest.raises(ModelError, match=r"failed: it was not done after 0\.2 seconds"):
+        render(body + "{{ messages[0].content }}", SAID, special_tokens={})
+    # The next one has all of its time.
+    assert render("{% for m in messages %}{{ m.content }}{% endfor %}", SAID, special_tokens={})
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+        "{% for a in range(10 ** 9) %}{{ a }}{% endfor %}",
+        "{{ messages[0].content + 1 }}",
+        "{{ 1 / 0 }}",
+    ],
+)
+def test_whatever_a_template_raises_is_named_as_its_failure(template):
+    with pytest.raises(ModelError, match="chat template failed"):
+        render(template, SAID, special_tokens={})

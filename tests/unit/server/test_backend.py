@@ -164,6 +164,36 @@ def test_a_server_whose_engine_cannot_be_opened_again_is_not_healthy():
         assert server.post(asked()).json()["error"]["code"] == "model_not_found"
 
 
+class LostDevice(EchoEngine):
+    """A GPU after an error: every call, also one that gives memory back, fails with it."""
+
+    def serve(self, inbox):
+        inbox.take()
+        raise EngineDied("The device failed: CUDA error: device-side assert triggered")
+
+    def close(self):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    release = close
+
+
+def test_a_device_that_stays_lost_ends_the_readiness_and_nobody_waits_for_ever():
+    opened = []
+
+    def open_engine():
+        opened.append(1)
+        if len(opened) > 1:
+            raise EngineDied("The device fails: CUDA error: device-side assert triggered")
+        return LostDevice()
+
+    with serving(engine=open_engine) as server:
+        for _ in range(2):
+            answer = server.post(asked())
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_died")
+        assert httpx.get(f"{server.url}/health").status_code == 503
+        assert len(opened) == 2
+
+
 def test_an_error_that_is_not_ours_hinders_the_opening_once_and_for_all():
     opened = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,21 +12,34 @@ import torch
 from torch.nn.functional import pad
 
 from kinema.engines.hf.inputs import Inputs, Tensors
+from kinema.errors import RequestRefused
 from kinema.families import Family
 from kinema.messages import Request
+from kinema.models.per_token import is_of_media, is_per_token
 
-_PER_TOKEN = {"input_ids", "attention_mask", "mm_token_type_ids"}
+_ZERO_FOR_WORDS = {"token_type_ids", "mm_token_type_ids"}
+"""Inputs that processors leave out for a prompt without media, or that mean words by zero."""
+_PADDED = re.compile("pixel|patches|features")
+"""Inputs of media that are filled up with zeros where others are larger."""
 
 
-def pick(waiting: Sequence[Request], *, size: int, family: Family) -> list[Request]:
+def pick(
+    waiting: Sequence[Request], *, size: int, family: Family, is_random: bool = False
+) -> list[Request]:
     """Up to ``size`` requests that one batch can answer, the first one always among them.
 
     Questions that show what the first one shows come first. Then come the others, those about one
     video side by side, nearest to the first one in length, so that padding is small.
+
+    Args:
+        waiting: requests, the one that waits longest first.
+        size: of a batch, at most.
+        family: says whether clips of different length may share one.
+        is_random: answers are drawn although a request asks for no temperature.
     """
     first, *others = waiting
-    key = batch_key(first, family)
-    compatible = [first, *(r for r in others if batch_key(r, family) == key)]
+    key = batch_key(first, family, is_random)
+    compatible = [first, *(r for r in others if batch_key(r, family, is_random) == key)]
     groups: dict[object, list[Request]] = {}
     for request in compatible:
         # A request without media shows nothing that it could share.
@@ -41,14 +55,15 @@ def pick(waiting: Sequence[Request], *, size: int, family: Family) -> list[Reque
     return [request for group in (own, *rest) for request in group][:size]
 
 
-def batch_key(request: Request, family: Family) -> object:
+def batch_key(request: Request, family: Family, is_random: bool = False) -> object:
     """What requests of one batch have in common: parameters and, for some families, frames a clip.
 
     A request that has to run alone has a key of its own: a seeded random answer is repeatable only
     when it is drawn alone, and log-probabilities move with the other rows of a batch.
     """
     params = request.params
-    if params.logprobs is not None or (params.temperature > 0 and params.seed is not None):
+    is_random = is_random or params.temperature > 0
+    if params.logprobs is not None or (is_random and params.seed is not None):
         return request.id
     params = replace(params, seed=None)
     # The model takes the media of a batch as frames, or as features, not both.
@@ -86,26 +101,69 @@ def _place(array: Any) -> tuple[object, ...]:
     return facts["data"][0], facts["shape"], facts["strides"]
 
 
+def obstacle(batch: Sequence[Inputs]) -> str | None:
+    """The name of an input that keeps requests from sharing a batch; None where there is none.
+
+    Such requests are right only when each runs alone.
+    """
+    for name in dict.fromkeys(name for inputs in batch for name in inputs.tensors):
+        having = [inputs for inputs in batch if name in inputs.tensors]
+        per_token = [is_per_token(name, i.tensors[name], len(i)) for i in having]
+        if all(per_token):
+            # Zero is what processors give to words that belong to no medium. A cross-attention
+            # mask has no such value, and its pictures stand in rows of the batch.
+            if len(having) < len(batch) and name not in _ZERO_FOR_WORDS:
+                return name
+        elif not is_of_media(name) or not _may_join([i.tensors[name] for i in having], name):
+            return name
+    return None
+
+
+def _may_join(values: Sequence[Any], name: str) -> bool:
+    """Whether media of several rows may stand one after another.
+
+    Pixels and features may be filled up with zeros, as processors do it; of other values only the
+    processor would know what stands for nothing.
+    """
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    same = len({value.shape[1:] for value in tensors}) <= 1
+    return same or _PADDED.search(name) is not None
+
+
 def collate(batch: Sequence[Inputs], *, pad_id: int) -> Tensors:
-    """One batch, left padded: ``int64[B, L]`` ids, media of all rows one after another."""
+    """One batch, left padded: ``int64[B, L]`` ids, media of all rows one after another.
+
+    Raises:
+        RequestRefused: an input of a kind that is not known; see :func:`obstacle`.
+    """
     if len(batch) == 1:
         return dict(batch[0].tensors)
-    length = max(map(len, batch))
+    if (unknown := obstacle(batch)) is not None:
+        raise RequestRefused(
+            f"These requests cannot share a batch: nobody knows how {unknown} is padded.",
+            hint="Use --batch-size 1.",
+        )
     names = dict.fromkeys(name for inputs in batch for name in inputs.tensors)
-    return {
-        name: _left_padded(name, batch, length, pad_id)
-        if name in _PER_TOKEN
-        else _joined([i.tensors[name] for i in batch if name in i.tensors])
-        for name in names
-    }
+    return {name: _batched(name, batch, pad_id) for name in names}
 
 
-def _left_padded(name: str, batch: Sequence[Inputs], length: int, pad_id: int) -> torch.Tensor:
+def _batched(name: str, batch: Sequence[Inputs], pad_id: int) -> Any:
+    having = [inputs for inputs in batch if name in inputs.tensors]
+    if not all(is_per_token(name, i.tensors[name], len(i)) for i in having):
+        return _joined([inputs.tensors[name] for inputs in having])
+    length = max(map(len, batch))
     filler = pad_id if name == "input_ids" else 0
-    rows = (
-        inputs.tensors.get(name, torch.zeros_like(inputs.tensors["input_ids"])) for inputs in batch
+    plain = having[0].tensors[name]
+    rows = [
+        # A row without the input has no picture, and zeros in its place.
+        inputs.tensors.get(name, plain.new_zeros(1, len(inputs), *plain.shape[2:]))
+        for inputs in batch
+    ]
+    filled = (
+        pad(row, (*(0, 0) * (row.dim() - 2), length - row.shape[1], 0), value=filler)
+        for row in rows
     )
-    return torch.cat([pad(row, (length - row.shape[1], 0), value=filler) for row in rows])
+    return _joined(list(filled))
 
 
 def _joined(values: list[Any]) -> Any:

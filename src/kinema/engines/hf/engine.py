@@ -10,17 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import StoppingCriteriaList
+from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from kinema.engines.base import Inbox
 from kinema.engines.device import pick_device
-from kinema.engines.hf.batching import collate, pick, shown_memory
+from kinema.engines.hf.batching import collate, obstacle, pick, shown_memory
 from kinema.engines.hf.detokenizer import Vocabulary
 from kinema.engines.hf.errors import translated
 from kinema.engines.hf.followup import Conversations, FollowUp, inputs_of, resume
-from kinema.engines.hf.generation import generation_config, seeded, token_logprobs
+from kinema.engines.hf.generation import (
+    generation_config,
+    recommended,
+    sampling_of,
+    stop_tokens,
+    token_logprobs,
+)
 from kinema.engines.hf.inputs import InputMaker, Inputs, Tensors, placed
 from kinema.engines.hf.loading import context_length, load
+from kinema.engines.hf.logits import FirstStepIsFinite, drawing
 from kinema.engines.hf.parallel import ProcessGroup, agreed, find_process_group
 from kinema.engines.hf.shared import FEWEST_SAVED, READING, about_one_input, join, may_share
 from kinema.engines.hf.streaming import Row, Rows
@@ -35,6 +42,7 @@ from kinema.errors import (
 from kinema.families import Family
 from kinema.lazy import require_packages
 from kinema.messages import Completion, Request, SamplingParams, Usage
+from kinema.models.per_token import is_per_token
 
 
 class HFEngine:
@@ -62,6 +70,10 @@ class HFEngine:
         device = pick_device(settings.device)
         self._group: ProcessGroup | None = find_process_group(settings)
         self.processor, self.model = load(folder, family=family, settings=settings, device=device)
+        own = self.model.generation_config
+        self._inherited = recommended(own) if settings.generation_config else None
+        # What a call of generate leaves open is filled in from here.
+        self._stops = self.model.generation_config = stop_tokens(own)
         self._tokenizer = self.processor.tokenizer
         self._pad_id = self._tokenizer.pad_token_id or 0
         self._vocabulary = Vocabulary(self._tokenizer)
@@ -91,7 +103,9 @@ class HFEngine:
         """One batch, when nothing runs: see :func:`kinema.engines.hf.batching.pick`."""
         if running or not waiting:
             return []
-        return pick(waiting, size=self._settings.batch_size, family=self._family)
+        random = bool(self._inherited and self._inherited.get("temperature"))
+        size = self._settings.batch_size
+        return pick(waiting, size=size, family=self._family, is_random=random)
 
     def serve(self, inbox: Inbox) -> None:
         """Answer what waits, batch by batch; what comes meanwhile waits for the next batch.
@@ -204,8 +218,10 @@ class HFEngine:
                 if problem.blame == "engine":
                     raise
                 inbox.fail(request.id, problem)
-        if prepared:
-            self._answer_batch(list(map(inputs_of, prepared)), self._open(prepared), inbox, began)
+        together = prepared and obstacle(list(map(inputs_of, prepared))) is None
+        for batch in [prepared] if together else [[one] for one in prepared]:
+            self._answer_batch(list(map(inputs_of, batch)), self._open(batch), inbox, began)
+            began = time.perf_counter()
 
     def _read_once(self, group: list[Request]) -> list[FollowUp]:
         """The group's questions as follow-ups of what they share; none where sharing saves little.
@@ -233,7 +249,7 @@ class HFEngine:
         """Keep the KV cache of a prompt up to the first token behind its media."""
         length = self._maker.num_seen(first.ids) + 1
         tensors = {
-            name: value[:, :length] if _is_per_token(value, len(first)) else value
+            name: value[:, :length] if is_per_token(name, value, len(first)) else value
             for name, value in first.tensors.items()
         }
         self._last_read.clear()
@@ -317,17 +333,25 @@ class HFEngine:
         return self._run(tensors, params, rows)
 
     def _run(self, tensors: Tensors, params: SamplingParams, rows: Rows | None) -> Any:
-        own = self.model.generation_config
-        options: dict[str, Any] = {
-            "generation_config": generation_config(own, params, compiled=self._settings.compile)
-        }
-        if rows is not None:
-            options |= {"streamer": rows, "stopping_criteria": StoppingCriteriaList([rows])}
+        sampling = sampling_of(params, self._inherited)
+        processors: list[Any] = []
+        if self._family.writes_freely:
+            processors.append(FirstStepIsFinite())
         if params.json_schema is not None:
             num_rows = len(tensors["input_ids"])
-            held = self._schemas.processor(params.json_schema, num_rows=num_rows)
-            options["logits_processor"] = [held]
-        with translated(), seeded(params.seed):
+            processors.append(self._schemas.processor(params.json_schema, num_rows=num_rows))
+        if sampling.get("temperature"):
+            processors += drawing(sampling, params.seed)
+        options: dict[str, Any] = {
+            "generation_config": generation_config(
+                self._stops, params, sampling, compiled=self._settings.compile
+            )
+        }
+        if processors:
+            options["logits_processor"] = LogitsProcessorList(processors)
+        if rows is not None:
+            options |= {"streamer": rows, "stopping_criteria": StoppingCriteriaList([rows])}
+        with translated():
             return self.model.generate(**tensors, **options)
 
     @cached_property
@@ -358,14 +382,5 @@ class HFEngine:
 
     @cached_property
     def _end_ids(self) -> list[int]:
-        end = self.model.generation_config.eos_token_id
+        end = self._stops.eos_token_id
         return end if isinstance(end, list) else [] if end is None else [end]
-
-
-def _is_per_token(value: Any, length: int) -> bool:
-    """Whether an input is ``int64[1, L, ...]`` for the prompt's L ids; pixels are floats."""
-    return (
-        isinstance(value, torch.Tensor)
-        and not value.is_floating_point()
-        and value.shape[:2] == (1, length)
-    )

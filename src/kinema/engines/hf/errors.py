@@ -13,7 +13,12 @@ from kinema.errors import EngineDied, KinemaError, ModelError, OutOfMemory, Requ
 _COMPILER = ("torch._dynamo", "torch._inductor")
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 """What torch writes of memory, in errors that have no class of their own: on a CPU, in cuBLAS."""
-_DEVICE_LOST = ("cuda error", "device-side assert", "nccl error")
+_DEVICE_LOST = (
+    *("cuda error", "device-side assert", "nccl error", "cublas_status", "cudnn_status"),
+    *("cudnn error", "cusolver error", "cufft_", "hip error", "illegal memory access"),
+    *("unspecified launch failure", "misaligned address", "mps backend"),
+)
+"""What is written after which a CUDA context answers every call with the same error."""
 
 
 @contextmanager
@@ -31,15 +36,12 @@ def translated() -> Iterator[None]:
 
 
 def _ours(problem: BaseException) -> KinemaError | None:
-    text = str(problem).lower()
     if is_out_of_memory(problem):
         return OutOfMemory(
             "The device ran out of memory.",
             hint="Use fewer frames, --quantization bnb-4bit, a smaller model or --device cpu.",
         )
-    if isinstance(problem, torch.AcceleratorError) or (
-        isinstance(problem, RuntimeError) and any(words in text for words in _DEVICE_LOST)
-    ):
+    if is_device_lost(problem):
         return EngineDied(
             f"The device failed: {first_line(problem)}",
             hint="Start again; with CUDA_LAUNCH_BLOCKING=1 the error names the place.",
@@ -56,6 +58,14 @@ def _ours(problem: BaseException) -> KinemaError | None:
             hint="`kinema models` says what the family takes.",
         )
     return None
+
+
+def is_device_lost(problem: BaseException) -> bool:
+    """Whether the device fails, and will go on failing in this process."""
+    text = str(problem).lower()
+    return isinstance(problem, torch.AcceleratorError) or (
+        isinstance(problem, RuntimeError) and any(words in text for words in _DEVICE_LOST)
+    )
 
 
 def is_out_of_memory(problem: BaseException) -> bool:

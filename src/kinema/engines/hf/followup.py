@@ -13,9 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers.cache_utils import DynamicLayer
 
 from kinema.engines.hf.inputs import InputMaker, Inputs, common_length
 from kinema.messages import Media, Request
+from kinema.models.per_token import is_per_token
+
+_CUTTABLE = (DynamicLayer,)
+"""Layers of caches that hold keys and values of each token, and of nothing else."""
+_CAUSAL = {"input_ids", "attention_mask", "mm_token_type_ids"}
+"""Inputs of models whose tokens hear earlier ones alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +82,7 @@ class Conversations:
 
     def keep(self, inputs: Inputs, sequence: torch.Tensor, cache: Any, model: Any) -> None:
         """Remember ``int64[L]`` ids and their cache; the oldest conversation makes room."""
-        if not self._capacity or not _can_be_cut(cache):
+        if not self._capacity or not _can_be_cut(cache) or not _is_read_in_order(inputs):
             return
         deltas = getattr(model.base_model, "rope_deltas", None)
         read = sequence[: cache.get_seq_length()].cpu()
@@ -110,8 +117,24 @@ def resume(followup: FollowUp, model: Any) -> Any:
 
 
 def _can_be_cut(cache: Any) -> bool:
+    """Whether a cache can go back to an earlier token.
+
+    Those of linear attention and of state spaces (Qwen3.5 and its kind) keep a sum of all that was
+    read, sliding windows forget, and a cache of a kind that is new may do either.
+    """
     layers = getattr(cache, "layers", [])
-    return bool(layers) and not any(getattr(layer, "is_sliding", False) for layer in layers)
+    return bool(layers) and all(type(layer) in _CUTTABLE for layer in layers)
+
+
+def _is_read_in_order(inputs: Inputs) -> bool:
+    """Whether what is read later changes nothing that was read earlier.
+
+    PaliGemma's prompt is read in both directions, and mllama's cache holds its pictures too; both
+    say so by an input that goes with the tokens.
+    """
+    length = len(inputs)
+    per_token = {n for n, value in inputs.tensors.items() if is_per_token(n, value, length)}
+    return per_token <= _CAUSAL
 
 
 def same_input(old: Request, new: Request) -> bool:

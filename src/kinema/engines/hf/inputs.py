@@ -64,6 +64,7 @@ class InputMaker:
         self._check_placeholders(request)
         with translated():
             batch = dict(self._processor(**arguments))
+        batch.pop("labels", None)  # PaliGemma's, which are for training
         tensors = self._literals.fill(batch, request.prompt.literals)
         return Inputs(request, tensors, self.plain_ids(request))
 

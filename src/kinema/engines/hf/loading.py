@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,14 +17,14 @@ from transformers.utils import logging as transformers_logging
 
 from kinema.engines.base import world_size
 from kinema.engines.failures import first_line
-from kinema.engines.hf.errors import is_out_of_memory
+from kinema.engines.hf.errors import is_device_lost, is_out_of_memory
 from kinema.engines.hf.features import cache_features
 from kinema.engines.hf.grouped import group_heads
 from kinema.engines.hf.mrope import follow_training_positions
 from kinema.engines.hf.packing import pack_linears
 from kinema.engines.hf.quantisation import quantization_config, refuse_saving_after_forward
 from kinema.engines.settings import HFSettings
-from kinema.errors import ModelError, ModelNotFound, OutOfMemory, UnsafeModel
+from kinema.errors import EngineDied, ModelError, OutOfMemory
 from kinema.families import Family
 from kinema.families.weights import check_no_code, check_weights
 from kinema.identity import identity_of
@@ -51,7 +50,10 @@ def load(
         processor = _load_processor(folder, settings)
         model = _load_model(folder, settings, device)
         if settings.adapter:
-            _add_adapter(model, Path(settings.adapter))
+            require_packages("--adapter", ["peft"])
+            from kinema.engines.hf.adapters import add_adapter  # noqa: PLC0415  an extra
+
+            add_adapter(model, Path(settings.adapter).expanduser())
     follow_training_positions(model)
     if not settings.compile and world_size() == 1:
         pack_linears(model)
@@ -112,21 +114,6 @@ def _load_model(folder: Path, settings: HFSettings, device: torch.device) -> Any
     return model if is_placed else model.to(device)
 
 
-def _add_adapter(model: Any, adapter: Path) -> None:
-    """Put LoRA weights that PEFT saved on top of the model."""
-    if not (adapter / "adapter_config.json").is_file():
-        raise ModelNotFound(
-            f"{adapter} holds no adapter_config.json.", hint="--adapter takes a folder PEFT saved."
-        )
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise UnsafeModel(
-            f"{adapter} holds no adapter_model.safetensors.",
-            hint="Save it again with safe_serialization=True; a pickle can run code.",
-        )
-    require_packages("--adapter", ["peft"])
-    model.load_adapter(str(adapter))
-
-
 def _weights_name(folder: Path, model: Any, adapter: str | None) -> str:
     """Tells what encodes pictures apart: the weights, those on top of them, and their format."""
     learned = "" if adapter is None else identity_of(Path(adapter).expanduser())
@@ -145,6 +132,11 @@ def _load_errors(folder: Path) -> Iterator[None]:
                 f"The device has no room for the weights of {folder.name}.",
                 hint="Use --quantization bnb-4bit, a smaller model or --device cpu.",
             ) from problem
+        if is_device_lost(problem):
+            raise EngineDied(
+                f"The device fails: {first_line(problem)}",
+                hint="Start the program again: a device that failed once stays lost to a process.",
+            ) from problem
         if not isinstance(problem, OSError | ValueError | ImportError | KeyError | RuntimeError):
             raise
         raise ModelError(
@@ -155,11 +147,7 @@ def _load_errors(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Loading notes and bars of transformers stay off the user's terminal.
-
-    So does what torch says when transformers imports torchao because it is there.
-    """
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    """Loading notes and bars of transformers stay off the user's terminal."""
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

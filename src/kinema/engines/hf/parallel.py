@@ -6,17 +6,17 @@ the same time, which is what the slices need, and throw it away.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from typing import Any
 
 import torch.distributed
 
 from kinema.engines.base import rank, world_size
+from kinema.engines.hf.logits import SEEDS
 from kinema.engines.settings import HFSettings
 from kinema.errors import MissingCapability, UsageError
 from kinema.messages import SamplingParams
-
-_SEEDS = 2**31
 
 
 class ProcessGroup:
@@ -72,6 +72,4 @@ def find_process_group(settings: HFSettings) -> ProcessGroup | None:
 
 def agreed(params: SamplingParams) -> SamplingParams:
     """The parameters with a seed, so that every process draws the same tokens."""
-    if params.temperature == 0 or params.seed is not None:
-        return params
-    return replace(params, seed=int(torch.randint(_SEEDS, ()).item()))
+    return params if params.seed is not None else replace(params, seed=secrets.randbelow(SEEDS))

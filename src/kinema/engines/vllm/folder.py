@@ -17,6 +17,7 @@ from typing import Any
 from kinema.config import cache_dir, fingerprint
 from kinema.families import Family
 from kinema.families.weights import read_header
+from kinema.files import locked, whole_folder
 from kinema.identity import identity_of
 
 Names = tuple[tuple[str, str], ...]
@@ -32,13 +33,14 @@ def readable_folder(folder: Path, family: Family) -> Path:
     changes = {"names": renames, "video_processor": dict(family.vllm_video_processor)}
     key = fingerprint({"weights": identity_of(folder)} | changes)
     copy = cache_dir() / "vllm" / key
-    if not (copy / "config.json").is_file():
-        _copy(folder, files, copy, family)
+    with locked(copy):
+        if not (copy / "config.json").is_file():
+            with whole_folder(copy) as draft:
+                _copy(folder, files, draft, family)
     return copy
 
 
 def _copy(folder: Path, files: list[Path], copy: Path, family: Family) -> None:
-    copy.mkdir(parents=True, exist_ok=True)
     for file in files:
         if _changed(read_header(file)[0], family.vllm_weight_names):
             _rename(file, copy / file.name, family.vllm_weight_names)
@@ -49,9 +51,7 @@ def _copy(folder: Path, files: list[Path], copy: Path, family: Family) -> None:
             content = json.loads((folder / name).read_text(encoding="utf-8"))
             changed = json.dumps(change(content, family))
             (copy / name).write_text(changed, encoding="utf-8")
-    small = [f for f in folder.iterdir() if f.is_file() and not (copy / f.name).exists()]
-    # config.json comes last: a folder without it is not a finished copy.
-    for file in sorted(small, key=lambda f: f.name == "config.json"):
+    for file in [f for f in folder.iterdir() if f.is_file() and not (copy / f.name).exists()]:
         shutil.copyfile(file, copy / file.name)
 
 

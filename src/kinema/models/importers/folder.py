@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +13,7 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor
 
 from kinema.errors import ModelError
+from kinema.files import whole_folder
 from kinema.models.importers.weights import Weights
 from kinema.models.videolm import (
     VideoLMConfig,
@@ -52,14 +50,8 @@ class Imported:
             ModelError: weights are missing or left over.
         """
         self._check_names()
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
-            written = Path(name) / "model"
-            written.mkdir()
-            self._write(written, chat_template, stop)
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(written, folder)
+        with whole_folder(folder) as draft:
+            self._write(draft, chat_template, stop)
         return folder
 
     def _write(self, folder: Path, chat_template: str, stop: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -60,7 +61,7 @@ def read_tower(name: str | Path, *, fit: str) -> Tower:
 
     Raises:
         ModelNotFound: it is not there.
-        ModelError: it is another kind of model.
+        ModelError: it is another kind of model, or its weights are damaged.
     """
     try:
         kind = AutoConfig.from_pretrained(name).model_type
@@ -71,10 +72,16 @@ def read_tower(name: str | Path, *, fit: str) -> Tower:
         with without_bars():
             tower = _TOWERS[kind].from_pretrained(name)
         given = AutoImageProcessor.from_pretrained(name).to_dict()
+    except SafetensorError as error:
+        raise ModelError(
+            f"The vision tower {name} is not whole: its weights are cut short or damaged.",
+            hint="Fetch it again: hf download NAME resumes where it stopped.",
+        ) from error
     except (OSError, ValueError) as error:
+        # Verbs call the flag otherwise: --vision-tower, --tower.
         raise ModelNotFound(
             f"The vision tower {name} cannot be loaded.",
-            hint="Give its folder with --vision-tower FOLDER.",
+            hint="Give its folder, or a name in the cache of the model hub.",
         ) from error
     pixels = {key: given[key] for key in _PIXELS if given.get(key) is not None}
     if not pixels.get("do_center_crop"):

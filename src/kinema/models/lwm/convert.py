@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from kinema.errors import UsageError
-from kinema.files import write_atomically
+from kinema.files import whole_folder, write_atomically
 from kinema.models.lwm.checkpoint import Files, configure, open_params, open_vqgan
 from kinema.models.lwm.config import LWMConfig
 from kinema.models.lwm.stored import InMemory, StoredTensor, write_safetensors
@@ -21,8 +21,8 @@ MODEL_TYPE = "lwm"
 def convert(files: Files, target: Path, *, config: LWMConfig | None = None) -> dict[str, int]:
     """Write ``model.safetensors``, ``vqgan.safetensors``, ``config.json`` and the tokenizer.
 
-    ``config.json`` is written last: a folder that has it is complete. The configuration is read,
-    and the VQGAN looked at, before anything is written.
+    The folder appears whole or not at all. The configuration is read, and the VQGAN looked at,
+    before anything is written.
 
     Args:
         files: what the checkpoint is made of.
@@ -42,12 +42,12 @@ def convert(files: Files, target: Path, *, config: LWMConfig | None = None) -> d
     config = configure(params, files, config)
     vqgan = open_vqgan(files.vqgan) if files.vqgan is not None else {}
     tokenizer = find_tokenizer(files.tokenizer)
-    target.mkdir(parents=True, exist_ok=True)
     written = {"model.safetensors": params} | ({"vqgan.safetensors": vqgan} if vqgan else {})
-    for name, tensors in written.items():
-        stored = cast(dict[str, StoredTensor | InMemory], tensors)
-        write_safetensors(target / name, stored, {"format": "lwm"})
-    shutil.copyfile(tokenizer, target / f"tokenizer{tokenizer.suffix}")
-    text = json.dumps({"model_type": MODEL_TYPE, "decoder": asdict(config)}, indent=2)
-    write_atomically(target / "config.json", text + "\n")
+    with whole_folder(target) as draft:
+        for name, tensors in written.items():
+            stored = cast(dict[str, StoredTensor | InMemory], tensors)
+            write_safetensors(draft / name, stored, {"format": "lwm"})
+        shutil.copyfile(tokenizer, draft / f"tokenizer{tokenizer.suffix}")
+        text = json.dumps({"model_type": MODEL_TYPE, "decoder": asdict(config)}, indent=2)
+        write_atomically(draft / "config.json", text + "\n")
     return {name: len(tensors) for name, tensors in written.items()}

@@ -79,6 +79,11 @@ class Captioner:
     ) -> None:
         if batch_size < 1 or not fps > 0:
             raise UsageError("batch_size and fps must be above 0.", hint="Try 4 and 1.0.")
+        if options.subtitles is not None:
+            raise UsageError(
+                "Frames that go through a stage have no subtitles.",
+                hint="Leave subtitles out, or caption the file itself.",
+            )
         self.record: VideoRecord | None = None
         self.result: dict[str, Any] | None = None
         self._batch_size = batch_size

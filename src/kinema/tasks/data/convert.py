@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from kinema.errors import MediaError, MediaNotFound, UnknownName, UsageError
 from kinema.files import FEATURES_SUFFIXES, VIDEO_SUFFIXES, whole_file
 from kinema.messages import FeaturesPart, Part, VideoPart
 from kinema.tasks.features.job import INDEX
+from kinema.textfiles import read_json_lines, read_lines
 from kinema.video import plan
 
 
@@ -199,7 +199,7 @@ def read_labels(words: Iterable[str]) -> dict[str, str]:
         if equals:
             names[raw] = name
         elif Path(word).is_file():
-            lines = (line.split(maxsplit=1) for line in Path(word).read_text("utf-8").splitlines())
+            lines = (line.split(maxsplit=1) for _, line in read_lines(Path(word)))
             names |= {line[0]: line[1].strip() for line in lines if len(line) == 2}
         else:
             raise UsageError(f"--labels {word} maps nothing.", hint="walk_in=SIL, or a file.")
@@ -213,7 +213,7 @@ class _FrameCounts:
         index = None if features is None else features / INDEX
         self._known: dict[str, int] = {}
         if index is not None and index.is_file():
-            records = map(json.loads, index.read_text(encoding="utf-8").splitlines())
+            records = (row.value for row in read_json_lines(index))
             self._known = {r["video"]: r["total_frames"] for r in records if "error" not in r}
 
     def __call__(self, recording: Recording) -> int:

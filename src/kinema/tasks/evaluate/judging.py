@@ -33,7 +33,8 @@ from kinema.tasks.models import Model, find_model
 from kinema.tasks.site import open_site
 
 JUDGEMENT, CACHE = "judgement.json", "judge.sqlite"
-_PARAMS = SamplingParams(max_new_tokens=64)
+_PARAMS = SamplingParams(max_new_tokens=1024)
+"""Room for a judge that thinks first; a verdict alone takes about 20 tokens."""
 _WINDOW = 64
 _KEY_ENV = "KINEMA_JUDGE_KEY"
 

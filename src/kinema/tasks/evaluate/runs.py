@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from kinema.errors import UsageError
 from kinema.evaluation.benchmarks import Benchmark, find_benchmark
 from kinema.evaluation.presets import PRESETS, PresetName, choose_sampling, put_question
 from kinema.evaluation.records import Item, Record
-from kinema.files import refuse_foreign
+from kinema.files import refuse_foreign, stamp_of, unchanged
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
@@ -93,12 +94,21 @@ def run_benchmark(
     check_site(found, loading, job.runner)
     about = _about(settings, benchmark, items)
     predictor = Predictor(
-        found.name, about | model_identity(found, loading), settings.params, settings.rank_options
+        found.name,
+        about | model_identity(found, loading) | job.decided,
+        settings.params,
+        settings.rank_options,
     )
     questions = _questions(items, settings, found.family.default_sampling)
 
+    # A blind run reads no video.
+    files = {name: Path(str(q.source)) for name, q in questions.items() if q.source is not None}
+    stamps = {file: stamp_of(file) for file in set(files.values())}
+
     async def one(site: Site, unit: Unit) -> Outcome:
-        return await predictor.predict(questions[unit.id], site)
+        file = files.get(unit.id)
+        with nullcontext() if file is None else unchanged(file, stamps[file]):
+            return await predictor.predict(questions[unit.id], site)
 
     place = output / run_name(model, blind=settings.blind)
     check_folder(place)

@@ -13,7 +13,8 @@ from kinema.evaluation.answers import read_answer
 from kinema.evaluation.benchmarks import Benchmark, find_benchmark
 from kinema.evaluation.records import Record
 from kinema.evaluation.scoring import Scores, score_records
-from kinema.files import write_atomically, write_lines
+from kinema.files import write_atomically
+from kinema.textfiles import read_json_lines, write_json_lines
 
 PREDICTIONS, TIMINGS, RUN, RESULTS, LEDGER = (
     *("predictions.jsonl", "timings.jsonl", "run.json", "results.json", "ledger.sqlite"),
@@ -72,7 +73,7 @@ def write_run(
         (folder / name).unlink(missing_ok=True)
     write_records(folder / PREDICTIONS, records)
     timings = ({"id": item, "seconds": spent} for item, spent in seconds.items())
-    write_lines(folder / TIMINGS, (json.dumps(line, ensure_ascii=False) for line in timings))
+    write_json_lines(folder / TIMINGS, timings)
     _write_json(folder / RUN, {"format": FORMAT, "to_do": to_do, **about})
 
 
@@ -112,14 +113,13 @@ def find_runs(output: Path) -> list[Path]:
 
 def read_records(path: Path) -> list[Record]:
     """Records of a ``predictions.jsonl``."""
-    with path.open(encoding="utf-8") as file:
-        return [Record.from_dict(json.loads(line)) for line in file]
+    return [Record.from_dict(row.value) for row in read_json_lines(path)]
 
 
 def write_records(path: Path, records: Sequence[Record]) -> None:
     """One JSON line a record, each with what was read from the reply."""
     lines = (record.to_dict() | {"answer": read_answer(record).to_dict()} for record in records)
-    write_lines(path, (json.dumps(line, ensure_ascii=False) for line in lines))
+    write_json_lines(path, lines)
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

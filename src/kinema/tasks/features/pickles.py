@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from kinema.models.videolm.features import FeaturesHeader, load_features, save_f
 from kinema.models.videolm.kinds import KINDS
 from kinema.models.videolm.pickles import read_pickle
 from kinema.tasks.features.job import INDEX
+from kinema.textfiles import read_json_lines
 from kinema.types import FeatureKind
 
 IN_PLACE = "{folder}/{video}"
@@ -157,7 +157,7 @@ def _fields(source: Path) -> dict[str, dict[str, str]]:
     index = source / INDEX
     if not index.is_file():
         return {}
-    records = [json.loads(line) for line in index.read_text(encoding="utf-8").splitlines()]
+    records = [row.value for row in read_json_lines(index)]
     return {
         file: {**record["fields"], "variant": variant}
         for record in records
