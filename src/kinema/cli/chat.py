@@ -27,7 +27,8 @@ from kinema.messages import (
     TextPart,
     VideoPart,
 )
-from kinema.tasks.chat import Answer, Chat, as_part
+from kinema.tasks.chat import Chat, as_part
+from kinema.tasks.chat_answer import Answer
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, find_model
 from kinema.types import FrameSampling
