@@ -11,7 +11,7 @@ from typing import Any
 from kinema.version import __version__ as __version__
 
 _PUBLIC = {
-    "Answer": "kinema.tasks.chat:Answer",
+    "Answer": "kinema.tasks.chat_answer:Answer",
     "Chat": "kinema.tasks.chat:Chat",
     "Frames": "kinema.types:Frames",
     "FrameSampling": "kinema.types:FrameSampling",

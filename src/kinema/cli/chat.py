@@ -28,7 +28,8 @@ from kinema.messages import (
     TextPart,
     VideoPart,
 )
-from kinema.tasks.chat import Answer, Chat, as_part
+from kinema.tasks.chat import Chat, as_part
+from kinema.tasks.chat_answer import Answer
 from kinema.tasks.chosen import default_model
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import find_model
