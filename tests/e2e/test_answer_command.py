@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -202,15 +203,19 @@ def test_the_template_can_be_chosen(shelf, tmp_path, capsys):
     capsys.readouterr()
 
 
-def test_a_checkpoint_is_converted_once(shelf, capsys):
-    parts = CheckpointParts(projection=shelf / "video_chatgpt-7B.bin")
+def test_a_checkpoint_is_converted_once(shelf, tmp_path, capsys):
+    projection = Path(shutil.copy(shelf / "video_chatgpt-7B.bin", tmp_path))
+    parts = CheckpointParts(projection=projection)
     name = f"video-chatgpt:{shelf / 'base'}"
     first = find_model(name, parts=parts).checkpoint.folder
     stamp = (first / "config.json").stat().st_mtime_ns
     second = find_model(name, parts=parts).checkpoint.folder
     assert second == first
     assert (second / "config.json").stat().st_mtime_ns == stamp
-    (shelf / "video_chatgpt-7B.bin").touch()
+    projection.touch()
+    assert find_model(name, parts=parts).checkpoint.folder == first  # the content is the same
+    weights = torch.load(projection, weights_only=True)
+    torch.save({key: 2 * tensor for key, tensor in weights.items()}, projection)
     assert find_model(name, parts=parts).checkpoint.folder != first
     capsys.readouterr()
 
