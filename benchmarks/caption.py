@@ -3,7 +3,8 @@
 The demo's loop describes one video after the other, asks one prompt at a time and writes one token
 at a time; between prompts it decodes. ``busy`` is the share of our wall time, after the first
 batch, that the engine works. The model is shapes.SMALL unless another one is named. The committed
-result is of the built-in model; ``drafted`` is the loop with its forced words read in one pass.
+result is of one of 135 million parameters; ``drafted`` is that loop, its forced words read in one
+pass.
 
     PYTHONPATH=tests python benchmarks/caption.py [--model NAME] [--videos 8] [--requests 8]
 """

@@ -3,7 +3,7 @@
 All processes of ``kinema caption`` together, by their resident memory, with a frame a caption, so
 that a minute fills what is read ahead. With ``echo`` there is nothing but what surrounds a model:
 the strictest measure of what grows with the video. With another model its result is added, as that
-of the built-in one was (results/caption_memory_tiny.json).
+of one of 135 million parameters was (results/caption_memory_tiny.json).
 
 A long run is looked at thousands of times and a short one is over in a second: it is run again
 until both were looked at for about as long, and the highest peak counts.

@@ -3,7 +3,7 @@
 A worker's start (Ray's processes, imports, the model) takes the same for few videos and for many,
 so each number of workers runs over some videos and over twice as many: the difference is what
 the captions take. ``whole`` has the start in it. The model is shapes.SMALL unless another one is
-named; the committed result is of the built-in model, with ``--videos 80 --runs 1``.
+named; the committed result is of one of 135 million parameters, with ``--videos 80 --runs 1``.
 
     PYTHONPATH=tests python benchmarks/caption_ray.py [--model NAME] [--videos 16] [--runs 3]
 """

@@ -1,7 +1,8 @@
 """``--multithreading --max-threads N``: the same videos with more and more requests at once.
 
 The demo's threads mix up captions and are slower than one; here a request more is never slower.
-The model is shapes.SMALL unless another one is named; the committed result is of the built-in one.
+The model is shapes.SMALL unless another one is named; the committed result is
+of one of 135 million parameters.
 
     PYTHONPATH=tests python benchmarks/caption_threads.py [--model NAME] [--videos 8] [--runs 3]
 """

@@ -22,7 +22,7 @@ import numpy as np
 from common import machine, write_result
 from kinema.engines import EngineSettings, Inbox
 from kinema.engines.scheduler import Scheduler
-from kinema.evaluation.benchmarks import find_benchmark
+from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.records import Item, Prediction, Record
 from kinema.evaluation.scoring import score_records
 from kinema.families import FAMILIES, Checkpoint
@@ -205,7 +205,7 @@ def scoring_seconds(names: Iterable[str]) -> dict[str, Any]:
     result = {}
     for name, make in made.items():
         records = make(noise)
-        benchmark = find_benchmark(name)
+        benchmark = BENCHMARKS[name]
         began = time.process_time()
         scores = score_records(records, benchmark)
         seconds = time.process_time() - began

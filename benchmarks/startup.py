@@ -4,7 +4,7 @@ The chat is set against its floor: a bare script that imports torch and transfor
 weights, and runs one forward pass over the same number of prompt tokens. Both run as whole
 processes, in turn, after one run each that warms the file cache. The model is shapes.SMALL, so that
 its weights hide nothing of ours; a result without a model's name is of a whole answer of the
-built-in one.
+one of 135 million parameters.
 
     PYTHONPATH=tests python benchmarks/startup.py [--runs N]
 """

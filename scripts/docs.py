@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -32,7 +33,6 @@ from api_page import api_page
 from kinema.__main__ import main as kinema
 from kinema.cli import COMMANDS
 from kinema.evaluation.benchmarks import BENCHMARKS
-from kinema.evaluation.metrics import METRICS
 from kinema.families import FAMILIES
 from kinema.tasks.models import model_table
 
@@ -107,20 +107,6 @@ def metric_parity_table() -> str:
     return "\n".join([*rows, "", *facts])
 
 
-def eval_tiny_table() -> str:
-    """The committed numbers of the built-in model and its blind baseline."""
-    rows = ["| set | items | metric | tiny | 95 % interval | without the video | p |"]
-    rows.append("|---|--:|---|--:|--:|--:|--:|")
-    for title, found in _result("eval_tiny")["sets"].items():
-        for name, row in found["metrics"].items():
-            if row["tiny"] or row["blind"]:
-                low, high = row["interval"]
-                said = f"{row['tiny']:.1f} | {low:.1f} to {high:.1f} | {row['blind']:.1f}"
-                metric = METRICS[name].title
-                rows.append(f"| {title} | {found['items']} | {metric} | {said} | {row['p']:.4f} |")
-    return "\n".join(rows)
-
-
 def recipe_commands() -> str:
     """The chain that recipes/tiny/run.py runs, as one would type it."""
     sys.path.insert(0, str(ROOT / "recipes" / "tiny"))
@@ -167,6 +153,14 @@ def video_speed_table() -> str:
         ]
         rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows)
+
+
+def container_table() -> str:
+    """Which files are read by an index and which from front to back, each held against a player."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from parity.cells import table  # noqa: PLC0415  the tests are no installed package
+
+    return table(_result("containers")["measured"])
 
 
 def _result(name: str) -> Any:
@@ -251,6 +245,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "questions": speed_tables.questions,
     "faults": fault_table,
     "video speed": video_speed_table,
+    "containers": container_table,
     "api": api_page,
     "server transcript": server_transcript,
     "server load": server_load,
@@ -259,7 +254,6 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "help": lambda: help_page("--help"),
     "benchmarks": benchmark_table,
     "metric parity": metric_parity_table,
-    "eval tiny": eval_tiny_table,
     "recipe commands": recipe_commands,
     "recipe tiny": recipe_table,
     **{f"help {name}": (lambda name=name: help_page(f"{name} --help")) for name in COMMANDS},
@@ -301,21 +295,43 @@ def snippets() -> Iterator[tuple[Path, str, str]]:
             yield page, language, code
 
 
-def make_stand_in(folder: Path) -> None:
-    """A small checkpoint of a real class with random weights, under a real one's name."""
-    code = "import pathlib, sys; from support.checkpoints import make_video_llava as make; "
-    code += "make(pathlib.Path(sys.argv[1]), width=128)"
-    subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT / "tests", check=True)
+STAND_INS = {
+    "LanguageBind/Video-LLaVA-7B-hf": "support.checkpoints:make_wide_video_llava",
+    "neva": "support.released_neva:write_shelf",
+}
+"""Small checkpoints in the forms of real ones, with random weights, and what writes each."""
+MAKE_STAND_INS = """
+import importlib, pathlib, sys
+for name, maker in zip(sys.argv[1::2], sys.argv[2::2]):
+    module, _, function = maker.partition(":")
+    getattr(importlib.import_module(module), function)(pathlib.Path(name).absolute())
+"""
+
+
+def make_stand_ins(shared: Path) -> None:
+    """Write them below a folder; snippets find what is in it."""
+    paths = [str(ROOT / name) for name in ("src", "tests", "examples")]
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            MAKE_STAND_INS,
+            *(word for row in STAND_INS.items() for word in row),
+        ],
+        cwd=shared,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+    )
 
 
 def run_all() -> int:
     """Run every snippet, the ones of a page in one temporary folder beside the examples."""
     failed = 0
     with tempfile.TemporaryDirectory() as shared:
-        make_stand_in(Path(shared) / "LanguageBind" / "Video-LLaVA-7B-hf")
+        make_stand_ins(Path(shared))
         for _, of_page in groupby(snippets(), key=lambda snippet: snippet[0]):
             with tempfile.TemporaryDirectory() as scratch:
-                for target in (*BESIDE, Path(shared) / "LanguageBind"):
+                for target in (*BESIDE, *Path(shared).iterdir()):
                     (Path(scratch) / target.name).symlink_to(target)
                 failed += sum(not run(*snippet, scratch) for snippet in of_page)
     return int(failed > 0)

@@ -87,6 +87,8 @@ def shown(request: pytest.FixtureRequest) -> Shown:
 def _no_network(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
+        # A model that whoever runs the tests has chosen is none of theirs.
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         patch.setenv("TOKENIZERS_PARALLELISM", "false")
         yield
 

@@ -1,6 +1,6 @@
 """The whole recipe: scenes, features, data, warm start, training, held-out table.
 
-    python recipes/tiny/run.py FOLDER --size small     shapes, one step: does the chain hold?
+    python recipes/tiny/run.py FOLDER --size small     shapes, random words, one step: does it hold?
     python recipes/tiny/run.py FOLDER --size medium    860 emoji, 6,000 clips: hours on two cores
     python recipes/tiny/run.py FOLDER --size full      860 emoji, 20,000 clips: wants a GPU
 
@@ -30,6 +30,8 @@ class Size:
     """Flags of ``kinema train``."""
     epochs: int
     """Of the warm start."""
+    base: str = "base"
+    """Words of base.py."""
 
 
 SIZES = {
@@ -37,6 +39,7 @@ SIZES = {
         scenes="--clips 6 --test 1",
         train="--max-steps 1 --per-device-train-batch-size 2 --learning-rate 1e-4",
         epochs=1,
+        base="base --language-model small",
     ),
     "medium": Size(
         scenes="--art emoji --names 860 --clips 6000 --test 50",
@@ -75,7 +78,7 @@ def steps(size: Size, *, use_cpu: bool) -> list[tuple[str | None, list[str]]]:
     """What each step leaves behind when it is done, None for a check, and its command."""
     device = "--use-cpu" if use_cpu else ""
     return [
-        ("base", _python("base.py", "base")),
+        ("base", _python("base.py", size.base)),
         ("scenes/about.json", _python("generate.py", f"scenes {size.scenes}")),
         ("features/features.jsonl", _kinema("features scenes -o features --tower base")),
         (None, _kinema("data check scenes/train.jsonl --model base")),

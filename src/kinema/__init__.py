@@ -11,7 +11,7 @@ from typing import Any
 from kinema.version import __version__ as __version__
 
 _PUBLIC = {
-    "Answer": "kinema.tasks.chat:Answer",
+    "Answer": "kinema.tasks.chat_answer:Answer",
     "Chat": "kinema.tasks.chat:Chat",
     "Frames": "kinema.types:Frames",
     "FrameSampling": "kinema.types:FrameSampling",
@@ -20,6 +20,7 @@ _PUBLIC = {
     "chat": "kinema.tasks.chat:chat",
     "load": "kinema.tasks.chat:load",
     "load_frames": "kinema.video:load_frames",
+    "load_subtitles": "kinema.video:load_subtitles",
     "probe": "kinema.video:probe",
 }
 """Every public name and where it lives; nothing of it is imported before it is used."""

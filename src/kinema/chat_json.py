@@ -56,6 +56,9 @@ WriteMedium = Callable[[ImagePart | VideoPart | FeaturesPart], Iterable[dict[str
 """From a medium to the parts that stand for it."""
 
 _FRAMES = [field.name for field in fields(FrameSampling)]
+_ALIASES = {"video_start": "start", "video_end": "end", "nframes": "num_frames"}
+"""Fields of Qwen's own parts (qwen-vl-utils), and what they are called here."""
+_SIZES = ("min_pixels", "max_pixels", "total_pixels", "resized_height", "resized_width")
 _ADDRESSES = ("url", "path", "data", "file_id")
 _OTHER_KEYS = {"type", "text", "detail", *KINDS, *_ADDRESSES}
 _LONGEST_SCHEMA = 65_536
@@ -204,7 +207,12 @@ def _part(part: Any, source: FindSource, frames: FrameSampling) -> Part:
     if written not in KINDS:
         raise UnknownName("part type", str(written), KINDS)
     for key in part:
-        if key not in _OTHER_KEYS and key not in _FRAMES:
+        if key in _SIZES and part[key] is not None:
+            raise UsageError(
+                f"A {written} part has {key}; the model's own processor decides on sizes.",
+                hint="Leave it out, or set it in the checkpoint's preprocessor_config.json.",
+            )
+        if key not in _OTHER_KEYS and key not in _FRAMES and key not in (*_ALIASES, *_SIZES):
             raise UnknownName(f"field of a {written} part", key, _FRAMES)
     kind = KINDS[written]
     if kind == "text":
@@ -232,8 +240,8 @@ def _frames(
     """Which frames a part asks for, beside its address and inside it."""
     given: dict[str, Any] = {}
     for place in (part, *(value for value in named.values() if isinstance(value, Mapping))):
-        for name in _FRAMES:
-            if (value := place.get(name)) is None:
+        for written, name in (*_ALIASES.items(), *((n, n) for n in _FRAMES)):
+            if (value := place.get(written)) is None:
                 continue
             if given.setdefault(name, value) != value:
                 raise UsageError(

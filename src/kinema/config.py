@@ -22,6 +22,13 @@ def cache_dir() -> Path:
     return Path(base) / "kinema"
 
 
+def config_dir() -> Path:
+    """Where kinema keeps what this person chose: ``KINEMA_HOME``, or the user's settings folder."""
+    if chosen := os.environ.get("KINEMA_HOME"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kinema"
+
+
 def choices_of(cls: type[Any]) -> Mapping[str, tuple[str, ...]]:
     """The fields of the dataclass ``cls`` that take one of a few words, and these words."""
     found = {}

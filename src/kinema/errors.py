@@ -10,6 +10,7 @@
     │   ├── NoVideoStream     no_video_stream
     │   ├── Truncated         truncated
     │   ├── NoFrames          no_frames
+    │   ├── NoSubtitles       no_subtitles
     │   ├── EmptyRange        empty_range
     │   ├── TooLarge          too_large
     │   ├── DecodeFailed      decode_failed
@@ -88,11 +89,16 @@ class KinemaError(Exception):
     @property
     def sentence(self) -> str:
         """Message and hint in one line, as records and ledgers keep it."""
-        return " ".join(filter(None, (str(self), self.hint)))
+        return f"{as_sentence(str(self))} {self.hint}" if self.hint else str(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross the border of worker processes, so the hint has to survive pickling.
         return (_rebuild, (type(self), dict(self.__dict__)))
+
+
+def as_sentence(text: str) -> str:
+    """A sentence that another may follow: words of a server or a library often lack the stop."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _rebuild(kind: type[KinemaError], state: dict[str, Any]) -> KinemaError:
@@ -195,6 +201,10 @@ class Truncated(MediaError):
 
 class NoFrames(MediaError):
     """A video stream exists and not one picture could be decoded."""
+
+
+class NoSubtitles(MediaError):
+    """A video has no subtitles, not the ones that were asked for, or they are no text."""
 
 
 class EmptyRange(MediaError):
@@ -334,9 +344,18 @@ class EngineDied(ModelError):
 
 
 class EngineUnreachable(ModelError):
-    """A server is out of reach, too busy or failing (408, 429, 5xx), also after several tries."""
+    """A server is out of reach, too busy or failing (408, 429, 5xx), also after several tries.
+
+    Attributes:
+        failed_at_request: it was reached and failed (5xx). That becomes the request's fault
+            (``RequestFailed``) when others are answered since.
+    """
 
     blame = "engine"
+
+    def __init__(self, message: str, *, hint: str = "", failed_at_request: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.failed_at_request = failed_at_request
 
 
 class Busy(KinemaError):

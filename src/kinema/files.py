@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from kinema.errors import MediaError, SourceChanged, UsageError
 
 VIDEO_SUFFIXES = frozenset(
     (
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
-        *(".mxf", ".flv", ".wmv", ".ogv", ".3gp", ".gif"),
+        *(".mxf", ".gxf", ".flv", ".wmv", ".asf", ".wtv", ".ogv", ".3gp", ".vob", ".m2v", ".dv"),
+        *(".dav", ".264", ".h264", ".265", ".h265", ".hevc", ".ivf", ".obu", ".mjpeg", ".y4m"),
+        ".gif",
     )
 )
 """Ends of files that are taken for videos where nothing else says what they are."""
@@ -30,6 +33,11 @@ PICTURE_SUFFIXES = frozenset(
 FEATURES_SUFFIX = ".safetensors"
 """End of a file that holds the features of one video."""
 
+PICKLED_SUFFIX = ".pkl"
+"""The same, as Video-ChatGPT's scripts write it."""
+
+FEATURES_SUFFIXES = frozenset({FEATURES_SUFFIX, PICKLED_SUFFIX})
+
 _SETTLED_SECONDS = 2.0
 
 
@@ -39,6 +47,11 @@ def write_atomically(path: Path, text: str) -> None:
     One writer at a time: the next one writes over a draft that a killed one left behind.
     """
     write_lines(path, [text], end="")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a whole JSON file for programs and people, or nothing."""
+    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_lines(path: Path, lines: Iterable[str], *, end: str = "\n") -> None:
@@ -161,8 +174,7 @@ def stamp_of(path: Path) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-@dataclass(frozen=True)
-class FileState:
+class FileState(NamedTuple):
     """What changes when the content of a file does, found without reading it."""
 
     size: int
@@ -180,11 +192,6 @@ class FileState:
         """
         status = path.stat()
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-
-    @property
-    def key(self) -> tuple[int, int, int, int]:
-        """The four numbers."""
-        return self.size, self.mtime_ns, self.ctime_ns, self.inode
 
     @property
     def is_settled(self) -> bool:

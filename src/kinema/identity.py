@@ -83,7 +83,7 @@ def weights_sha256(file: Path) -> str:
         return sha256_of(file)
     path = str(file.absolute())
     note = cache_dir() / "sha256" / f"{hashlib.sha256(path.encode()).hexdigest()[:32]}.json"
-    about = {"file": path, "state": list(state.key)}
+    about = {"file": path, "state": list(state)}
     try:
         kept = json.loads(note.read_text(encoding="utf-8"))
         if {name: kept[name] for name in about} == about:

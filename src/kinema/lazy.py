@@ -1,4 +1,4 @@
-"""Tables from a name to the object behind it, imported when it is first asked for.
+"""Tables from a name to what it means, imported, where it is heavy, when it is asked for.
 
 A heavy package is imported at the top of the few files that own it, and those files are reached
 through a :class:`Table`. That keeps ``kinema --help`` instant and lets one engine work where
@@ -35,23 +35,28 @@ class Row:
         return _missing(self.needs)
 
 
+V = TypeVar("V")
 R = TypeVar("R", bound=Row)
 
 
-class Table(dict[str, R]):
-    """A registry: rows by name, loaded on use.
+class Named(dict[str, V]):
+    """Values by name; asking for a name that it does not hold raises UnknownName.
 
     Args:
-        kind: what a row is called in messages: "engine", "family".
+        kind: what one is called in messages: "engine", "family".
         rows: by name.
     """
 
-    def __init__(self, kind: str, rows: Mapping[str, R]) -> None:
+    def __init__(self, kind: str, rows: Mapping[str, V]) -> None:
         super().__init__(rows)
         self.kind = kind
 
-    def __missing__(self, name: str) -> R:
-        raise UnknownName(self.kind, name, self)
+    def __missing__(self, name: str) -> V:
+        raise UnknownName(self.kind, str(name), self)
+
+
+class Table(Named[R]):
+    """A registry: rows by name, loaded on use."""
 
     def load(self, name: str) -> Any:
         """Import and return the object called ``name``.

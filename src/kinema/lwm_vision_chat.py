@@ -11,9 +11,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 
-from kinema.errors import KinemaError, UsageError, saying_flags
+from kinema.cli.app import call
+from kinema.cli.output import complain
+from kinema.errors import KinemaError, saying_flags
 from kinema.tasks.lwm import ChatFlags, ask, is_first_host, join_hosts
 
 
@@ -36,24 +38,11 @@ def run(command: Callable[..., Any], words: Sequence[str]) -> int:
     app.default(command)
     try:
         with saying_flags():
-            _parse(app, words)
+            call(app, list(map(_in_our_form, words)), hint="--help lists every flag.")
     except KinemaError as error:
-        sys.stderr.write(f"kinema: {error}\n" + (f"  {error.hint}\n" if error.hint else ""))
+        complain(error)
         return error.exit_code
     return 0
-
-
-def _parse(app: App, words: Sequence[str]) -> None:
-    try:
-        app(
-            [_in_our_form(w) for w in words],
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
-    except CycloptsError as problem:
-        sentence = " ".join(str(problem).split())
-        raise UsageError(sentence, hint="--help lists every flag.") from problem
 
 
 def _in_our_form(word: str) -> str:

@@ -17,7 +17,9 @@ from kinema.plain import Plain
 from kinema.types import Features, Frames, FrameSampling, Shown, Source
 
 Role = Literal["system", "user", "assistant"]
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "refusal"]
+"""Why an answer ended: the model was done, the tokens were, or a server's model or filter refused;
+then the text is what it said instead of an answer, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,8 @@ class Completion(Plain):
     """Time until the first token, where it was watched."""
     reasoning: str = ""
     """What a reasoning model thought before it answered."""
+    note: str = ""
+    """What is not as it was asked for; empty where all is."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import cache
+from pathlib import Path
 from types import NoneType
 from typing import Any, Self, get_args, get_type_hints
 
@@ -22,12 +24,20 @@ class Plain:
         return cls(**{name: _read(hint, values[name]) for name, hint in given.items()})
 
 
+def changed(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass that differ from their defaults, ready for JSON."""
+    given = ((f.name, getattr(value, f.name), f.default) for f in fields(value))
+    return {name: _written(one) for name, one, default in given if one != default}
+
+
 _hints: Callable[..., dict[str, Any]] = cache(get_type_hints)
 
 
 def _written(value: Any) -> Any:
     if isinstance(value, Plain):
         return value.to_dict()
+    if isinstance(value, Path):
+        return str(value)
     return list(map(_written, value)) if isinstance(value, tuple) else value
 
 

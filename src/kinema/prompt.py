@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from kinema import lazy
 from kinema.errors import ContextTooLong, MediumRefused
 from kinema.families import Checkpoint, Family
 from kinema.families.chat_template import render, takes_parts
@@ -72,9 +71,9 @@ def decode_part(part: Part, family: Family, *, load: LoadFrames = load_frames) -
     if isinstance(part, FeaturesPart):
         _require(family.takes_features, family, "precomputed features")
         if not isinstance(part.source, Features):
-            return FeaturesPart(
-                lazy.load("kinema.models.videolm.features:read_features")(part.source)
-            )
+            from kinema.models.videolm.features import read_features  # noqa: PLC0415  imports torch
+
+            return FeaturesPart(read_features(part.source))
     return part
 
 
@@ -175,7 +174,8 @@ def write(
     """
     conversation = _with_system(conversation, family)
     family, template = _choose_template(family, checkpoint)
-    guard = _Guard(_control_strings(family, checkpoint))
+    own = {family.video_placeholder, family.image_placeholder} - {""}
+    guard = _Guard({"<video>", "<image>", *own, *checkpoint.control_tokens})
     messages = [_template_message(message, family, guard) for message in conversation.messages]
     text = render(
         template,
@@ -255,18 +255,32 @@ class _Guard:
         return self._pattern.sub(Prompt.GUARD, text)
 
 
-def _control_strings(family: Family, checkpoint: Checkpoint) -> set[str]:
-    own = {family.video_placeholder, family.image_placeholder} - {""}
-    return {"<video>", "<image>", *own, *checkpoint.control_tokens}
-
-
 def _template_message(message: Message, family: Family, guard: _Guard) -> Mapping[str, Any]:
     parts = [typed for part in message.parts for typed in _typed(part, family, guard)]
     if family.content == "parts":
-        return {"role": message.role, "content": parts}
+        given = parts if message.between else _without_blanks(parts)
+        return {"role": message.role, "content": given}
     placeholder = {"video": family.video_placeholder, "image": family.image_placeholder}
     lines = (part["text"] if "text" in part else placeholder[part["type"]] for part in parts)
     return {"role": message.role, "content": message.between.join(lines)}
+
+
+def _without_blanks(parts: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Words without the white space beside media: a template of parts writes its own.
+
+    They have some where somebody put a placeholder into a text, ``<video>`` and a line break.
+    """
+    sides = [{}, *parts, {}]
+    bare = []
+    for before, part, after in zip(sides, parts, sides[2:], strict=False):
+        text = part.get("text", "")
+        text = text.lstrip() if before and "text" not in before else text
+        text = text.rstrip() if after and "text" not in after else text
+        if "text" not in part:
+            bare.append(part)
+        elif text:
+            bare.append(part | {"text": text})
+    return bare
 
 
 def _typed(part: Part, family: Family, guard: _Guard) -> Iterator[dict[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinema.errors import UsageError, require_value
-from kinema.plain import Plain
+from kinema.plain import Plain, changed
 
 Formula = Literal["slices", "linspace", "arange", "interior", "segments"]
 Single = Literal["first", "middle", "last"]
@@ -75,8 +75,7 @@ class FrameSampling:
     formula: Formula = "slices"
     """How a count becomes positions."""
     track: int | None = None
-    """Take them from this video track, counted from 0 (see `kinema probe`), and not from the one
-    that players show."""
+    """Take them from this video track, counted from 0, not from the one that players show."""
 
     def __post_init__(self) -> None:
         _check_choice(self)
@@ -111,9 +110,7 @@ class FrameSampling:
 
     def to_dict(self) -> dict[str, Any]:
         """Only what differs from the defaults, ready for JSON."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        given = {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+        return changed(self)
 
 
 def _choices(spec: FrameSampling) -> list[str]:

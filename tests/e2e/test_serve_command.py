@@ -144,7 +144,7 @@ def test_two_models_of_one_name_are_refused():
         (["--decode-workers", "0"], "--decode-workers is 0; it must be 1 or more"),
         (["--decode-seconds", "0"], "--decode-seconds is 0.0; it must be above 0"),
         (["--allowed-local-media-path", "/nowhere"], "must be a folder that exists"),
-        (["other/tiny", "--port", "0"], "Two models would both be called"),
+        (["other/spotter", "--port", "0"], "Two models would both be called"),
     ],
 )
 def test_what_is_wrong_is_said_before_a_model_is_loaded(words, said, capsys, monkeypatch):
@@ -153,7 +153,7 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(words, said, capsys, mon
 
     monkeypatch.setattr("kinema.server.running.Backend", refuse)
     monkeypatch.setattr("kinema.cli.serve.find_model", lambda name, **_: SimpleNamespace(name=name))
-    assert run(["serve", "tiny", *words]) == 2
+    assert run(["serve", "spotter", *words]) == 2
     told = capsys.readouterr().err
     assert said in told
     assert "loading" not in told

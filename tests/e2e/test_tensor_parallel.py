@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,53 @@ def test_captions_are_written_by_the_first_of_two_processes(shelf, tmp_path):
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
     said = [[batch["description"] for batch in result["batches"]] for result in (one, two)]
     assert said[0] == said[1] != []
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_until(holds, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("killed", ["the leader", "the other"])
+def test_no_process_is_left_when_one_of_two_is_killed(shelf, tmp_path, killed):
+    command = ["answer", str(shelf / "prompts.jsonl"), "-o", str(tmp_path / "out.jsonl")]
+    command += ["--media-base-path", str(shelf), "--tensor-parallel", "2", "-q"]
+    command += ["--model", str(shelf / "neva.nemo"), "--base-model", str(shelf / "llm")]
+    command += ["--max-new-tokens", "1800", "--min-new-tokens", "1800"]
+    leader = subprocess.Popen(
+        [sys.executable, "-m", "kinema", *command], stderr=subprocess.PIPE, text=True
+    )
+    with leader:
+        followers = []
+
+        def started() -> bool:
+            followers[:] = [
+                child for child in children(leader.pid)
+                if b"kinema" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            ]  # fmt: skip
+            return bool(followers) or leader.poll() is not None
+
+        wait_until(started)
+        (other,) = followers
+        assert leader.poll() is None
+        os.kill(leader.pid if killed == "the leader" else other, signal.SIGKILL)
+        status = leader.wait(60)
+        said = leader.stderr.read()
+    wait_until(lambda: not is_alive(other))
+    if killed == "the other":
+        assert status == 4
+        assert "process 1 of 2 ended with status -9; the run stops." in said
 
 
 @pytest.mark.parametrize("command", ["serve", "features", "train merge"])

@@ -16,7 +16,8 @@ from kinema.video import cache, find_shots, load_frames, plan, probe
 from kinema.video.indexing import index_video
 from kinema.video.mp4 import read_sample_tables
 from kinema.video.source import open_media
-from support.clips import make_clip, read_board, read_boards
+from parity.cells import play_in_a_loop
+from support.clips import make_clip, read_boards
 from support.field_coded import write_field_coded
 
 HEVC = "log-level=none:keyint=10:min-keyint=10:open-gop=1:bframes=3:no-scenecut=1"
@@ -24,8 +25,7 @@ HEVC = "log-level=none:keyint=10:min-keyint=10:open-gop=1:bframes=3:no-scenecut=
 
 def played(path: Path) -> list[int]:
     """The boards that a plain loop over the file sees, from front to back."""
-    with av.open(str(path)) as container:
-        return [read_board(f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+    return play_in_a_loop(path)
 
 
 def assert_as_played(
@@ -296,6 +296,31 @@ def test_leading_pictures_of_a_stream_cut_at_an_open_group_are_left_out(
     assert any(leading)
     path = cut_packets(tmp_path / "o.ts", tmp_path / f"cut.{suffix}", keys[2])
     assert_as_played(path, reading="indexed")
+
+
+@pytest.mark.fault(5)
+@pytest.mark.parametrize(("codec", "suffix"), [("libvpx-vp9", "mkv"), ("ffv1", "mkv")])
+def test_packets_that_no_decoder_takes_are_passed_over(
+    tmp_path: Path, codec: str, suffix: str
+) -> None:
+    make_clip(tmp_path / "whole.mkv", num_frames=60, codec=codec, options={"g": "12"})
+    path = cut_packets(tmp_path / "whole.mkv", tmp_path / f"cut.{suffix}", 5)
+    assert_as_played(path, range(12, 60), reading="indexed")
+
+
+@pytest.mark.fault(5)
+@pytest.mark.parametrize("codec", ["wmv2", "msmpeg4v3"])
+def test_an_avi_that_lost_its_index_calls_every_packet_a_key_and_is_not_believed(
+    tmp_path: Path, codec: str
+) -> None:
+    path = tmp_path / "c.avi"
+    make_clip(path, num_frames=60, codec=codec, options={"g": "12"})
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"idx1")])
+    assert played(path) == list(range(60))
+    frames = load_frames(path, at=[i / 25 for i in (5, 17, 23, 30)])
+    assert read_boards(frames.pixels) == frames.indices.tolist() == [5, 17, 23, 30]
+    assert any("a key packet is no key" in warning for warning in frames.warnings)
 
 
 @pytest.mark.fault(9)

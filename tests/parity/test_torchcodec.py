@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from kinema.video import load_frames
+from parity.test_odd_containers import with_edit
 from support.clips import clip_bytes, make_clip, read_boards, with_display_matrix
 
 if importlib.util.find_spec("torchcodec") is None:
@@ -77,3 +78,14 @@ def test_members_of_a_tar_are_read(tmp_path: Path) -> None:
         tar.add(tmp_path / "c.mp4", "c.mp4")
     frames = load_frames(f"{tmp_path}/shard.tar::c.mp4", num_frames=4, decoder="torchcodec")
     assert read_boards(frames.pixels) == frames.indices.tolist()
+
+
+def test_frames_that_torchcodec_counts_otherwise_are_read_by_pyav(tmp_path: Path) -> None:
+    """Pictures that H.264 shows nowhere: an edit list begins in the middle of a group."""
+    make_clip(tmp_path / "c.mp4", num_frames=60, options={"g": "30", "bf": "2"})
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(with_edit((tmp_path / "c.mp4").read_bytes(), 0.9, 2.4))
+    ours = load_frames(path, num_frames=5)
+    theirs = load_frames(path, num_frames=5, decoder="torchcodec")
+    assert read_boards(ours.pixels) == (ours.indices + 23).tolist()
+    np.testing.assert_array_equal(theirs.pixels, ours.pixels)

@@ -108,6 +108,11 @@ def make_llava_next(folder: Path, *, width: int = WIDTH) -> Path:
     return save_checkpoint(LlavaNextForConditionalGeneration(config), processor, tokenizer, folder)
 
 
+def make_wide_video_llava(folder: Path) -> Path:
+    """Video-LLaVA, wide enough for weights in four bits."""
+    return make_video_llava(folder, width=128)
+
+
 def make_video_llava(folder: Path, *, width: int = WIDTH) -> Path:
     """Video-LLaVA with two small CLIP towers and a two-layer LLaMA."""
     tokenizer = make_tokenizer({"image_token": "<image>", "video_token": "<video>"})

@@ -6,6 +6,8 @@ Nothing here calls kinema: Megatron's slices are cut with loops.
 from __future__ import annotations
 
 import io
+import json
+import shutil
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,8 +18,16 @@ import yaml
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from support.videolm import HIDDEN, PROJECTOR, WIDTH
+from support.released_pieces import (
+    count_pieces,
+    make_llama,
+    train_sentencepiece,
+    with_pieces,
+    write_llama_2,
+)
+from support.videolm import HIDDEN, PROJECTOR, WIDTH, make_clip_tower
 
+_DATA = Path(__file__).parents[1] / "data"
 TOKENIZER_FILE = "0123456789abcdef0123456789abcdef_tokenizer.model"
 """Artifacts of an archive are called by 32 hex digits and their own name."""
 
@@ -213,61 +223,39 @@ def pack(folder: Path, path: Path) -> Path:
     return path
 
 
-INFERENCE_YAML = """\
-inference:
-  greedy: False # Whether or not to use sampling ; use greedy decoding otherwise
-  top_k: 0  # The number of highest probability vocabulary tokens to keep for top-k-filtering.
-  top_p: 0.9
-  temperature: 0.2 # sampling temperature
-  add_BOS: False # add the bos token at the begining of the prompt
-  tokens_to_generate: 256
-  all_probs: False  # whether return the log prob for all the tokens in vocab
-  repetition_penalty: 1.2  # The parameter for repetition penalty. 1.0 means no penalty.
-  min_tokens_to_generate: 0
-  compute_logprob: False
-  end_strings: ["<extra_id_1>","<extra_id_7>",]
-  media_base_path: /pwd/images
-  insert_media_token: null # `left` or `right` or `null`
-  media_type: image
-
-trainer:
-  devices: 8
-  num_nodes: 1
-  accelerator: gpu
-  logger: False # logger provided by exp_manager
-  precision: bf16 # 16, 32, or bf16
-
-cluster_type: BCP
-tensor_model_parallel_size: 8
-pipeline_model_parallel_size: 1
-pipeline_model_parallel_split_rank: 0
-neva_model_file: /pwd/nemo_experiments/nemo_llava.nemo
-base_model_file: null
-checkpoint_dir: null
-checkpoint_name: null
-hparams_file: null
-
-prompt_file: /pwd/nemo_experiments/input_prompts.jsonl
-output_file: /pwd/nemo_experiments/results.jsonl
-
-server: False
-port: 5555
-web_server: False
-share: False
-username: test
-password: test2
-web_port: 9889
-
-quality: 9
-toxicity: 0
-humor: 0
-creativity: 6
-violence: 0
-helpfulness: 6
-not_appropriate: 0
-
-quantization:
-  algorithm: awq # int8_sq, fp8, int8, awq
-  enable: False
-"""
+INFERENCE_YAML = (_DATA / "neva_inference.yaml").read_text(encoding="utf-8")
 """``conf/neva_inference.yaml`` as it ships."""
+
+
+TRAINING_YAML = (_DATA / "video_neva_config.yaml").read_text(encoding="utf-8")
+"""The keys of ``conf/video_neva_config.yaml`` and what they are shipped with."""
+
+
+def write_shelf(folder: Path) -> None:
+    """What a user of Video NeVA has, small: archives, a base, a tower, YAMLs, data and a video."""
+    from support.clips import EXAMPLE
+
+    pieces = train_sentencepiece()
+    own = with_pieces(pieces)
+    torch.manual_seed(0)
+    tower = make_clip_tower(folder / "clip-vit-large-patch14")
+    llama, projector = make_llama(count_pieces(own)), make_projector()
+    write_llama_2(folder / "llama-2-7b-chat", pieces)
+    config = neva_config(tower, "llama_2", llama)
+    write_nemo(folder / "video_neva.nemo", config, all_ranks(llama, projector), tokenizer=own)
+    held = {f"{PROJECTOR}{name}": tensor for name, tensor in projector.items()}
+    write_nemo(folder / "projector.nemo", config, {"": held}, tokenizer=None)
+    (folder / "conf").mkdir()
+    (folder / "conf" / "neva_inference.yaml").write_text(INFERENCE_YAML)
+    (folder / "conf" / "video_neva_config.yaml").write_text(TRAINING_YAML)
+    (folder / "videos").mkdir()
+    shutil.copy(EXAMPLE, folder / "videos" / "video_test.mp4")
+    asked = {"video": "video_test.mp4", "text": "Can you describe the scene?"}
+    asked |= {"category": "conv", "question_id": 0}
+    (folder / "prompts.jsonl").write_text(json.dumps(asked) + "\n")
+    turns = [
+        {"from": "human", "value": "<video>\nCan you describe the scene?"},
+        {"from": "gpt", "value": "Four things are shown."},
+    ]
+    sample = {"id": 0, "video": "video_test.mp4", "conversations": turns}
+    (folder / "train.json").write_text(json.dumps([sample]))

@@ -8,10 +8,12 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from support.videolm import TEXT
@@ -77,10 +79,16 @@ def make_llama(vocab_size: int, *, seed: int = 1, **changes: Any) -> LlamaForCau
     return LlamaForCausalLM(LlamaConfig(vocab_size=vocab_size, **shape)).eval()
 
 
+def rounded(llama: LlamaForCausalLM, dtype: torch.dtype) -> LlamaForCausalLM:
+    """The model in float32, with weights that survive another number format."""
+    llama.load_state_dict({name: t.to(dtype) for name, t in llama.state_dict().items()})
+    return llama
+
+
 def write_llama_2(folder: Path, model: bytes, *, seed: int = 1) -> LlamaForCausalLM:
     """Llama 2 as Meta's own folders on the hub are: ``tokenizer.model``, and no pad token."""
-    llama = make_llama(count_pieces(model), seed=seed)
-    llama.half().save_pretrained(folder, max_shard_size="200KB")
+    llama = rounded(make_llama(count_pieces(model), seed=seed), torch.float16)
+    deepcopy(llama).half().save_pretrained(folder, max_shard_size="200KB")
     (folder / "tokenizer.model").write_bytes(model)
     mark = {"__type": "AddedToken", "lstrip": False, "normalized": False, "rstrip": False}
     marks = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -95,4 +103,57 @@ def write_llama_2(folder: Path, model: bytes, *, seed: int = 1) -> LlamaForCausa
     }
     settings |= {name: mark | {"content": text} for name, text in marks.items()}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return llama.float()
+    return llama
+
+
+LLAMA_3_TOKENS = (
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    *(f"<|reserved_special_token_{i}|>" for i in range(4)),
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|reserved_special_token_4|>",
+    "<|eot_id|>",
+    *(f"<|reserved_special_token_{i}|>" for i in range(5, 8)),
+)
+"""In the order of Llama 3's ids."""
+
+
+def write_llama_3(folder: Path, *, seed: int = 3) -> tuple[LlamaForCausalLM, Tokenizer]:
+    """Llama 3 as released: ``tokenizer.json`` with its marks behind the words, and no pad token."""
+    tokenizer = Tokenizer(models.BPE(ignore_merges=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(_CORPUS.splitlines(), trainer)
+    tokenizer.add_special_tokens(list(LLAMA_3_TOKENS))
+    wide = make_llama(
+        tokenizer.get_vocab_size(),
+        seed=seed,
+        rope_parameters={"rope_type": "default", "rope_theta": 500000.0},
+    )
+    llama = rounded(wide, torch.bfloat16)
+    deepcopy(llama).bfloat16().save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "bos_token": "<|begin_of_text|>",
+        "eos_token": "<|end_of_text|>",
+        "clean_up_tokenization_spaces": True,
+        "model_input_names": ["input_ids", "attention_mask"],
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return llama, tokenizer
+
+
+def grown(llama: LlamaForCausalLM, rows: int) -> LlamaForCausalLM:
+    """A language model whose new rows are the mean of the old ones."""
+    mean = {
+        name: torch.cat([tensor, tensor.mean(0, keepdim=True).expand(rows - len(tensor), -1)])
+        for name, tensor in llama.state_dict().items()
+        if name in ("model.embed_tokens.weight", "lm_head.weight")
+    }
+    larger = make_llama(rows)
+    larger.load_state_dict(llama.state_dict() | mean)
+    return larger

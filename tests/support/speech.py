@@ -68,13 +68,19 @@ def make_whisper(folder: Path) -> Path:
     return folder
 
 
-def make_sounding(path: Path, *, seconds: float = 6.0, loud: tuple[float, float]) -> Path:
+def make_sounding(
+    path: Path,
+    *,
+    seconds: float = 6.0,
+    loud: tuple[float, float],
+    options: dict[str, str] | None = None,
+) -> Path:
     """Write boards at 5 frames a second, and a tone between two times, else silence."""
     moments = np.arange(round(seconds * RATE)) / RATE
     tone = 0.5 * np.sin(2 * np.pi * 440 * moments)
     tone[(moments < loud[0]) | (moments >= loud[1])] = 0
     with av.open(str(path), "w") as output:
-        video = output.add_stream("libx264", rate=_FPS)
+        video = output.add_stream("libx264", rate=_FPS, options=options or {})
         video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
         sound = output.add_stream("aac", rate=RATE, layout="mono")
         for i in range(round(seconds * _FPS)):

@@ -33,6 +33,13 @@ DESCRIPTION = Template(
     "Describe in detail what happens in this part of a video, from {start} to {end}. {speech}"
     "{style} {language}",
 )
+SUBTITLED_DESCRIPTION = Template(
+    "description",
+    "1-subtitles",
+    "Describe in detail what happens in this part of a video, from {start} to {end}. {speech}"
+    "{subtitles}{style} {language}",
+)
+"""Where subtitles were asked for."""
 PLAIN_DESCRIPTION = Template("description", "plain-1", "What happens in this video?")
 """For models that know few questions."""
 SUMMARY = Template(
@@ -54,6 +61,7 @@ TITLE = Template(
 
 DEFAULT_STYLE = "detailed"
 _SPEECH = 'Meanwhile this is heard: "{words}". '
+_SUBTITLES = "These are its subtitles, each with the time when it is shown:\n\n{cues}\n\n"
 STYLES: Mapping[str, str] = {
     "detailed": "Use plain sentences and keep to what is visible.",
     "brief": "Use one short sentence.",
@@ -81,11 +89,13 @@ class Prompts:
         title_prompt: str | None = None,
         style: str = DEFAULT_STYLE,
         language: str | None = None,
+        subtitled: bool = False,
         plain: bool = False,
     ) -> Prompts:
         """The built-in templates, or the user's words in their place.
 
         Args:
+            subtitled: subtitles are to be shown to the model.
             plain: for a model that answers simple questions alone.
 
         Raises:
@@ -95,20 +105,34 @@ class Prompts:
             raise UnknownName("style", style, STYLES)
         styled = ["style"] if style != DEFAULT_STYLE else []
         spoken = ["language"] if language else []
+        shown = ["subtitles"] if subtitled else []
+        written = SUBTITLED_DESCRIPTION if subtitled else DESCRIPTION
         return cls(
-            _own("description", prompt, [*styled, *spoken])
-            or (PLAIN_DESCRIPTION if plain else DESCRIPTION),
+            _own("description", prompt, [*shown, *styled, *spoken])
+            or (PLAIN_DESCRIPTION if plain else written),
             _own("summary", summary_prompt, ["notes", *styled, *spoken]) or SUMMARY,
             _own("title", title_prompt, ["summary", *spoken]) or TITLE,
             style,
             language,
         )
 
-    def describe(self, *, start: str, end: str, speech: str = "") -> str:
-        """The question about one segment."""
+    def describe(self, *, start: str, end: str, speech: str = "", subtitles: str = "") -> str:
+        """The question about one segment.
+
+        Args:
+            start: when it begins, in words.
+            end: when it ends, in words.
+            speech: what is said meanwhile.
+            subtitles: what is shown meanwhile, a line a cue.
+        """
         heard = _SPEECH.replace("{words}", speech) if speech else ""
         return self.description.fill(
-            start=start, end=end, speech=heard, style=STYLES[self.style], language=self._language
+            start=start,
+            end=end,
+            speech=heard,
+            subtitles=_SUBTITLES.replace("{cues}", subtitles) if subtitles else "",
+            style=STYLES[self.style],
+            language=self._language,
         )
 
     def summarise(self, notes: str, *, what: str) -> str:

@@ -13,37 +13,6 @@ from kinema.captioning.records import Caption, VideoRecord
 from kinema.captioning.text import jaccard, split_sentences, words
 from kinema.errors import UsageError
 
-LANGUAGES: dict[str, str] = {
-    "arabic": "ar",
-    "chinese": "zh",
-    "czech": "cs",
-    "danish": "da",
-    "dutch": "nl",
-    "english": "en",
-    "finnish": "fi",
-    "french": "fr",
-    "german": "de",
-    "greek": "el",
-    "hebrew": "he",
-    "hindi": "hi",
-    "hungarian": "hu",
-    "indonesian": "id",
-    "italian": "it",
-    "japanese": "ja",
-    "korean": "ko",
-    "norwegian": "no",
-    "polish": "pl",
-    "portuguese": "pt",
-    "romanian": "ro",
-    "russian": "ru",
-    "spanish": "es",
-    "swedish": "sv",
-    "thai": "th",
-    "turkish": "tr",
-    "ukrainian": "uk",
-    "vietnamese": "vi",
-}
-"""English names to ISO 639-1 codes."""
 Language = Callable[[str], str]
 """Text to the ISO 639-1 code of its language."""
 
@@ -58,7 +27,10 @@ SEVERITY: dict[str, int] = {
     "near_duplicate": 1,
 }
 """Every flag, and how much worse it makes a caption."""
+UNUSABLE = frozenset({"empty", "refusal", "wrong_language", "truncated"})
+"""Flags of captions that enter no title, summary, chapter, subtitle or metadata."""
 
+_ORDER = ("empty", "truncated", "repeated", "refusal", "time_out_of_bounds", "wrong_language")
 _NEAR_DUPLICATE = 0.9
 _LOOP_WORDS = 4
 _LOOP_TIMES = 3
@@ -88,31 +60,72 @@ def own_flags(
     """
     if caption.error is not None:
         return []
-    rules: dict[str, bool] = {
-        "empty": not words(caption.text),
-        "truncated": caption.finish_reason == "length",
+    rules = _unusable(caption.text, caption.finish_reason, wanted, language) | {
         "repeated": is_loop(caption.text),
-        "refusal": bool(_REFUSAL.search(caption.text)),
-        "time_out_of_bounds": _names_other_time(caption),
+        # Lengths such as "for 3 seconds" pass.
+        "time_out_of_bounds": any(
+            seconds > caption.end_seconds + _TIME_SLACK_SECONDS
+            for seconds in mentioned_seconds(caption.text)
+        ),
+    }
+    return [flag for flag in _ORDER if rules[flag]]
+
+
+def unusable(
+    text: str,
+    finish_reason: str,
+    *,
+    wanted: str | None = None,
+    language: Language | None = None,
+) -> frozenset[str]:
+    """Why a text of the model cannot be shown as if it said something of the video.
+
+    Args:
+        text: a caption, a summary or a title.
+        finish_reason: of its completion.
+        wanted: as for :func:`own_flags`, and so is ``language``.
+    """
+    rules = _unusable(text, finish_reason, wanted, language)
+    return frozenset(flag for flag, holds in rules.items() if holds)
+
+
+def is_usable(caption: Caption) -> bool:
+    """Whether a caption may stand where no flag is beside it: in subtitles and metadata."""
+    flags = unusable(caption.text, caption.finish_reason) | UNUSABLE.intersection(caption.flags)
+    return caption.error is None and not flags
+
+
+def _unusable(
+    text: str, finish_reason: str, wanted: str | None, language: Language | None
+) -> dict[str, bool]:
+    """Each flag of :data:`UNUSABLE`, and whether it holds."""
+    return {
+        "empty": not words(text),
+        "truncated": finish_reason == "length",
+        "refusal": finish_reason == "refusal" or bool(_REFUSAL.search(text)),
         "wrong_language": wanted is not None
         and language is not None
-        and len(words(caption.text)) >= _LANGUAGE_WORDS
-        and language(caption.text) != wanted,
+        and len(words(text)) >= _LANGUAGE_WORDS
+        and language(text) != wanted,
     }
-    return [flag for flag, holds in rules.items() if holds]
 
 
 def language_check(name: str | None) -> tuple[str | None, Language | None]:
     """The code of a language and what tells a text's; both None where that cannot be checked.
 
     Args:
-        name: as the user wrote it: an English name or a code.
+        name: as the user wrote it: an English name or an ISO 639-1 code.
     """
-    code = LANGUAGES.get((name or "").lower(), (name or "").lower())
-    if code not in LANGUAGES.values() or importlib.util.find_spec("py3langid") is None:
+    if name is None or importlib.util.find_spec("py3langid") is None:
         return None, None
     import py3langid  # noqa: PLC0415  an extra
+    from transformers.models.whisper.tokenization_whisper import (  # noqa: PLC0415  a second
+        TO_LANGUAGE_CODE,
+    )
 
+    code = TO_LANGUAGE_CODE.get(name.lower(), name.lower())
+    if code not in {told for told, _ in py3langid.rank("")}:
+        return None, None
     return code, lambda text: str(py3langid.classify(text)[0])
 
 
@@ -132,12 +145,6 @@ def mentioned_seconds(text: str) -> list[float]:
         int(h or 0) * 3600 + int(m) * 60 + float(s) for h, m, s in _CLOCK.findall(text) if m or h
     )
     return [*clocks, *(float(s) for s in _SECONDS.findall(text))]
-
-
-def _names_other_time(caption: Caption) -> bool:
-    """A time beyond the end of the segment; lengths such as "for 3 seconds" pass."""
-    latest = caption.end_seconds + _TIME_SLACK_SECONDS
-    return any(seconds > latest for seconds in mentioned_seconds(caption.text))
 
 
 def flagged(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kinema.plain import Plain
+from kinema.video.cues import Cue
 
 Status = Literal["ok", "partial", "failed", "skipped", "quarantined"]
 
@@ -56,6 +57,9 @@ class Caption(Plain):
     """The answer as a JSON value, where a schema was given."""
     speech: str | None = None
     """What is said meanwhile, where speech was transcribed."""
+    subtitles: str | None = None
+    """The subtitles that are shown meanwhile, a line a cue with its times, where they were asked
+    for."""
     warnings: tuple[str, ...] = ()
     damaged_packets: int = 0
     """Packets that the decoder refused on the way to its frames."""
@@ -106,6 +110,8 @@ class VideoRecord(Plain):
     captions: tuple[Caption, ...] = ()
     words: tuple[Word, ...] | None = None
     """Speech; None where it was not asked for or there is no sound."""
+    subtitles: tuple[Cue, ...] | None = None
+    """Its subtitles; None where they were not asked for or there are none."""
     info: Mapping[str, Any] | None = None
     """What the file is: codec, size, rate, rotation, HDR, sound."""
     fingerprint: str = ""
@@ -131,3 +137,16 @@ class VideoRecord(Plain):
     def summary_text(self) -> str:
         """The summary as one paragraph."""
         return " ".join(sentence.text for sentence in self.summary)
+
+
+def sections(record: VideoRecord) -> list[tuple[Chapter | None, list[Caption]]]:
+    """Every caption under the chapter in whose time it is, those that no chapter stands on too.
+
+    Captions before the first chapter are shown in it; without chapters there is one section.
+    """
+    chapters: list[Chapter | None] = list(record.chapters) or [None]
+    found: list[tuple[Chapter | None, list[Caption]]] = [(chapter, []) for chapter in chapters]
+    for caption in (caption for caption in record.captions if caption.error is None):
+        begun = [c for c in record.chapters if c.start_seconds <= caption.start_seconds]
+        found[max(0, len(begun) - 1)][1].append(caption)
+    return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from kinema.captioning.records import VideoRecord
+from kinema.plain import Plain
 
 # The demo's model ids, and those its README has for them, to checkpoints in transformers' layout.
-DEMO_MODELS: Mapping[str, str] = {
+DEMO_MODELS: dict[str, str] = {
     "Deepseek_VL2": "deepseek-ai/deepseek-vl2-tiny",
     "Deepseek_Janus": "deepseek-community/Janus-Pro-1B",
     "Deepseek_Janus_1b": "deepseek-community/Janus-Pro-1B",
@@ -25,10 +26,10 @@ DEMO_BACKENDS: Mapping[str, str] = {"hugging_face": "hf"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timings:
+class Timings(Plain):
     """What was measured while a video was described; no part of its record."""
 
-    caption_seconds: tuple[float, ...] = field(default_factory=tuple)
+    caption_seconds: tuple[float, ...] = ()
     """One for each caption: the time its call of the model took."""
     turnaround_seconds: float = 0.0
     """From the first look at the file to the last word."""

@@ -6,7 +6,6 @@ Segments that are cut here cover the whole range; what a given list leaves out i
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,13 +16,20 @@ from typing import Any, Literal
 import numpy as np
 
 from kinema.captioning.records import Segment
-from kinema.errors import EmptyRange, UsageError
+from kinema.errors import EmptyRange, Ranges, UsageError, require_ranges
+from kinema.textfiles import read_cells, read_json
 from kinema.types import FrameSampling, parse_seconds
 from kinema.video.sampling import select
 from kinema.video.shots import Shot
 from kinema.video.timeline import Timeline
 
 Cut = Literal["frames", "seconds", "shots", "list"]
+_RANGES: Ranges = {
+    "batch_size": (lambda count: count >= 1, "1 or more"),
+    "window": (lambda seconds: 0 < seconds < math.inf, "above 0"),
+    "min_segment": (lambda seconds: seconds >= 0, "0 or more"),
+    "max_segment": (lambda seconds: seconds > 0, "above 0"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +56,7 @@ class SegmentOptions:
     """Frames of one caption (--segment-by frames)."""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UsageError(f"--batch-size is {self.batch_size}.", hint="Give 1 or more.")
-        if not (math.isfinite(self.window) and self.window > 0):
-            raise UsageError(f"--window is {self.window:g} seconds.", hint="Try --window 10.")
-        if self.min_segment < 0 or (self.max_segment is not None and self.max_segment <= 0):
-            raise UsageError("A segment cannot have this length.", hint="Give seconds above 0.")
+        require_ranges(self, _RANGES)
         if self.max_segment is not None and self.max_segment < 2 * self.min_segment:
             raise UsageError(
                 f"--max-segment {self.max_segment:g} and --min-segment {self.min_segment:g} "
@@ -150,8 +151,7 @@ def read_ranges(path: Path) -> list[tuple[float, float]]:
         UsageError: the file cannot be read, or a row has no start before its end.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        rows = json.loads(text) if path.suffix == ".json" else _csv_rows(text)
+        rows = read_json(path) if path.suffix == ".json" else _csv_rows(path)
         return [_pair(row) for row in rows]
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as problem:
         raise UsageError(
@@ -160,8 +160,8 @@ def read_ranges(path: Path) -> list[tuple[float, float]]:
         ) from problem
 
 
-def _csv_rows(text: str) -> list[list[str]]:
-    rows = [row[:2] for row in csv.reader(text.splitlines(), skipinitialspace=True) if row]
+def _csv_rows(path: Path) -> list[list[str]]:
+    rows = [[cell.strip() for cell in row[:2]] for row in read_cells(path)]
     return rows[1:] if rows and rows[0][0].strip().startswith("start") else rows
 
 

@@ -14,9 +14,10 @@ from typing import Literal
 
 from kinema.captioning.chapters import group
 from kinema.captioning.prompts import Prompts
+from kinema.captioning.quality import unusable
 from kinema.captioning.records import Caption, Chapter, Sentence
 from kinema.captioning.text import Overlap, cited_sentences, short_clock, split_sentences, words
-from kinema.captioning.titles import title_of
+from kinema.captioning.titles import ENDS, title_of
 from kinema.errors import KinemaError, RequestFailed, UsageError
 from kinema.messages import Completion
 
@@ -122,6 +123,9 @@ class Summariser:
     ask: Callable[[Kind, str], Awaitable[Completion]]
     budget: Budget | None = None
     chapter_seconds: float = 120.0
+    flaws: Callable[[str, str], frozenset[str]] = unusable
+    """Why a text with its finish reason cannot be used; see :mod:`kinema.captioning.quality`. Such
+    captions are left out, and such a summary or title is made without the model."""
 
     async def outline(self, captions: Sequence[Caption]) -> Outline:
         """Chapters first, all at one time; then the video from its chapters.
@@ -129,7 +133,7 @@ class Summariser:
         Raises:
             RequestFailed: the model has no answer to a question.
         """
-        spoken = [c for c in captions if c.text]
+        spoken = [c for c in captions if not self.flaws(c.text, c.finish_reason)]
         if not spoken:
             return Outline("", (), ())
         groups = group(spoken, chapter_seconds=self.chapter_seconds)
@@ -170,11 +174,21 @@ class Summariser:
                 *(self._said("summarise", self._question(part, what)) for part in groups)
             )
             found = [
-                attributed(one.text, part, overlap) for one, part in zip(said, groups, strict=True)
+                self._attributed(one, part, overlap) for one, part in zip(said, groups, strict=True)
             ]
             if len(found) == 1:
                 return found[0]
             notes = [_note(part, one) for part, one in zip(groups, found, strict=True)]
+
+    def _attributed(
+        self, said: Completion, notes: Sequence[Note], overlap: Overlap
+    ) -> tuple[Sentence, ...]:
+        """The sentences of a summary; where the model wrote none, the most telling of the notes."""
+        flaws = self.flaws(said.text, said.finish_reason)
+        found = () if flaws - {"truncated"} else attributed(said.text, notes, overlap)
+        if "truncated" in flaws and len(found) > 1 and not found[-1].text.endswith(ENDS):
+            found = found[:-1]
+        return found or extract(notes, overlap)
 
     async def _title(self, summary: Sequence[Sentence], what: str) -> str:
         sentences = [sentence.text for sentence in summary]
@@ -182,9 +196,9 @@ class Summariser:
             return title_of(sentences)
         said = await self._said("entitle", self.prompts.entitle(" ".join(sentences), what=what))
         first, *more = said.text.strip().splitlines() or [""]
-        was_cut = said.finish_reason == "length" and not more
+        finish_reason = "stop" if more and said.finish_reason == "length" else said.finish_reason
         title = first.strip().strip('"“”*# ')
-        return title_of(sentences) if was_cut or not title else title
+        return title_of(sentences) if self.flaws(title, finish_reason) else title
 
     async def _said(self, kind: Kind, text: str) -> Completion:
         try:

@@ -16,7 +16,8 @@ _LEAD = re.compile(
 )
 _NEXT_THING = re.compile(r"(?:, then| then|,? followed by|,? and|,) (?=(?:an?|the|two|some) )")
 _CLAUSE_END = re.compile(r"[,;:—–]\s")
-_SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？")
+ENDS = (".", "!", "?", "…", "。", "！", "？")
+"""With which a whole sentence ends."""
 
 
 def title_of(sentences: Sequence[str]) -> str:
@@ -24,7 +25,7 @@ def title_of(sentences: Sequence[str]) -> str:
 
     Nothing is cut within a phrase; where even the first clause is long, it stays long.
     """
-    whole = [s for s in sentences if s.endswith(_SENTENCE_ENDS)] or list(sentences)
+    whole = [s for s in sentences if s.endswith(ENDS)] or list(sentences)
     plain = [_TIMES.sub("", sentence).rstrip(" .。") for sentence in whole]
     things = dict.fromkeys(thing for sentence in plain for thing in _things(sentence))
     title = _listed(_fitting(list(things))) or _short(plain)

@@ -34,6 +34,9 @@ COMMANDS = Table(
         "train merge": Row("kinema.cli.train:merge", summary="Make a whole model of a run."),
         "train export": Row("kinema.cli.train:export", summary="Take a part out of a run."),
         "models": Row("kinema.cli.models:models", summary="List model families and engines."),
+        "models use": Row(
+            "kinema.cli.models:use", summary="Choose the model of commands that name none."
+        ),
         "models convert": Row(
             "kinema.cli.convert:convert", summary="Turn released files into safetensors."
         ),

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
-from kinema.cli.output import JobStatus, leave_stdout, put, put_record
+from kinema.cli.flags import (
+    EngineFlags,
+    JobFlags,
+    JobRun,
+    PartFlags,
+    SamplingFlags,
+    WordFlags,
+)
+from kinema.cli.output import JobStatus, leave_stdout, put, put_record, say
+from kinema.cli.processes import slices
 from kinema.cli.sources import HydraFlags, is_override, reads_neva
 from kinema.engines import EngineSettings, rank
 from kinema.errors import PartialFailure, UsageError
 from kinema.jobs.progress import Progress
 from kinema.messages import SamplingParams
 from kinema.tasks.answer import AnswerJob, AnswerOptions, check_files
+from kinema.tasks.chosen import default_model
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL, find_model
+from kinema.tasks.models import Model, find_model
 from kinema.tasks.neva_yaml import read_neva
 from kinema.tasks.prompts_file import medium_of, prompts_by_medium
 from kinema.types import FrameSampling
@@ -35,8 +44,8 @@ class FileOptions:
     """The prompt file, where it is not the command's first word."""
     output: Annotated[Path | None, Parameter(alias="-o")] = None
     """Where the answers go: a .json list, or one record a line."""
-    model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
-    """tiny, a checkpoint folder, a .nemo archive, family:PATH, or a name on a model hub."""
+    model: Annotated[str | None, Parameter(alias="-m")] = None
+    """spotter, a checkpoint folder, a .nemo archive, family:PATH, or a name on a model hub."""
     engine: str | None = None
     """The backend, instead of the family's first: see `kinema models`."""
     config: Path | None = None
@@ -73,10 +82,35 @@ def answer(
     """
     reads_yaml = files.config is not None or hydra.given
     prompt_file, output = _files(words, files, reads_yaml=reads_yaml)
-    records = check_files(prompt_file, output, force=work.force)[: work.limit]
-    model = find_model(files.model, engine=files.engine, parts=parts)
-    if rank() > 0:
-        return model.follow(settings)
+    base = options.media_base_path
+    records = check_files(prompt_file, output, media_base_path=base, force=work.force)
+    records = records[: work.limit]
+    model = find_model(files.model or default_model(), engine=files.engine, parts=parts)
+    settings = _sliced(model, settings, may_be_whole=reads_yaml)
+    with slices(model, settings):
+        if rank() > 0:
+            return model.follow(settings)
+        return _answer(
+            model, records, prompt_file, output,
+            files=files, work=work, options=options, sampling=sampling, params=params,
+            settings=settings,
+        )  # fmt: skip
+
+
+def _answer(  # noqa: PLR0913
+    model: Model,
+    records: Sequence[Any],
+    prompt_file: Path,
+    output: Path,
+    *,
+    files: FileOptions,
+    work: JobRun,
+    options: AnswerOptions,
+    sampling: FrameSampling,
+    params: SamplingParams,
+    settings: EngineSettings,
+) -> int:
+    """Answer the records and show what is said of them."""
     if files.all_probs and params.logprobs is None:
         config = model.checkpoint.config  # as many alternatives as the vocabulary has tokens
         params = replace(params, logprobs=config.get("text_config", config)["vocab_size"])
@@ -110,6 +144,28 @@ def answer(
             hint="Their field `error` says why; --retry-failed tries them again.",
         )
     return 0
+
+
+def _sliced(model: Model, settings: EngineSettings, *, may_be_whole: bool) -> EngineSettings:
+    """The settings, in one piece where a YAML asks for slices that the model does not have.
+
+    Raises:
+        UsageError: flags ask for them.
+    """
+    count = settings.tensor_parallel
+    if count == 1 or model.engine != "hf":
+        return settings
+    config = model.checkpoint.config
+    text = config.get("text_config", config)
+    queries = text.get("num_attention_heads") or 0
+    keys = text.get("num_key_value_heads") or queries
+    if queries % count == keys % count == 0 and queries:
+        return settings
+    sentence = f"{model.name} has {keys} heads of keys, which do not go into {count} slices"
+    if not may_be_whole:
+        raise UsageError(f"{sentence}.", hint="Choose another --tensor-parallel.")
+    say(f"note: {sentence}: one process holds it whole")
+    return replace(settings, tensor_parallel=1)
 
 
 def _files(words: tuple[str, ...], files: FileOptions, *, reads_yaml: bool) -> tuple[Path, Path]:

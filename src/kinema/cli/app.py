@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import signal
 import threading
@@ -19,10 +20,12 @@ from cyclopts.config import Env
 from kinema.cli import COMMANDS
 from kinema.cli.environment import PREFIX, unknown_variables
 from kinema.cli.output import STDIN, complain, leave_stdout, say
+from kinema.cli.processes import end_with_leader, remember
 from kinema.cli.sources import SettingsFile, sources_of
 from kinema.engines import rank, world_size
 from kinema.errors import KinemaError, UsageError, saying_flags
 from kinema.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from kinema.plugins import load_plugins
 
 INTERRUPTED = 130
 UNREAD = 141
@@ -77,7 +80,13 @@ def _sigterm_as_ctrl_c() -> Iterator[threading.Event]:
 
 
 def _run(words: list[str]) -> int:
-    name, rest = _take_name(words)
+    end_with_leader()
+    remember(words)
+    # What torch says of torchao, which transformers imports wherever it is installed.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    load_plugins()
+    longer = " ".join(words[:2])
+    name, rest = (longer, words[2:]) if longer in COMMANDS else (words[0], words[1:])
     if world_size() > 1 and name not in _MANY_PROCESSES:
         raise UsageError(
             f"kinema {name} runs in one process, and torchrun started {world_size()}.",
@@ -88,18 +97,47 @@ def _run(words: list[str]) -> int:
     app = build(name, config=config)
     for sentence in unknown_variables(app, _every) if rank() == 0 else ():
         say(f"note: {sentence}")
+    rest = list(_switched(app, rest))
     # A lone dash is an option to the parser, and "read it from stdin" to everybody else.
     rest = [STDIN if word == "-" else word for word in rest]
-    try:
-        status = app(rest, exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as problem:
-        sentence = " ".join(str(problem).split())
-        dashed = next(filter(_is_file_name, rest), None)
-        hint = f"See `kinema {name} --help`."
-        if dashed is not None:
-            hint = f"A file of this name is written ./{dashed}"
-        raise UsageError(sentence, hint=hint) from problem
+    hint = f"See `kinema {name} --help`."
+    if (dashed := next(filter(_is_file_name, rest), None)) is not None:
+        hint = f"A file of this name is written ./{dashed}"
+    status = call(app, rest, hint=hint)
     return status if isinstance(status, int) else 0
+
+
+def call(app: App, words: Sequence[str], *, hint: str) -> Any:
+    """What a command returns.
+
+    Raises:
+        UsageError: the words are none of its flags; says so in the parser's words.
+    """
+    try:
+        return app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as problem:
+        raise UsageError(" ".join(str(problem).split()), hint=hint) from problem
+
+
+def _switched(app: App, words: Sequence[str]) -> Iterator[str]:
+    """``--bf16 True`` as ``--bf16=True``: scripts of others write a word behind a switch."""
+    switches = {
+        name
+        for argument in app.assemble_argument_collection()
+        if argument.hint in (bool, bool | None)
+        for name in argument.names
+    }
+    left = iter(words)
+    for word in left:
+        if word.replace("_", "-") not in switches:
+            yield word
+            continue
+        after = next(left, None)
+        if after is not None and after.lower() in ("true", "false"):
+            yield f"{word}={after.lower()}"
+        else:
+            yield word
+            yield from () if after is None else _switched(app, [after, *left])
 
 
 def _is_file_name(word: str) -> bool:
@@ -107,12 +145,6 @@ def _is_file_name(word: str) -> bool:
     suffixes = (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
     is_option = word.startswith("-") and word != STDIN
     return is_option and (Path(word).suffix.lower() in suffixes or os.path.isfile(word))
-
-
-def _take_name(words: list[str]) -> tuple[str, list[str]]:
-    """The command, of one word or two, and the words behind it."""
-    longer = " ".join(words[:2])
-    return (longer, words[2:]) if longer in COMMANDS else (words[0], words[1:])
 
 
 def _every() -> Iterator[App]:
@@ -152,7 +184,7 @@ def _epilogue(command: Callable[..., Any], *, is_own_config: bool) -> str:
     """The examples of the docstring, and where else a setting may stand."""
     lines = (inspect.getdoc(command) or "").partition("Examples:\n")[2].splitlines()
     examples = "\n".join(takewhile(str.strip, lines))
-    elsewhere = "Flags can come from the environment too: KINEMA_MODEL=tiny."
+    elsewhere = "Flags can come from the environment too: KINEMA_MODEL=spotter."
     if not is_own_config:
         elsewhere += "\nOr from a file of flag names: --config settings.yaml."
     return f"Examples:\n{examples}\n\n{elsewhere}" if examples else elsewhere

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +25,6 @@ from kinema.cli.flags import (
 )
 from kinema.cli.output import JobStatus, put, put_record, say
 from kinema.engines import EngineSettings, rank
-from kinema.engines.settings import engines_with
 from kinema.errors import KinemaError, PartialFailure, UsageError
 from kinema.files import refuse_foreign
 from kinema.jobs.inputs import VideoInput, find_inputs, parse_shard
@@ -35,8 +34,10 @@ from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.caption.outputs import Outputs, files_of
 from kinema.tasks.caption.settings import CaptionOptions, CaptionSettings
 from kinema.tasks.caption.story import Described
+from kinema.tasks.caption.threads import with_threads
+from kinema.tasks.chosen import default_model
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL, find_model
+from kinema.tasks.models import find_model
 from kinema.types import FrameSampling
 from kinema.video import Workers
 
@@ -47,8 +48,8 @@ _RESULT = Path("result.json")
 class CaptionRun:
     """Which model works, and what is written."""
 
-    model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
-    """tiny, a checkpoint folder, family:FOLDER, a name on a model hub, or the demo's Qwen2_VL …"""
+    model: Annotated[str | None, Parameter(alias="-m")] = None
+    """spotter, a checkpoint folder, family:FOLDER, a hub name, or the demo's Qwen2_VL …"""
     backend: Annotated[str | None, Parameter(alias="--engine")] = None
     """hf, vllm, openai …, instead of the family's first: see `kinema models`."""
     result_path: Path | None = None
@@ -61,12 +62,20 @@ class CaptionRun:
     """Have --max-threads requests on their way at once, instead of the engine's own number."""
     max_threads: int | None = None
     """Requests at once, with --multithreading."""
+    pass_through: bool = False
+    """Not used: no stage of a graph stands behind this command; kinema.bmf_caption has one."""
     shard: str | None = None
     """Take one part of the videos: 0/8 to 7/8 are the parts of eight."""
     answers: Path | None = None
     """Keep the model's answers in this file, which runs may share."""
     recaption: str | None = None
     """Ask again where captions are flagged: worst:5% of all of them."""
+
+    @property
+    def unused(self) -> list[str]:
+        """Options of the demo that were given and change nothing."""
+        threads = ["--max-threads"] if self.max_threads and not self.multithreading else []
+        return [*threads, *(["--pass-through"] if self.pass_through else [])]
 
 
 def caption(
@@ -95,14 +104,18 @@ def caption(
     formats = _formats(run)
     inputs = _inputs(videos, run, work.limit)
     state = _state(run, inputs, formats, force=work.force)
+    name = run.model or default_model()
     model = find_model(
-        DEMO_MODELS.get(run.model, run.model),
+        DEMO_MODELS.get(name, name),
         engine=DEMO_BACKENDS.get(run.backend or "", run.backend),
         parts=parts,
     )
-    settings = _engine(settings, run, model.engine)
+    threads = run.max_threads if run.multithreading else None
+    settings = with_threads(settings, model.engine, threads)
     if rank() > 0:
         return model.follow(settings)
+    for name in run.unused:
+        say(f"note: {name} is read and not used here, see --help")
     job = CaptionJob(
         inputs=inputs,
         state=state,
@@ -113,6 +126,7 @@ def caption(
             options=options,
             segments=segments,
             sampling=sampling,
+            decided=work.decided,
         ),
         answers=run.answers,
         limit=work.limit,
@@ -172,20 +186,6 @@ def _state(
         shown = (result,) if run.output is None or run.result_path is not None else ()
         refuse_foreign((*written, *shown), force=force)
     return state
-
-
-def _engine(settings: EngineSettings, run: CaptionRun, engine: str) -> EngineSettings:
-    if run.max_threads is not None and not run.multithreading:
-        raise UsageError("--max-threads goes with --multithreading.", hint="Give both.")
-    if run.max_threads is None:
-        return settings
-    if run.max_threads < 1:
-        raise UsageError(f"--max-threads is {run.max_threads}.", hint="Give 1 or more.")
-    if engine in engines_with("batch_size"):
-        return replace(settings, batch_size=run.max_threads)
-    if engine in engines_with("concurrency"):
-        return replace(settings, concurrency=run.max_threads)
-    return settings  # the other engines choose the number themselves
 
 
 def _work(job: CaptionJob, outputs: Outputs, *, quiet: bool) -> None:

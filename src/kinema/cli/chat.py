@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,15 +12,29 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordFlags
+from kinema.cli.offer import model_of
 from kinema.cli.output import STDIN, Status, complain, put, put_record, read_stdin, say, source_of
+from kinema.datasets.conversations import conversation_from_json
 from kinema.engines import EngineSettings, rank
 from kinema.errors import KinemaError, UsageError
 from kinema.lazy import Row, Table
-from kinema.messages import ImagePart, Part, SamplingParams, VideoPart
-from kinema.tasks.chat import Answer, Chat, as_part
+from kinema.messages import (
+    Conversation,
+    ImagePart,
+    Message,
+    Part,
+    Role,
+    SamplingParams,
+    TextPart,
+    VideoPart,
+)
+from kinema.tasks.chat import Chat, as_part
+from kinema.tasks.chat_answer import Answer
+from kinema.tasks.chosen import default_model
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL, find_model
+from kinema.tasks.models import find_model
 from kinema.types import FrameSampling
+from kinema.video.decoder import DecoderName
 
 _STAGES = {
     "reading": "reading …",
@@ -43,8 +58,9 @@ _HELP = "/add FILE brings another video or image, /reset starts over, /quit or C
 class ChatOptions:
     """Which model answers, and how the answer is shown."""
 
-    model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
-    """tiny, a checkpoint folder, family:FOLDER, or a name on a model hub."""
+    model: Annotated[str | None, Parameter(alias="-m")] = None
+    """spotter, a checkpoint folder, family:FOLDER, or a name on a model hub; without it the one
+    that `kinema models use` chose, or spotter."""
     engine: str | None = None
     """The backend, instead of the family's first: see `kinema models`."""
     system: str | None = None
@@ -53,10 +69,20 @@ class ChatOptions:
     """Another video of the same conversation; may be repeated."""
     image: tuple[Path | str, ...] = ()
     """A still image of the same conversation; may be repeated."""
+    turn: tuple[str, ...] = ()
+    """What was said before, question and answer in turn; media belong to the first question."""
+    messages: Path | None = None
+    """Begin with these messages: OpenAI's JSON, media paths relative to the file."""
     fit: bool = False
     """Take frames away when they do not fit the model's context, and say so."""
     strict: bool = False
     """Refuse a damaged video instead of showing the frames that could be decoded."""
+    subtitles: str | None = None
+    """Show the model the subtitles of the videos, with their times: auto takes those that players
+    show, inside the file or beside it; or a track's number (see `kinema probe`), or a file."""
+    decoder: DecoderName = "pyav"
+    """What decodes videos: pyav, torchcodec, or cuda, a GPU where a check shows that it gives the
+    same pictures."""
     json: bool = False
     """Print one JSON record per answer: text, usage, timings, frames seen."""
     web: bool = False
@@ -91,22 +117,29 @@ def chat(
         prompt: The question; - reads it from stdin.
     """
     if rank() > 0:
-        model = find_model(options.model, engine=options.engine, parts=parts)
-        return model.follow(settings)
+        found = find_model(options.model or default_model(), engine=options.engine, parts=parts)
+        return found.follow(settings)
     if options.web:
         if prompt is not None or source == STDIN:
             raise UsageError("--web takes a video's path or address.", hint="Ask on the page.")
         talk_on_page = _PAGE.load("web")
-        model = find_model(options.model, engine=options.engine, parts=parts)
-        status: int = talk_on_page(model, source, settings)
+        name = model_of(options.model, quiet=options.quiet or options.engine is not None)
+        found = find_model(name, engine=options.engine, parts=parts)
+        status: int = talk_on_page(found, source, settings)
         return status
     if source == STDIN and prompt in (None, STDIN):
         raise UsageError("stdin holds one thing: the video or what is said.", hint="Name a file.")
     media = _media(source, options, sampling)
     question = read_stdin() if prompt == STDIN else prompt
+    before = _before(options, media)
+    if options.turn:
+        media = []
+    elif before.messages and question is None:
+        before, media, question = _asked(before)
+    model = model_of(options.model, quiet=options.quiet or options.engine is not None)
     line = Status()
     with Chat(
-        options.model,
+        model,
         engine=options.engine,
         system=options.system,
         params=params,
@@ -114,10 +147,14 @@ def chat(
         parts=parts,
         fit=options.fit,
         strict=options.strict,
-        on_stage=lambda stage: line(_STAGES[stage].format(model=options.model)),
+        subtitles=options.subtitles,
+        decoder=options.decoder,
+        on_stage=lambda stage: line(_STAGES[stage].format(model=model)),
     ) as session:
         talk = _Talk(session, options, sampling, line)
         try:
+            if before.messages:
+                session.recall(before)
             if question is not None:
                 talk.answer(question, media)
             else:
@@ -132,6 +169,48 @@ def _media(source: str | None, options: ChatOptions, sampling: FrameSampling) ->
     parts = [as_part(s, sampling) for s in sources]
     parts += [VideoPart(v, sampling) for v in options.video]
     return parts + [ImagePart(i) for i in options.image]
+
+
+def _before(options: ChatOptions, media: list[Part]) -> Conversation:
+    """What was said before, by --turn or --messages."""
+    if options.turn and options.messages is not None:
+        raise UsageError("--turn and --messages exclude each other.", hint="Give one of them.")
+    if len(options.turn) % 2:
+        raise UsageError(
+            f"--turn was given {len(options.turn)} times.",
+            hint="Give a question and its answer, as often as they were said.",
+        )
+    if options.messages is not None:
+        return _read(options.messages)
+    roles: tuple[Role, ...] = ("user", "assistant")
+    said = [
+        Message(roles[place % 2], (*(() if place else media), TextPart(words)))
+        for place, words in enumerate(options.turn)
+    ]
+    return Conversation(tuple(said))
+
+
+def _read(file: Path) -> Conversation:
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise UsageError(
+            f"{file} is no JSON file: {problem}.", hint="Give a file of messages."
+        ) from problem
+    messages = read.get("messages") if isinstance(read, dict) else read
+    return conversation_from_json(messages, file.parent)
+
+
+def _asked(said: Conversation) -> tuple[Conversation, list[Part], str]:
+    """The turns before the last, which is the question: its parts in order, and its last words."""
+    *earlier, last = said.messages
+    if last.role != "user":
+        raise UsageError(
+            "The last of the messages is not the user's.", hint="Give the question behind it."
+        )
+    *parts, end = last.parts
+    words = end.text if isinstance(end, TextPart) else ""
+    return Conversation(tuple(earlier)), parts if words else list(last.parts), words
 
 
 @dataclass(frozen=True)
@@ -184,8 +263,6 @@ class _Talk:
         for frames in answer.frames:
             origin = f" of {frames.source}" if frames.source else ""
             say(f"[{answer.model}] {frames.seen}{origin}")
-        if answer.model == DEFAULT_MODEL and sys.stderr.isatty():
-            say("tiny is small; a better one: --model Qwen/Qwen2.5-VL-3B-Instruct")
 
     def _turn(self, line: str, media: list[Part]) -> list[Part]:
         """One line of a conversation; returns the media that still wait for a question."""

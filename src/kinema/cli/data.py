@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from kinema.cli.flags import ConvertFlags
 from kinema.cli.output import bar, put, put_record, put_table, say
-from kinema.errors import PartialFailure
+from kinema.errors import PartialFailure, UsageError
 from kinema.tasks.data.check import check_data
 from kinema.tasks.data.convert import ConvertOptions
 from kinema.tasks.data.convert import convert as convert_data
@@ -17,11 +19,12 @@ from kinema.tasks.data.stats import data_stats
 
 def convert(
     format: str,
-    source: Path,
+    source: Path | None = None,
     /,
     *,
-    output: Annotated[Path, Parameter(alias="-o")],
-    options: Annotated[ConvertOptions, Parameter(name="*")] = ConvertOptions(),
+    output: Annotated[Path, Parameter(alias=("-o", "--output-json-file"))],
+    input_json_file: Path | None = None,
+    options: ConvertFlags = ConvertOptions(),
 ) -> int:
     """Make data to train on: one JSON object a line, in one format for all.
 
@@ -36,8 +39,15 @@ def convert(
     Args:
         format: What the source is.
         source: Its folder or file.
-        output: A .jsonl file, or a folder for train.jsonl and test.jsonl.
+        output: A .jsonl file, a .json file as Video-ChatGPT trains on, or a folder for
+            train.jsonl and test.jsonl.
+        input_json_file: Video-ChatGPT's name for SOURCE; beside SOURCE, for --questions.
     """
+    if input_json_file is not None and source is not None:
+        options = replace(options, questions=input_json_file)
+    source = source or input_json_file
+    if source is None:
+        raise UsageError("There is nothing to convert.", hint="Give SOURCE, a file or folder.")
     done = convert_data(format, source, output, options)
     for note in done.notes:
         say(note)

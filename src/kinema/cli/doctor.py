@@ -9,7 +9,7 @@ from kinema.tasks.doctor import examine
 
 
 def doctor(*, json: bool = False) -> None:
-    """Check versions, engines, devices, the built-in model and the model hub.
+    """Check versions, engines, devices, the built-in spotter and the model hub.
 
     Args:
         json: Print one JSON record per finding.

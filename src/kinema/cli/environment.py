@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from cyclopts import App, ArgumentCollection
 
 PREFIX = "KINEMA_"
-_NOT_FLAGS = ("KINEMA_HOME", "KINEMA_WORDNET", "KINEMA_JUDGE_KEY", "KINEMA_API_KEY")
+_NOT_FLAGS = ("KINEMA_LED", "KINEMA_HOME", "KINEMA_WORDNET", "KINEMA_JUDGE_KEY", "KINEMA_API_KEY")
 """Variables that are read where they are needed."""
 
 

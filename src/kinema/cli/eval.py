@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,15 +12,24 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kinema.cli.flags import EngineFlags, JobFlags, JobRun, PartFlags, SamplingFlags, WordFlags
+from kinema.cli.flags import (
+    EngineFlags,
+    JobFlags,
+    JobRun,
+    ModelName,
+    PartFlags,
+    SamplingFlags,
+    WordFlags,
+)
 from kinema.cli.output import JOB_LOG_SECONDS, JobStatus, Status, put, put_record, put_table, say
 from kinema.engines import EngineSettings, rank
 from kinema.errors import KinemaError, PartialFailure, Unfinished, UsageError
 from kinema.evaluation.answers import read_answer
 from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.evaluation.presets import PresetName
-from kinema.files import refuse_foreign, write_atomically
+from kinema.files import refuse_foreign, write_json
 from kinema.messages import SamplingParams
+from kinema.tasks.chosen import default_model
 from kinema.tasks.evaluate.checking import Check, check_benchmark
 from kinema.tasks.evaluate.judging import JudgeSettings, judge_run, read_judgement
 from kinema.tasks.evaluate.reporting import (
@@ -35,7 +43,7 @@ from kinema.tasks.evaluate.reporting import (
 from kinema.tasks.evaluate.runs import EvalSettings, run_benchmark, run_name
 from kinema.tasks.evaluate.stored import Run, find_runs, score_run
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL, find_model
+from kinema.tasks.models import find_model
 from kinema.types import FrameSampling
 
 
@@ -43,9 +51,9 @@ from kinema.types import FrameSampling
 class EvalOptions:
     """What is measured, how, and where it is written."""
 
-    model: Annotated[tuple[str, ...], Parameter(alias="-m")] = (DEFAULT_MODEL,)
+    model: Annotated[tuple[str, ...], ModelName] = ()
     """A model to measure; repeat the flag for several in one table."""
-    output: Annotated[Path, Parameter(alias="-o")] = Path("eval")
+    output: Annotated[Path, Parameter(alias=("-o", "--output-dir"))] = Path("eval")
     """Folder for predictions, scores and the report."""
     split: str = ""
     """The benchmark's split; its usual one when left out."""
@@ -100,7 +108,9 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
         refuse_foreign((options.output / name for name in (MARKDOWN, HTML)), force=work.force)
     runs: list[Run] = []
     failed: dict[str, KinemaError] = {}
-    for model, blind in product(options.model, (False, True) if options.blind else (False,)):
+    models = options.model or (default_model(),)
+    asked = list(product(models, (False, True) if options.blind else (False,)))
+    for model, blind in asked:
         if rank() > 0:
             find_model(model, engine=options.engine, parts=parts).follow(settings)
             continue
@@ -121,7 +131,9 @@ def evaluate(  # noqa: PLR0913  one keyword per group of flags is the point
                 raise  # what is wrong with the call is wrong for all models
             name = run_name(model, blind=blind)
             failed[name] = problem
-            say(f"{name} was not measured: {problem.sentence}")
+            # Where nothing at all was measured, the last reason is what the command ends with.
+            why = "." if len(failed) == len(asked) else f": {problem.sentence}"
+            say(f"{name} was not measured{why}")
         else:
             runs.append(run)
     if rank() > 0:
@@ -330,5 +342,5 @@ def _write_submission(run: Run) -> None:
     if not run.benchmark.submission:
         return
     choices = {r.item.id: read_answer(r).value for r in run.records}
-    text = json_text.dumps({k: -1 if v is None else v for k, v in choices.items()}, indent=1)
-    write_atomically(run.folder / run.benchmark.submission, text + "\n")
+    answers = {k: -1 if v is None else v for k, v in choices.items()}
+    write_json(run.folder / run.benchmark.submission, answers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -27,8 +27,14 @@ class FeaturesRun:
     """Which files below the folder count: {person}/{camera}/{video}.avi"""
     devices: tuple[str, ...] = ("auto",)
     """Where towers run, with commas between them: cuda:0,cuda:1 puts one on each."""
-    batch_size: int = 32
+    batch_size: Annotated[int, Parameter(alias="--infer-batch")] = 32
     """Frames that go through a tower together."""
+    video_dir_path: Path | None = None
+    """Video-ChatGPT's name for VIDEOS: a folder."""
+    clip_feat_path: Path | None = None
+    """Video-ChatGPT's --output: its pickles are written beside the features files."""
+    pickle_name: str = "{video}"
+    """With --clip-feat-path, names of pickles: {video}_{camera}_all for the Breakfast fork."""
 
 
 def features(
@@ -52,6 +58,10 @@ def features(
     """
     require_value(run.batch_size >= 1, "batch_size", run.batch_size, "1 or more")
     devices = (name.strip() for text in run.devices for name in text.split(","))
+    if run.video_dir_path is not None:
+        videos = (*videos, str(run.video_dir_path))
+    if run.clip_feat_path is not None:
+        run = replace(run, output=run.clip_feat_path)
     media = find_media(videos, pattern=run.pattern)
     if options.variants:
         media, copies = without_copies(media)
@@ -69,6 +79,10 @@ def features(
     )
     with JobStatus("videos", quiet=work.quiet, show_bar=True) as status:
         failed = job.run(status)
+    if run.clip_feat_path is not None:
+        from kinema.tasks.features.pickles import pickle_beside  # noqa: PLC0415  imports torch
+
+        pickle_beside(run.clip_feat_path, name=run.pickle_name)
     return _end(failed, job, run, work)
 
 

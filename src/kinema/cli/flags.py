@@ -14,9 +14,11 @@ from kinema.engines.settings import EngineSettings, engines_with
 from kinema.errors import UsageError, require_value
 from kinema.messages import SamplingParams
 from kinema.structured import read_schema
+from kinema.tasks.data.convert import ConvertOptions
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.site import JobSettings, Runner  # noqa: F401  the parser looks for it here
 from kinema.types import FrameSampling
+from kinema.video.decoder import DecoderName  # noqa: F401  the parser looks for it here
 
 _FRAMES = Group("Which frames", sort_key=1)
 _WORDS = Group("How words are picked", sort_key=2)
@@ -29,7 +31,7 @@ Converter = Callable[[Any, Sequence[Any]], Any]
 def spread(
     settings: type[Any],
     *,
-    renamed: Mapping[str, str] = {},
+    renamed: Mapping[str, str | tuple[str, ...]] = {},
     converters: Mapping[str, Converter] = {},
     help_of: Callable[[str, str], str] = lambda name, text: text,
 ) -> Any:
@@ -40,7 +42,7 @@ def spread(
 
     Args:
         settings: a dataclass.
-        renamed: flags of fields that are called otherwise.
+        renamed: flags of fields that are called otherwise, or by several names.
         converters: what makes the value of a field of a flag's words.
         help_of: the help of a flag, given the field's name and its documentation.
     """
@@ -136,13 +138,31 @@ class JobRun(JobSettings):
 
 
 SamplingFlags = Annotated[FrameSampling, Parameter(name="*", group=_FRAMES)]
-PartFlags = Annotated[CheckpointParts, Parameter(name="*", group=_PARTS)]
 JobFlags = Annotated[JobRun, Parameter(name="*")]
+ModelName = Parameter(alias=("-m", "--model-name"))
+"""Names of the flag that says which model answers; the last is Video-ChatGPT's."""
 if TYPE_CHECKING:
+    PartFlags = CheckpointParts
+    ConvertFlags = ConvertOptions
     WordFlags = SamplingParams
     EngineFlags = EngineSettings
     CaptionEngineFlags = EngineSettings
 else:
+    # Behind the first names stand those of Video-ChatGPT's scripts.
+    PartFlags = Annotated[
+        spread(
+            CheckpointParts,
+            renamed={
+                "projection": ("--projection", "--projection-path"),
+                "vision_tower": ("--vision-tower", "--vision-tower-name"),
+            },
+        ),
+        Parameter(name="*", group=_PARTS),
+    ]
+    ConvertFlags = Annotated[
+        spread(ConvertOptions, renamed={"features": ("--features", "--clip-feature-path")}),
+        Parameter(name="*"),
+    ]
     WordFlags = Annotated[
         spread(
             SamplingParams,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kinema.cli.output import put_record, put_table
+from kinema.cli.output import put, put_record, put_table, say
+from kinema.tasks.chosen import choose_model, default_model
 from kinema.tasks.models import model_table
 
 
@@ -20,6 +21,26 @@ def models(*, json: bool = False) -> None:
             put_record(row)
     else:
         put_table([["FAMILY", "VIDEO", "IMAGE", "ENGINES", "EXAMPLE"], *map(_cells, rows)])
+
+
+def use(model: str | None = None, /) -> None:
+    """Choose the model of commands that name none.
+
+    --model and KINEMA_MODEL win over it. Nothing is fetched before the model is used.
+
+    Examples:
+      kinema models use HuggingFaceTB/SmolVLM2-500M-Video-Instruct
+      kinema models use spotter
+      kinema models use
+
+    Args:
+        model: spotter, a checkpoint folder, family:FOLDER, or a name on a model hub; without it
+            the present one is printed.
+    """
+    if model is None:
+        put(default_model())
+    else:
+        say(f"{choose_model(model)} answers from now on where no model is named.")
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -145,9 +145,7 @@ class JobStatus:
             f"{bar(progress.ended, progress.of)} {done}" if self._show_bar else done,
             f"{short_clock(video)} of video" if video else "",
             f"{progress.failed} failed" if progress.failed else "",
-            f"{short_clock(left)} left"
-            if left is not None and progress.ended < progress.of
-            else "",
+            "" if left is None else f"{short_clock(left)} left",
         ]
         return ", ".join(filter(None, parts))
 

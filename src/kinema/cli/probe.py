@@ -10,6 +10,7 @@ from kinema.cli.output import put, put_record, put_table, say, source_of
 from kinema.tasks.probe import examine, write_contact_sheet
 from kinema.types import FrameSampling
 from kinema.video import Shot, VideoInfo
+from kinema.video.cues import SubtitleTrack
 from kinema.video.info import SamplingPlan
 from kinema.video.shots import DetectorName
 from kinema.video.tracks import VideoTrack
@@ -83,10 +84,12 @@ def _facts(info: VideoInfo) -> dict[str, str]:
         if info.num_frames == 1
         else f"{info.fps:.3f} frames a second on average, {info.fps_mode}",
         "duration": f"{info.duration_seconds:.3f} s",
+        **({"timecode": info.start_timecode} if info.start_timecode else {}),
         "frames": f"{info.num_frames}, of which {info.num_keyframes} key frames",
         "colour": f"{info.color_matrix}, {info.color_transfer}, {info.color_range} range",
         "HDR": "no" if info.hdr == "none" else info.hdr.upper(),
         "audio": info.audio_codec or "none",
+        **{f"subtitles {track.index}": ", ".join(_words(track)) for track in info.subtitles},
     }
 
 
@@ -114,6 +117,20 @@ def _notes(track: VideoTrack) -> Iterator[str]:
         yield "default"
     if track.cover:
         yield "cover"
+
+
+def _words(track: SubtitleTrack) -> Iterator[str]:
+    if track.file is not None:
+        yield track.file
+    yield track.codec if track.kind == "text" else f"{track.codec} ({track.kind}, not text)"
+    if track.language is not None:
+        yield track.language
+    if track.title is not None:
+        yield track.title
+    if track.default:
+        yield "default"
+    if track.forced:
+        yield "forced"
 
 
 def _size(info: VideoInfo) -> str:

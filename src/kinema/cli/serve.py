@@ -11,12 +11,14 @@ from kinema.cli.output import say
 from kinema.engines import EngineSettings
 from kinema.server.limits import ServerSettings
 from kinema.server.running import serve as serve_model
+from kinema.tasks.chosen import default_model
 from kinema.tasks.imports import CheckpointParts
-from kinema.tasks.models import DEFAULT_MODEL, find_model
+from kinema.tasks.models import find_model
 
 
 def serve(
     *models: str,
+    model_name: tuple[str, ...] = (),
     engine: str | None = None,
     server: Annotated[ServerSettings, Parameter(name="*")] = ServerSettings(),
     settings: EngineFlags = EngineSettings(),
@@ -29,14 +31,15 @@ def serve(
     Examples:
       kinema serve
       kinema serve Qwen/Qwen2.5-VL-3B-Instruct --engine vllm --host 0.0.0.0 --api-key secret
-      kinema serve tiny --allowed-local-media-path /data/videos --max-requests 32
+      kinema serve spotter --allowed-local-media-path /data/videos --max-requests 32
 
     Args:
-        models: tiny, checkpoint folders, family:FOLDER, or names on a model hub; the first is
+        models: spotter, checkpoint folders, family:FOLDER, or names on a model hub; the first is
             the default.
+        model_name: The same, as Video-ChatGPT's demo calls it.
         engine: The backend, instead of the family's first: see `kinema models`.
     """
-    names = models or (DEFAULT_MODEL,)
+    names = (*models, *model_name) or (default_model(),)
     found = [find_model(name, engine=engine, parts=parts) for name in names]
     said = " and ".join(names)
     serve_model(

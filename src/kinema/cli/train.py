@@ -79,9 +79,9 @@ def train(
     settings, notes = with_former(settings, former)
     reads_yaml = options.neva is not None or hydra.given
     overrides = [word for word in words if reads_yaml and is_override(word)]
-    left = [w for w in words if w != "True" and w not in overrides]  # of --bf16 True and the like
+    left = [word for word in words if word not in overrides]
     if left:
-        raise UsageError(f"{left[0]!r} was not understood.", hint="Write --flag=False for False.")
+        raise UsageError(f"{left[0]!r} was not understood.", hint="See kinema train --help.")
     for note in notes if rank() == 0 else ():
         say(f"note: {note}")
     done = run(settings, say=say)

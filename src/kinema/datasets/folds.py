@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kinema.datasets.recordings import Recording
 from kinema.errors import UsageError
+from kinema.textfiles import read_lines
 
 # Breakfast's four folds are by person: P03-P15, P16-P28, P29-P41, P42-P54.
 _BREAKFAST_FIRST, _BREAKFAST_PERSONS, _BREAKFAST_FOLDS = 3, 13, 4
@@ -67,7 +68,7 @@ def listed(recordings: Sequence[Recording], path: Path) -> Split:
     """
     if not path.is_file():
         raise UsageError(f"There is no list {path}.", hint="One video a line, relative.")
-    lines = [line.strip().lstrip("/") for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip().lstrip("/") for _, line in read_lines(path)]
     held = {_found(recordings, line, path).video for line in lines if line}
     return _parted(recordings, lambda recording: recording.video in held)
 

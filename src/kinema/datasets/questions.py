@@ -10,6 +10,7 @@ from pathlib import Path
 from kinema.datasets.recordings import Recording
 from kinema.datasets.segments import Segment
 from kinema.errors import UsageError
+from kinema.textfiles import read_lines
 
 _HEADER = re.compile(r"\s*Format\s+\d+\s*:?\s*", re.IGNORECASE)
 _RANGE = re.compile(r"(\s*(?:[-*•]\s+)?)(\d+)(\s*-\s*)(\d+)(?!\d)(.*)")
@@ -78,8 +79,8 @@ def moved(line: str, move: Move) -> str:
 
 def _blocks(path: Path) -> Iterator[tuple[str, list[str]]]:
     question, lines, began = "", list[str](), False
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.strip() or _HEADER.fullmatch(line):
+    for _, line in read_lines(path):
+        if _HEADER.fullmatch(line):
             continue
         if line.lstrip().startswith("Q:"):
             if began:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kinema.datasets.segments import Ends, Segment, parse_segments, runs
+from kinema.datasets.segments import Segment, parse_segments, runs
 from kinema.datasets.variants import augmented_from
 from kinema.errors import UsageError
+from kinema.textfiles import read_text
 
 WITHOUT_CLASS: Mapping[str, str] = {"walk_in": "SIL", "walk_out": "SIL"}
 """Breakfast's raw labels that its 48 benchmark classes lack, and what stands for them."""
@@ -29,8 +30,6 @@ class Recording:
     event: str
     """What was filmed: the same for all cameras that saw it."""
     segments: tuple[Segment, ...]
-    ends: Ends
-    """How the data set writes the second number of a segment."""
 
 
 def breakfast(root: Path) -> list[Recording]:
@@ -48,10 +47,10 @@ def breakfast(root: Path) -> list[Recording]:
         if (match := _BREAKFAST_VIDEO.fullmatch(path.stem)) is None:
             continue
         person, activity = match.groups()
-        segments = _read_segments(_labels_of(path), "exclusive")
+        segments = _read_segments(_labels_of(path))
         camera = path.parent.name
         event = f"{person}_{activity}"
-        found.append(Recording(path, person, camera, activity, event, segments, "exclusive"))
+        found.append(Recording(path, person, camera, activity, event, segments))
     return _some(found, root, "P03/cam01/P03_tea.avi")
 
 
@@ -69,9 +68,7 @@ def salads(root: Path) -> list[Recording]:
             continue
         segments = _salads_segments(root, path.stem)
         event = path.stem.removeprefix("rgb-")
-        found.append(
-            Recording(path, match[1], "top", "making salads", event, segments, "exclusive")
-        )
+        found.append(Recording(path, match[1], "top", "making salads", event, segments))
     return _some(found, root, "rgb-01-1.avi")
 
 
@@ -92,16 +89,16 @@ def _labels_of(video: Path) -> Path:
 def _salads_segments(root: Path, name: str) -> tuple[Segment, ...]:
     for place in (f"timestampGT2/{name}", f"timestampGT2/{name}.txt"):
         if (path := root / place).is_file():
-            return _read_segments(path, "exclusive")
+            return _read_segments(path)
     if (path := root / "groundTruth" / f"{name}.txt").is_file():
-        return tuple(runs(path.read_text(encoding="utf-8").split()))
+        return tuple(runs(read_text(path).split()))
     raise UsageError(
         f"{name} has no labels.", hint=f"timestampGT2/{name} or groundTruth/{name}.txt is wanted."
     )
 
 
-def _read_segments(path: Path, ends: Ends) -> tuple[Segment, ...]:
-    parsed = parse_segments(path.read_text(encoding="utf-8"), ends=ends)
+def _read_segments(path: Path) -> tuple[Segment, ...]:
+    parsed = parse_segments(read_text(path), ends="exclusive")
     if parsed.unparsed_lines or not parsed.segments:
         line = parsed.unparsed_lines[0] if parsed.unparsed_lines else "nothing"
         raise UsageError(f"{path} holds {line!r}.", hint="A line is: 1-30 take_bowl")

@@ -6,18 +6,18 @@ A file is JSON Lines, one sample a line: ``{"id", "messages", "meta"}``. Message
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kinema.datasets.conversations import conversation_to_json
-from kinema.datasets.rows import DataRow, read_rows
+from kinema.datasets.rows import read_rows
 from kinema.datasets.shapes import Shape, conversation_of, shape_of
 from kinema.errors import MediaNotFound, UsageError
-from kinema.files import FEATURES_SUFFIX, write_lines
+from kinema.files import FEATURES_SUFFIX
 from kinema.messages import Conversation, Message, Part, TextPart
+from kinema.textfiles import Row, write_json_lines
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def read_samples(path: Path, *, media: Path | None = None) -> Iterator[Sample]:
             raise UsageError(f"{where}: {problem}", hint=problem.hint) from problem
 
 
-def sample_of(row: DataRow, folder: Path) -> Sample:
+def sample_of(row: Row, folder: Path) -> Sample:
     """The sample in a row; its id is its line where it has none.
 
     Raises:
@@ -94,13 +94,13 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> int:
     """Write a data file, whole or not at all; returns how many samples it holds."""
     number = 0
 
-    def dumped() -> Iterator[str]:
+    def dumped() -> Iterator[dict[str, Any]]:
         nonlocal number
         for sample in samples:
             number += 1
-            yield json.dumps(sample.to_dict(path.parent), ensure_ascii=False)
+            yield sample.to_dict(path.parent)
 
-    write_lines(path, dumped())
+    write_json_lines(path, dumped())
     return number
 
 

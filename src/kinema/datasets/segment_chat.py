@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -84,11 +83,11 @@ class SegmentChat:
     ) -> Iterator[Exchange]:
         segments = renamed(recording.segments, self.labels or {})
         move: Move = lambda frame: frame  # noqa: E731
-        if self.grid is not None:
+        if (grid := self.grid) is not None:
             num_frames = count(recording)
-            segments = rescaled(segments, num_frames=num_frames, grid=self.grid)
+            segments = rescaled(segments, num_frames=num_frames, grid=grid)
             # Frame numbers, counted from one; those of the end stay inside.
-            move = partial(_moved, num_frames=num_frames, grid=self.grid)
+            move = lambda frame: min(grid, round((frame - 1) * grid / num_frames) + 1)  # noqa: E731
         yield segments_exchange(recording, segments, hide_activity=self.hide_activity)
         if self.questions is not None:
             path = self.questions / f"{recording.video.relative_to(root)}.labels"
@@ -115,7 +114,3 @@ class SegmentChat:
             as_conversation(exchange.question, medium, exchange.answer, number),
             about,
         )
-
-
-def _moved(frame: int, *, num_frames: int, grid: int) -> int:
-    return min(grid, round((frame - 1) * grid / num_frames) + 1)

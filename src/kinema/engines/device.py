@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 
@@ -12,6 +14,17 @@ def pick_device(choice: str = "auto") -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def count_devices() -> tuple[str, int]:
+    """What each process of a sliced model can have: GPUs of this machine, or without any its cores.
+
+    Returns:
+        What they are, and how many.
+    """
+    if torch.cuda.is_available():
+        return "GPUs", torch.cuda.device_count()
+    return "cores and no GPU", os.cpu_count() or 1
 
 
 def describe_device() -> str:

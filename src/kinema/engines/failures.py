@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from kinema.errors import EngineDied, KinemaError, ModelError, OutOfMemory
+from kinema.errors import EngineDied, EngineUnreachable, KinemaError, ModelError, OutOfMemory
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ def unopened(problem: Exception, what: str) -> KinemaError:
 
 def may_be_one_requests(problem: KinemaError) -> bool:
     """Whether a breakdown may be the fault of what ran, as it is when others are answered since."""
-    return isinstance(problem, OutOfMemory | EngineDied)
+    failed_at_it = isinstance(problem, EngineUnreachable) and problem.failed_at_request
+    return failed_at_it or isinstance(problem, OutOfMemory | EngineDied)
 
 
 def give_back(held: Callable[[], None]) -> None:

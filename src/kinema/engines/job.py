@@ -14,6 +14,10 @@ from kinema.messages import Ask, Completion, Conversation, Reply, Request
 from kinema.reasoning import AnswerStream, opens_reasoning, separate
 from kinema.types import Features, Frames, Shown
 
+_ALL_THOUGHT = (
+    "The tokens ended before the reasoning did, so there is no answer: raise max_new_tokens."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Answered:
@@ -22,7 +26,7 @@ class Answered:
     request: Request
     completion: Completion
     note: str = ""
-    """What was taken away to make it fit."""
+    """What is not as it was asked for: what was taken away to make it fit."""
 
     @property
     def shown(self) -> tuple[Shown, ...]:
@@ -103,7 +107,10 @@ class Job:
         said = separate(completion.text, **self._reasons)
         thought = "\n\n".join(filter(None, (completion.reasoning, said.reasoning)))
         rest = said.answer if self._stream is None else self._stream.rest(said.answer)
-        return replace(completion, text=said.answer, reasoning=thought), rest
+        is_all_thought = thought and not said.answer and completion.finish_reason == "length"
+        notes = (completion.note, _ALL_THOUGHT if is_all_thought else "")
+        note = " ".join(filter(None, notes))
+        return replace(completion, text=said.answer, reasoning=thought, note=note), rest
 
     def tell(self, text: str) -> bool:
         """Let the caller read a piece of the answer; False when it raised, which ends the job."""

@@ -234,7 +234,8 @@ class Scheduler:
             return
         if job.future.set_running_or_notify_cancel():
             assert job.request is not None
-            job.future.set_result(Answered(job.request, completion, job.note))
+            note = " ".join(filter(None, (job.note, completion.note)))
+            job.future.set_result(Answered(job.request, completion, note))
 
     def fail(self, request_id: str, problem: KinemaError) -> None:
         """See :class:`kinema.engines.base.Inbox`."""

@@ -6,7 +6,6 @@ of them together: what a command or a Python caller gives before the engine is k
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
@@ -57,11 +56,25 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights(Settings):
-    """Weights that this machine runs."""
+class Placed(Settings):
+    """A model that runs on this machine."""
 
     device: Device = undecisive("auto", "where the model runs; dtype is a setting of its own")
     """Where the model runs; auto takes a GPU when there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batched(Settings):
+    """Requests that begin together."""
+
+    batch_size: int = undecisive(8, "which requests share a batch; each is answered as if alone")
+    """Requests that run together at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights(Placed):
+    """Weights in a number format of their own."""
+
     dtype: DType = "auto"
     """Number format of the weights; auto keeps the checkpoint's own."""
 
@@ -77,7 +90,7 @@ class TorchWeights(Weights):
     compile: bool = False
     """Compile the decoding step: a minute of preparation, then faster."""
     tensor_parallel: int = undecisive(1, "how many devices share a layer")
-    """Split each layer over this many GPUs; with hf, over the processes of torchrun."""
+    """Split each layer over this many GPUs; with hf, over processes, torchrun's or our own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +102,7 @@ class Context(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HFSettings(TorchWeights):
+class HFSettings(Batched, TorchWeights):
     """Of the engine hf."""
 
     device_map: str | None = undecisive(None, "where the layers lie")
@@ -104,8 +117,6 @@ class HFSettings(TorchWeights):
     """Sample as the checkpoint's generation_config.json recommends, where nothing else is said."""
     cache: str | None = undecisive(None, "features that the same encoder would make again")
     """Keep vision features in this folder, so that a later session skips the encoder."""
-    batch_size: int = undecisive(8, "which requests share a batch; each is answered as if alone")
-    """Requests that run together at most."""
     keep_conversations: int = undecisive(1, "keys and values that would be computed again")
     """Conversations whose KV cache stays in memory, so follow-ups are quick."""
 
@@ -152,15 +163,21 @@ class EchoSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpotterSettings(Batched, Placed):
+    """Of the engine spotter, which runs on a CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineSettings(LWMSettings, OpenAISettings, VLLMSettings, HFSettings):
     """How weights are loaded, whichever engine it will be; each takes what it knows."""
 
 
-SETTINGS: Mapping[str, type[Settings]] = {
+SETTINGS: dict[str, type[Settings]] = {
     "hf": HFSettings,
     "vllm": VLLMSettings,
     "openai": OpenAISettings,
     "lwm": LWMSettings,
+    "spotter": SpotterSettings,
     "echo": EchoSettings,
 }
 """The class of each engine."""

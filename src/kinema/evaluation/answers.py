@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from kinema.datasets.segments import Parsed, parse_segments
-from kinema.errors import UsageError
 from kinema.evaluation.choice import LETTERS, parse_choice
-from kinema.evaluation.normalise import plain_words
+from kinema.evaluation.numbers import read_count, read_span
 from kinema.evaluation.records import Item, Record
-from kinema.types import parse_seconds
 
 
 @dataclass(frozen=True)
@@ -60,41 +57,13 @@ def read_answer(record: Record) -> Answer:
 def _read(reply: str, item: Item) -> Any:
     match item.task:
         case "count":
-            return _count(reply)
+            return read_count(reply)
         case "span":
-            return _span(reply)
+            return read_span(reply)
         case "segments":
             return _segments(reply, item)
         case _:
             return reply or None
-
-
-def _count(reply: str) -> float | None:
-    """The only number of the reply; several different ones are no answer."""
-    words = plain_words(reply)
-    numbers = {float(word) for word in words if word.replace(".", "", 1).isdigit()}
-    return numbers.pop() if len(numbers) == 1 else None
-
-
-_SPAN = re.compile(
-    r"(\d+(?::\d{1,2}){0,2}(?:\.\d+)?)\s*(?:seconds?|secs?|s)?\s*(?:-|–|—|to|until|till|and|,)\s*"
-    r"(\d+(?::\d{1,2}){0,2}(?:\.\d+)?)",
-    re.IGNORECASE,
-)
-
-
-def _span(reply: str) -> tuple[float, float] | None:
-    """The only range of times of the reply."""
-    found = {_times(*pair) for pair in _SPAN.findall(reply)} - {None}
-    return found.pop() if len(found) == 1 else None
-
-
-def _times(start: str, end: str) -> tuple[float, float] | None:
-    try:
-        seconds = parse_seconds(start), parse_seconds(end)
-    except UsageError:
-        return None
-    return seconds if seconds[0] < seconds[1] else None
 
 
 def _segments(reply: str, item: Item) -> Parsed | None:

@@ -15,11 +15,13 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from kinema.errors import KinemaError
+from kinema.evaluation.normalise import answer_of
 from kinema.evaluation.records import Record
 from kinema.evaluation.statistics import Measured, interval
 from kinema.plain import Plain
@@ -29,6 +31,8 @@ Ask = Callable[[str, str], Awaitable[str]]
 """System prompt and question in, the judge's reply out; raises KinemaError when it fails."""
 
 ATTEMPTS = 3
+_MOST_REASONS = 5
+_NO_VERDICT = "The judge's reply holds no verdict."
 
 _ANSWER_SYSTEM = (
     "You compare a predicted answer to a question about a video with the correct answer. Synonyms "
@@ -91,6 +95,8 @@ class Verdict(Plain):
     match: bool | None = None
     reply: str = ""
     attempts: int = 0
+    problem: str = ""
+    """Why the judge did not reply, in its server's words."""
 
 
 def cases_of(records: Sequence[Record], protocol: Protocol) -> list[Case]:
@@ -130,33 +136,78 @@ def prompt_hash(protocol: Protocol) -> str:
 
 
 _OBJECT = re.compile(r"\{[^{}]*\}")
+_QUOTES = str.maketrans("“”„‘’", '"""\'\'')
+_YES_NO = {"yes": True, "no": False, "true": True, "false": False}
+_GAP = r"[\s:*=,;.\"'`]*"
+_LONE_SCORE = re.compile(
+    rf"{_GAP}(?:score{_GAP})?([0-5])(?:\.0+)?(?:\s*/\s*5)?{_GAP}", re.IGNORECASE
+)
+_PRED_AND_SCORE = re.compile(
+    rf"{_GAP}pred(?:iction)?{_GAP}(yes|no){_GAP}score{_GAP}([0-5])(?:\.0+)?(?:\s*/\s*5)?{_GAP}",
+    re.IGNORECASE,
+)
 
 
 def parse_verdict(reply: str, protocol: Protocol) -> Verdict | None:
-    """Read a judge's reply: exactly one object with exactly the wanted keys, or None.
+    """Read a judge's reply: the one verdict in it, or None.
 
-    JSON and Python literals are read, never evaluated. A score that is no whole number from 0 to 5
-    is no score, and neither is a "pred" that is not yes or no.
+    A verdict is an object with the wanted keys, whatever stands around it or beside them, or the
+    same in words (``Score: 4``). JSON and Python literals are read, never evaluated; reasoning is
+    passed over. A score that is no whole number from 0 to 5 is no score, a "pred" that is not yes
+    or no is no verdict, and two different verdicts are none.
     """
-    found = _OBJECT.findall(reply)
-    values = _literal(found[0]) if len(found) == 1 else None
-    wanted = {"pred", "score"} if protocol == "answer" else {"score"}
-    if not isinstance(values, dict) or set(values) != wanted:
+    text = answer_of(reply).translate(_QUOTES)
+    found = {_verdict(values, protocol) for values in _objects(text)} - {None}
+    if not found:
+        found = {_in_words(text, protocol)}
+    verdict = found.pop() if len(found) == 1 else None
+    return None if verdict is None else Verdict(*verdict, reply)
+
+
+def _objects(text: str) -> Iterator[Mapping[str, Any]]:
+    """Every object in a text, its keys in small letters; those inside of others are left out."""
+    decoder, at = json.JSONDecoder(), text.find("{")
+    while at >= 0:
+        try:
+            values, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            literal = _OBJECT.match(text, at)
+            values, end = _literal(literal[0]) if literal else None, at + 1
+        if isinstance(values, dict):
+            yield {str(name).strip().lower(): value for name, value in values.items()}
+        at = text.find("{", end)
+
+
+def _verdict(values: Mapping[str, Any], protocol: Protocol) -> tuple[int, bool | None] | None:
+    score = _score(values.get("score"))
+    said = str(values.get("pred")).strip(" .!\"'").lower()
+    if score is None or (protocol == "answer" and said not in _YES_NO):
         return None
-    score, said = values["score"], str(values.get("pred", "yes")).strip().lower()
-    whole = isinstance(score, int) and not isinstance(score, bool) and 0 <= score <= 5
-    if not whole or said not in ("yes", "no"):
-        return None
-    return Verdict(score, said == "yes" if protocol == "answer" else None, reply)
+    return score, _YES_NO[said] if protocol == "answer" else None
+
+
+def _score(value: Any) -> int | None:
+    """5, 5.0 and "5"; neither 4.8 nor true."""
+    if isinstance(value, str):
+        match = _LONE_SCORE.fullmatch(value)
+        return int(match[1]) if match else None
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and value in range(6)
+    return int(value) if whole else None
+
+
+def _in_words(text: str, protocol: Protocol) -> tuple[int, bool | None] | None:
+    if protocol == "aspects":
+        lone = _LONE_SCORE.fullmatch(text)
+        return (int(lone[1]), None) if lone else None
+    both = _PRED_AND_SCORE.fullmatch(text)
+    return (int(both[2]), both[1].lower() == "yes") if both else None
 
 
 def _literal(text: str) -> Any:
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(text)
-        except (ValueError, SyntaxError):
-            continue
-    return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return None
 
 
 async def judge_case(case: Case, protocol: Protocol, ask: Ask) -> Verdict:
@@ -165,18 +216,19 @@ async def judge_case(case: Case, protocol: Protocol, ask: Ask) -> Verdict:
     Raises:
         KinemaError: of the judge's engine or of the run, which says nothing about the case.
     """
-    reply = ""
+    reply = problem_said = ""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             reply = await ask(case.system, case.question)
         except KinemaError as problem:
             if problem.blame in ("engine", "run"):
                 raise
-            reply = str(problem)
+            reply, problem_said = "", problem.sentence
             continue
+        problem_said = ""
         if verdict := parse_verdict(reply, protocol):
             return Verdict(verdict.score, verdict.match, reply, attempt)
-    return Verdict(None, None, reply, ATTEMPTS)
+    return Verdict(None, None, reply, ATTEMPTS, problem_said or _NO_VERDICT)
 
 
 def summarise(
@@ -187,10 +239,11 @@ def summarise(
 ) -> dict[str, Any]:
     """Accuracy and mean score, or the mean of each aspect; over all items, judged or not."""
     judged = {(c.item_id, c.aspect): v for c, v in zip(cases, verdicts, strict=True)}
-    result: dict[str, Any] = {
-        "cases": len(cases),
-        "unjudged": sum(verdict.score is None for verdict in verdicts),
-    }
+    unjudged = [verdict for verdict in verdicts if verdict.score is None]
+    result: dict[str, Any] = {"cases": len(cases), "unjudged": len(unjudged)}
+    if unjudged:
+        reasons = Counter(verdict.problem or _NO_VERDICT for verdict in unjudged)
+        result["unjudged_because"] = dict(reasons.most_common(_MOST_REASONS))
     items = [r for r in records if r.item.task == "text"]
     if protocol == "answer":
         found = [judged.get((r.item.id, "")) for r in items]

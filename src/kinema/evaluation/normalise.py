@@ -18,7 +18,11 @@ _WORD = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?")
 
 _TAGGED = re.compile(r"<(answer|conclusion)>\s*(.*?)\s*(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 """R1-style models, and LLaVA-CoT."""
-_CONTROL = re.compile(r"</s>|<\|[\w ]{1,40}\|>|<(?:eos|end_of_turn|bos|pad)>|\A\s*assistant\s*\n")
+_CONTROL = re.compile(
+    r"</?s>|<\|[\w ]{1,40}\|>|<(?:eos|end_of_turn|bos|pad)>"
+    r"|\A\s*(?:<\|\w+\|>)?\s*(?:assistant|model)\s*[:\n]|(?<=\S)#{2,}\s*\Z",
+    re.IGNORECASE,
+)
 """What is left in a reply whose engine did not take special tokens out."""
 
 
@@ -27,9 +31,14 @@ def answer_of(reply: str) -> str:
 
     Of several ``<answer>`` the last one counts. An answer in no tag comes back as it is.
     """
-    text = separate(reply).answer
+    text = without_control(reply)
     tagged = [match[2] for match in _TAGGED.finditer(text) if match[2]]
-    return _CONTROL.sub(" ", tagged[-1] if tagged else text).strip()
+    return (tagged[-1] if tagged else text).strip()
+
+
+def without_control(reply: str) -> str:
+    """A reply without reasoning and without control tokens; tags stay."""
+    return _CONTROL.sub(" ", separate(reply).answer).strip()
 
 
 def words(text: str) -> list[str]:

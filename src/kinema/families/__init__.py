@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from kinema.errors import ModelError, UnknownName
+from kinema.errors import ModelError
 from kinema.families.base import DEFAULT_SAMPLING, Family
 from kinema.families.checkpoint import Checkpoint, read_checkpoint
 from kinema.families.deepseek import DEEPSEEK_VL, DEEPSEEK_VL2, JANUS
-from kinema.families.generic import ECHO, GENERIC, REMOTE
+from kinema.families.generic import ECHO, GENERIC, REMOTE, SPOTTER
 from kinema.families.internvl import INTERNVL
 from kinema.families.llava import LLAVA, LLAVA_NEXT_VIDEO, LLAVA_ONEVISION, VIDEO_LLAVA
 from kinema.families.lwm import LWM
 from kinema.families.qwen import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
 from kinema.families.smolvlm import SMOLVLM
-from kinema.families.tiny import TINY
 from kinema.families.videollama3 import VIDEOLLAMA3
 from kinema.families.videolm import NEVA, VIDEO_CHATGPT, VIDEOLM, as_trained
+from kinema.lazy import Named
 
 __all__ = [
     "DEFAULT_SAMPLING",
     "FAMILIES",
     "Checkpoint",
     "Family",
+    "add_family",
     "as_trained",
-    "family_named",
     "read_checkpoint",
     "recognise",
 ]
 
 _ROWS = (
-    TINY,
+    SPOTTER,
     QWEN3_VL,
     QWEN2_5_VL,
     QWEN2_VL,
@@ -50,21 +50,16 @@ _ROWS = (
     REMOTE,
     ECHO,
 )
-FAMILIES = {f.name: f for f in _ROWS}
+FAMILIES = Named("model family", {f.name: f for f in _ROWS})
 """Every family by name, those worth picking first at the top."""
 
 _BY_MODEL_TYPE = {t: family for family in FAMILIES.values() for t in family.model_types}
 
 
-def family_named(name: str) -> Family:
-    """The family called ``name``.
-
-    Raises:
-        UnknownName: there is none; the nearest is suggested.
-    """
-    if name not in FAMILIES:
-        raise UnknownName("model family", name, FAMILIES)
-    return FAMILIES[name]
+def add_family(family: Family) -> None:
+    """A row more, from outside of the package; one of the same name or model type is replaced."""
+    FAMILIES[family.name] = family
+    _BY_MODEL_TYPE.update(dict.fromkeys(family.model_types, family))
 
 
 def recognise(checkpoint: Checkpoint) -> Family:

@@ -63,8 +63,8 @@ class Family:
     """Chat template (Jinja) for checkpoints that ship none."""
     system: str = ""
     """System prompt when the user gives none."""
-    builder: str = ""
-    """``module:function`` that makes the family's built-in checkpoint and returns its folder."""
+    revision: str = ""
+    """Of what answers where there is no folder; another one makes earlier answers void."""
     hub_files: tuple[str, ...] = ()
     """What to fetch of its makers' own checkpoints, where those are not in Hugging Face layout."""
     takes_features: bool = False

@@ -10,6 +10,8 @@ from functools import lru_cache, partial
 from typing import Any, NoReturn
 
 from jinja2 import Template, TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from kinema.errors import ModelError
@@ -66,6 +68,20 @@ def takes_parts(template: str) -> bool:
     return part["text"] in said and "'type'" not in said
 
 
+class _Generation(Extension):
+    """``{% generation %}``: marks what the assistant says, for training; it prints what it holds.
+
+    Checkpoints since 2024 have it (transformers' AssistantTracker).
+    """
+
+    tags = {"generation"}  # noqa: RUF012  Jinja declares it so
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """The block's own statements, as if nothing stood around them."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 def _rendered(template: str, **values: Any) -> str:
     compiled = _compile(template)
     _running.ends_at = time.monotonic() + _MOST_SECONDS
@@ -76,7 +92,7 @@ def _rendered(template: str, **values: Any) -> str:
 def _compile(template: str) -> Template:
     # The same switches as transformers' own environment, so that the same bytes come out.
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
     )
     environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
     environment.globals["raise_exception"] = _raise

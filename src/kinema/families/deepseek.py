@@ -1,10 +1,21 @@
 """DeepSeek's families: Janus, DeepSeek-VL and DeepSeek-VL2. A video goes as images."""
 
+from dataclasses import replace
+
 from kinema.families import tokens
 from kinema.families.base import Family
 from kinema.families.turns import turns
 
-_END = "<｜end▁of▁sentence｜>"
+
+def _template(*, user: str, assistant: str, image: str) -> str:
+    return turns(
+        system=("", "\n\n"),
+        user=(f"{user}: ", "\n\n"),
+        assistant=(f"{assistant}: ", "<｜end▁of▁sentence｜>"),
+        ask=f"{assistant}:",
+        image=f"{image}\n",
+    )
+
 
 JANUS = Family(
     name="janus",
@@ -14,32 +25,17 @@ JANUS = Family(
     takes_video=False,
     ragged_batch_ok=True,
     image_placeholder="<image_placeholder>",
-    template=turns(
-        system=("", "\n\n"),
-        user=("<|User|>: ", "\n\n"),
-        assistant=("<|Assistant|>: ", _END),
-        ask="<|Assistant|>:",
-        image="<image_placeholder>\n",
-    ),
+    template=_template(user="<|User|>", assistant="<|Assistant|>", image="<image_placeholder>"),
     visual_tokens=tokens.fixed_per_frame,
 )
 
-DEEPSEEK_VL = Family(
+DEEPSEEK_VL = replace(
+    JANUS,
     name="deepseek-vl",
     title="DeepSeek-VL",
     example="deepseek-community/deepseek-vl-1.3b-chat",
     model_types=("deepseek_vl", "deepseek_vl_hybrid"),
-    takes_video=False,
-    ragged_batch_ok=True,
-    image_placeholder="<image_placeholder>",
-    template=turns(
-        system=("", "\n\n"),
-        user=("User: ", "\n\n"),
-        assistant=("Assistant: ", _END),
-        ask="Assistant:",
-        image="<image_placeholder>\n",
-    ),
-    visual_tokens=tokens.fixed_per_frame,
+    template=_template(user="User", assistant="Assistant", image="<image_placeholder>"),
 )
 
 DEEPSEEK_VL2 = Family(
@@ -51,12 +47,6 @@ DEEPSEEK_VL2 = Family(
     takes_video=False,
     image_tokens_depend_on_count=True,
     ragged_batch_ok=True,
-    template=turns(
-        system=("", "\n\n"),
-        user=("<|User|>: ", "\n\n"),
-        assistant=("<|Assistant|>: ", _END),
-        ask="<|Assistant|>:",
-        image="<image>\n",
-    ),
+    template=_template(user="<|User|>", assistant="<|Assistant|>", image="<image>"),
     vllm_arguments={"hf_overrides": {"architectures": ["DeepseekVLV2ForCausalLM"]}},
 )

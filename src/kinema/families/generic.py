@@ -1,7 +1,8 @@
-"""Families without a model of their own: any checkpoint, any server, and the echo."""
+"""Families without a language model of their own: any checkpoint or server, spotter and echo."""
 
 from kinema.families.base import Family
 from kinema.families.turns import turns
+from kinema.types import FrameSampling
 
 GENERIC = Family(
     name="generic",
@@ -26,6 +27,23 @@ REMOTE = Family(
         assistant=("assistant: ", "\n"),
         ask="assistant:",
         image="<image>",
+    ),
+)
+
+# No language model: what a classifier recognises, in fixed sentences.
+SPOTTER = Family(
+    name="spotter",
+    title="kinema's object spotter (EfficientNet-Lite0, no language model)",
+    example="spotter",
+    engines=("spotter",),
+    writes_freely=False,
+    ragged_batch_ok=True,
+    default_sampling=FrameSampling(num_frames=16),
+    revision="1",
+    content="text",
+    template=(
+        "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+        "assistant:"
     ),
 )
 

@@ -13,6 +13,15 @@ _VICUNA = (
     "{% endfor %}ASSISTANT:"
 )
 
+# As on the model's page: turns follow each other with a blank, without an end mark.
+_PAGE = (
+    "{% for message in messages %}"
+    "{% if message.role == 'system' %}{{ message.content }} "
+    "{% elif message.role == 'user' %}USER: {{ message.content }} "
+    "{% else %}ASSISTANT: {{ message.content }} {% endif %}"
+    "{% endfor %}ASSISTANT:"
+)
+
 _HUB_TOWER_NAMES = (
     (r"^(vision_tower|image_tower|video_tower)\.(?!vision_model)", r"\1.vision_model."),
 )
@@ -40,7 +49,7 @@ VIDEO_LLAVA = Family(
     # The sampling of the model's page on the hub: arange(0, N, N / 8).
     default_sampling=FrameSampling(num_frames=8, formula="arange"),
     content="text",
-    template=_VICUNA,
+    template=_PAGE,
     visual_tokens=tokens.clip_with_class,
 )
 

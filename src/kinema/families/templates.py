@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from kinema.errors import UnknownName
+from kinema.lazy import Named
 
 _VICUNA_SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
@@ -89,17 +89,17 @@ class Template:
             )
         return "{% set text = text.replace('<image>', '<image>\\n') %}"
 
-    def with_ends(self, *, bos: str, eos: str) -> Template:
+    def with_ends(self, *, bos: str | None, eos: str | None) -> Template:
         """The template for tokenizers whose own marks stand for ``<extra_id_6>``/``_7>``.
 
         NeVA swaps the ids of these stand-ins for the tokenizer's own after tokenising, with
-        v1, llama_2 and mistral.
+        v1, llama_2 and mistral. A tokenizer without such a mark gets LLaMA's.
         """
         if self.name not in ("v1", "llama_2", "mistral"):
             return self
 
         def swap(text: str) -> str:
-            return text.replace("<extra_id_6>", bos).replace("<extra_id_7>", eos)
+            return text.replace("<extra_id_6>", bos or "<s>").replace("<extra_id_7>", eos or "</s>")
 
         return replace(
             self,
@@ -119,17 +119,6 @@ class Template:
             f"{_print(before)}{{% if label or {_quote(self.label)} %}}"
             f"{{{{ '{line}' }}}}{{% endif %}}{_print(after)}"
         )
-
-
-def template_named(name: str) -> Template:
-    """The template called ``name``.
-
-    Raises:
-        UnknownName: there is none.
-    """
-    if name not in TEMPLATES:
-        raise UnknownName("conversation template", name, TEMPLATES)
-    return TEMPLATES[name]
 
 
 def _quote(text: str) -> str:
@@ -222,4 +211,4 @@ _ALL = (
     replace(_VICUNA_V1_1, name="video-chatgpt_v1", system=_VIDEO_CHATGPT_SYSTEM),
 )
 
-TEMPLATES = {template.name: template for template in _ALL}
+TEMPLATES = Named("conversation template", {template.name: template for template in _ALL})

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import hashlib
-import json
 import os
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,10 +14,11 @@ from urllib.parse import unquote, urlsplit
 
 from kinema.errors import MediaNotFound, NotMedia, UsageError
 from kinema.files import VIDEO_SUFFIXES, stamp_of
+from kinema.textfiles import read_json, read_json_lines, read_table, read_text
 from kinema.video.archive import SEPARATOR, split_member
 from kinema.video.url_gate import is_url
 
-_MANIFESTS = (".txt", ".csv", ".jsonl", ".json")
+_MANIFESTS = (".txt", ".csv", ".tsv", ".jsonl", ".json")
 _COLUMNS = ("video", "path", "source", "file")
 
 
@@ -45,9 +44,9 @@ class VideoInput:
 
 
 def find_inputs(
-    words: Sequence[str | Path], *, shard: tuple[int, int] | None = None, limit: int | None = None
+    words: Sequence[str | Path], *, shard: tuple[int, int] | None = None
 ) -> list[VideoInput]:
-    """Every video that the words mean, each once, the shard's part of them, at most ``limit``.
+    """Every video that the words mean, each once, or the shard's part of them.
 
     Args:
         words: videos, folders (searched whole), globs, tars, or manifests: a .txt with a path a
@@ -66,8 +65,7 @@ def find_inputs(
             hint="Give files, folders, globs, .tar archives or a .txt, .csv or .jsonl list.",
         )
     names = _names(sources)
-    found = [VideoInput(s, n) for s, n in zip(sources, names, strict=True) if in_shard(s, shard)]
-    return found[:limit]
+    return [VideoInput(s, n) for s, n in zip(sources, names, strict=True) if in_shard(s, shard)]
 
 
 def in_shard(source: str, shard: tuple[int, int] | None) -> bool:
@@ -176,16 +174,18 @@ def _in_manifest(path: Path) -> Iterator[str]:
 
 
 def _rows(path: Path) -> Iterator[str]:
-    text = path.read_text(encoding="utf-8-sig")
     if path.suffix == ".txt":
-        lines = (line.strip() for line in text.splitlines())
+        lines = (line.strip() for line in read_text(path).split("\n"))
         yield from (line for line in lines if line and not line.startswith("#"))
-    elif path.suffix == ".csv":
-        yield from map(_video_of, csv.DictReader(text.splitlines()))
+    elif path.suffix in (".csv", ".tsv"):
+        yield from map(_video_of, read_table(path))
     elif path.suffix == ".json":
-        yield from map(_video_of, json.loads(text))
+        yield from map(_video_of, read_json(path))
     else:
-        yield from (_video_of(json.loads(line)) for line in text.splitlines() if line.strip())
+        for row in read_json_lines(path):
+            if row.error:
+                raise ValueError(f"line {row.line}: {row.error}")
+            yield _video_of(row.value)
 
 
 def _video_of(row: object) -> str:

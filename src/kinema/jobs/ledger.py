@@ -159,19 +159,26 @@ class Ledger:
     def enter(self, units: Iterable[tuple[str, Any]], *, retry_failed: bool = False) -> None:
         """Take up the units of a run: (id, JSON payload) pairs.
 
-        Units of other runs that are still to do are skipped until a run asks for them.
+        Units of other runs that are still to do are skipped until a run asks for them. What an
+        error settled as skipped stays so.
 
         Args:
             units: in order; ids that are there already stay as they are.
-            retry_failed: units that failed in an earlier run are to do again.
+            retry_failed: units that failed in an earlier run, or that an error skipped, are to do
+                again.
         """
         entered = list(units)
         self._wanted = frozenset(unit_id for unit_id, _ in entered)
+        with self._transaction():
+            # An error leaves its code; what another run did not ask for has none.
+            self._database.execute(
+                "UPDATE unit SET state = 'todo', error = NULL "
+                "WHERE state = 'skipped' AND code IS NULL"
+            )
         self.found = self._sentence(Counter(self.states().values()), len(self._wanted))
         self.add(entered)
-        self.reopen("skipped")
         if retry_failed:
-            self.reopen("failed", "partial", "quarantined")
+            self.reopen("failed", "partial", "quarantined", "skipped")
         for unit in [unit for unit in self.units("todo") if unit.id not in self._wanted]:
             self.skip(unit.id, "not asked for in this run")
 
@@ -186,10 +193,11 @@ class Ledger:
         if not found:
             return ""
         failed = found["failed"] + found["partial"] + found["quarantined"]
-        left = of - found["done"] - failed
+        left = of - found["done"] - failed - found["skipped"]
+        skipped = f"{found['skipped']} skipped, " if found["skipped"] else ""
         return (
             f"{self.path} has {found['done']} of {of} {self.noun} from earlier runs, "
-            f"{failed} failed, {left} to do."
+            f"{failed} failed, {skipped}{left} to do."
         )
 
     def claim(self, *, suspect: bool = False) -> Unit | None:

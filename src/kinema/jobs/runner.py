@@ -10,12 +10,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeVar
 
 from kinema.engines import world_size
-from kinema.errors import KinemaError, MissingCapability, MissingPackage, Unfinished, UsageError
+from kinema.errors import (
+    KinemaError,
+    MissingCapability,
+    MissingPackage,
+    Unfinished,
+    UsageError,
+    as_sentence,
+)
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter
 
@@ -146,21 +154,11 @@ def in_own_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(main())
-    found: list[T] = []
-    problems: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            found.append(asyncio.run(main()))
-        except BaseException as problem:
-            problems.append(problem)
-
-    thread = threading.Thread(target=work, name="kinema-job")
-    thread.start()
-    thread.join()
-    if problems:
-        raise problems[0]
-    return found[0]
+    thread = ThreadPoolExecutor(1, "kinema-job")
+    try:
+        return thread.submit(lambda: asyncio.run(main())).result()
+    finally:
+        thread.shutdown(wait=False)
 
 
 class Stoppable:
@@ -214,5 +212,6 @@ def unfinished(problem: KinemaError, ledger: Ledger) -> KinemaError:
     again = "Run the same command again to go on."
     hint = problem.hint if "same command again" in problem.hint else f"{problem.hint} {again}"
     return Unfinished(
-        f"The run stopped: {problem} {left} {ledger.noun} are still to do.", hint=hint.strip()
+        f"The run stopped: {as_sentence(str(problem))} {left} {ledger.noun} are still to do.",
+        hint=hint.strip(),
     )

@@ -106,7 +106,8 @@ class Answers:
 
     async def _get(self, ask: Ask) -> Reply:
         reply = await self._ask(ask)
-        if ask.params.json_schema is not None:
+        is_refusal = reply.completion.finish_reason == "refusal"
+        if ask.params.json_schema is not None and not is_refusal:
             follow_schema(reply.completion.text, ask.params.json_schema)
         if self._known is not None:
             self._known.put(ask.key, reply.to_dict())

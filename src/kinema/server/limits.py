@@ -12,16 +12,20 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kinema.errors import Busy, TooLarge, require_value
+from kinema.errors import Busy, Ranges, TooLarge, require_ranges
 from kinema.server.errors import error_response
 
 MEBIBYTE = 1 << 20
 _GATED = ("/v1/chat/completions", "/v1/files", "/v1/videos/captions")
 """Routes that cost more than a look."""
-_LAST_PORT = 65_535
-_AT_LEAST_ONE = (
-    *("max_requests", "max_body_mib", "max_file_mib", "stored_files_mib", "decode_workers"),
-)
+_COUNTS = ("max_requests", "max_body_mib", "max_file_mib", "stored_files_mib", "decode_workers")
+_RANGES: Ranges = {
+    **dict.fromkeys(_COUNTS, (lambda count: count >= 1, "1 or more")),
+    "port": (lambda port: 0 <= port <= 65_535, "0 to 65535"),
+    "decode_seconds": (lambda seconds: 0 < seconds < math.inf, "above 0"),
+    "drain_seconds": (lambda seconds: 0 <= seconds < math.inf, "0 or more"),
+    "allowed_local_media_path": (Path.is_dir, "a folder that exists"),
+}
 _SMALLER = "Upload the video to /v1/files, or send a URL."
 
 
@@ -59,18 +63,7 @@ class ServerSettings:
     """On SIGTERM: how long requests that are under way may take to finish."""
 
     def __post_init__(self) -> None:
-        require_value(0 <= self.port <= _LAST_PORT, "port", self.port, f"0 to {_LAST_PORT}")
-        for name in _AT_LEAST_ONE:
-            value = getattr(self, name)
-            require_value(value >= 1, name, value, "1 or more")
-        for name in ("decode_seconds", "drain_seconds"):
-            value = getattr(self, name)
-            least = "above 0" if name == "decode_seconds" else "0 or more"
-            is_allowed = value > 0 or (value == 0 and name == "drain_seconds")
-            require_value(is_allowed and value < math.inf, name, value, least)
-        folder = self.allowed_local_media_path
-        is_folder = folder is None or folder.is_dir()
-        require_value(is_folder, "allowed_local_media_path", folder, "a folder that exists")
+        require_ranges(self, _RANGES)
 
 
 class Admission:

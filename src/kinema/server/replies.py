@@ -32,13 +32,8 @@ class Reply:
         choices = [
             {
                 "index": index,
-                "message": {
-                    "role": "assistant",
-                    "content": answered.completion.text,
-                    "refusal": None,
-                }
-                | _reasoning(answered.completion),
-                "finish_reason": answered.completion.finish_reason,
+                "message": _message(answered.completion),
+                "finish_reason": _finish(answered.completion),
                 "logprobs": _logprobs(answered.completion.logprobs),
             }
             for index, answered in enumerate(answers)
@@ -67,7 +62,7 @@ class Reply:
                     completion = piece.answered.completion
                     said = _logprobs(completion.logprobs)
                     last = _reasoning(completion)
-                    yield self._chunk(piece.index, last, completion.finish_reason, said)
+                    yield self._chunk(piece.index, last, _finish(completion), said)
         except KinemaError as problem:
             yield _event(body_of(problem))
             return
@@ -120,6 +115,21 @@ def _totals(answers: Sequence[Answered], choices: list[dict[str, Any]]) -> dict[
             "first_token_seconds": round(min(first), 4) if first else None,
         },
     }
+
+
+def _message(completion: Completion) -> dict[str, str | None]:
+    """The assistant's turn; a refusal stands in a field of its own, as in OpenAI's API."""
+    refused = completion.finish_reason == "refusal"
+    return {
+        "role": "assistant",
+        "content": None if refused else completion.text,
+        "refusal": completion.text if refused else None,
+    } | _reasoning(completion)
+
+
+def _finish(completion: Completion) -> str:
+    refused = completion.finish_reason == "refusal"
+    return "content_filter" if refused else completion.finish_reason
 
 
 def _reasoning(completion: Completion) -> dict[str, str]:

@@ -24,6 +24,7 @@ from kinema.server.media import MediaReader, renamed
 from kinema.server.metrics import Metrics
 from kinema.server.parts import conversation_of, params_of
 from kinema.server.schema import ChatRequest
+from kinema.tasks.models import current_name
 from kinema.types import Frames, FrameSampling, Source
 
 EXAMPLE = Path(__file__).parent / "page" / "example.mp4"
@@ -67,7 +68,7 @@ class Service:
             UnknownModel: there is none.
         """
         for backend in self.backends.values():
-            if name in (backend.name, backend.model.name):
+            if current_name(name) in (backend.name, backend.model.name):
                 return backend
         raise UnknownModel(
             "This server does not have the model that was asked for.",

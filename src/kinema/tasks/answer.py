@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings
 from kinema.errors import UsageError
-from kinema.files import FEATURES_SUFFIX, refuse_foreign, stamp_of, unchanged
+from kinema.files import FEATURES_SUFFIXES, refuse_foreign, stamp_of, unchanged
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
@@ -40,8 +40,11 @@ from kinema.tasks.prompts_file import (
     understand,
     write_records,
 )
+from kinema.tasks.shown_subtitles import ShownSubtitles, subtitles_of
 from kinema.tasks.site import JobSettings, check_site, open_site
 from kinema.types import FrameSampling
+from kinema.video import Workers
+from kinema.video.cues import require_one_video, stamp_of_subtitles
 
 _ENDED = ("done", "failed", "quarantined")
 """States of records that an output holds although this run does not ask for them."""
@@ -63,6 +66,9 @@ class AnswerOptions:
     """Begin every prompt with the tokenizer's begin mark."""
     strict: bool = False
     """Refuse a damaged video instead of showing the frames that could be decoded."""
+    subtitles: str | None = None
+    """Show the model the subtitles of a video, with their times: auto takes those that players
+    show, inside the file or beside it; or a track's number (see `kinema probe`), or a file."""
     model_id: str = ""
     """What records call the model; its name when empty."""
 
@@ -102,8 +108,9 @@ class AnswerJob(JobSettings):
         check_site(self.model, self.settings, self.runner)
         check_output(self.output, force=self.force)
         records = read_records(self.prompt_file)
-        ids = _unit_ids(records, self._base)
+        ids = _unit_ids(records, self._base, self.options.subtitles)
         asked = records[: self.limit]
+        require_one_video(self.options.subtitles, len({*map(medium_of, asked)} - {""}))
         path = _ledger_of(self.output)
         with Ledger(path, settings=self._decided, anew=self.force, noun="records") as ledger:
             files = {name: self._base.file(name) for name in set(map(medium_of, asked)) if name}
@@ -149,7 +156,7 @@ class AnswerJob(JobSettings):
         How requests are batched is left out, so that a job that ran out of memory goes on with
         less of it.
         """
-        return {
+        return self.decided | {
             "model": model_identity(self.model, self.settings),
             "params": self.params.to_dict(),
             "sampling": self.sampling.to_dict(),
@@ -168,9 +175,13 @@ class AnswerJob(JobSettings):
             insert=self.options.insert_media_token,
             separator=" \n" if self.options.add_media_sep else "",
         )
+        shown = await self._subtitles(site, question)
+        about = f"{unit.id}-{self._key}"
+        if shown is not None and shown.cues:
+            about = f"{about}-{fingerprint({'subtitles': shown.text})}"
         ask = Ask(
-            key=f"{unit.id}-{self._key}",
-            conversation=self._conversation(question),
+            key=about,
+            conversation=self._conversation(question, shown),
             params=self.params,
             add_bos=self.options.add_bos,
         )
@@ -180,14 +191,25 @@ class AnswerJob(JobSettings):
             answered_record(
                 unit.payload, question.text, reply, model_id=model_id, ends=self.params.stop
             )
+            | ({} if shown is None else {"subtitles": [cue.to_dict() for cue in shown.cues]})
         )
 
-    def _conversation(self, question: Question) -> Conversation:
+    async def _subtitles(self, site: Site, question: Question) -> ShownSubtitles | None:
+        """The subtitles of a record's video; None where they were not asked for."""
+        if self.options.subtitles is None or question.kind != "video":
+            return None
+        part = self._medium(question)
+        if not isinstance(part, VideoPart):
+            return None
+        return await site.look(partial(_read_subtitles, part, self.options.subtitles))
+
+    def _conversation(self, question: Question, shown: ShownSubtitles | None) -> Conversation:
         if question.kind is None:
             parts: tuple[Part, ...] = (TextPart(question.text),)
         else:
             before, after = map(TextPart, question.text.split(f"<{question.kind}>"))
-            around = (before, self._medium(question), after)
+            words = TextPart(f"\n{shown.text}" if shown is not None and shown.cues else "")
+            around = (before, self._medium(question), words, after)
             parts = tuple(part for part in around if part != TextPart(""))
         return Conversation((Message("user", parts, between=""),))
 
@@ -195,14 +217,22 @@ class AnswerJob(JobSettings):
         source = self._base.find(question.medium)
         if question.kind == "image":
             return ImagePart(source, name=question.medium)
-        if isinstance(source, Path) and source.suffix.lower() == FEATURES_SUFFIX:
+        if isinstance(source, Path) and source.suffix.lower() in FEATURES_SUFFIXES:
             return FeaturesPart(source)
         return VideoPart(source, self.sampling, name=question.medium)
 
 
-def _unit_ids(records: Sequence[Any], base: MediaBase) -> list[str]:
-    """Of each record: its place, its content, and the state of its medium."""
-    stamps = {medium: base.stamp(medium) for medium in set(map(medium_of, records)) if medium}
+def _read_subtitles(part: VideoPart, subtitles: str, workers: Workers) -> ShownSubtitles:
+    return subtitles_of(part, subtitles, workers.read_subtitles)
+
+
+def _unit_ids(records: Sequence[Any], base: MediaBase, subtitles: str | None) -> list[str]:
+    """Of each record: its place, its content, and the state of its medium and its subtitles."""
+    stamps = {
+        medium: base.stamp(medium) + stamp_of_subtitles(base.file(medium), subtitles)
+        for medium in set(map(medium_of, records))
+        if medium
+    }
     return [
         f"{i:08d}-{fingerprint({'record': r, 'medium': stamps.get(medium_of(r), '')})}"
         for i, r in enumerate(records)
@@ -234,12 +264,15 @@ def check_output(output: Path, *, force: bool) -> None:
         refuse_foreign([output], force=force)
 
 
-def check_files(prompt_file: Path, output: Path, *, force: bool = False) -> list[Any]:
-    """The records that are read; where they go is looked at before anything is loaded or written.
+def check_files(
+    prompt_file: Path, output: Path, *, media_base_path: Path | None = None, force: bool = False
+) -> list[Any]:
+    """The records that are read; what is read and where they go is looked at before all else.
 
     Raises:
-        UsageError: the prompt file cannot be read or holds no record, or the output would
-            overwrite it or a file that is none of kinema's, or cannot be written.
+        UsageError: the prompt file cannot be read or holds no record, there is no
+            ``media_base_path``, or the output would overwrite the prompt file or one that is none
+            of kinema's, or cannot be written.
     """
     if output.resolve() == prompt_file.resolve():
         raise UsageError("The output is the prompt file itself.", hint="Choose another --output.")
@@ -247,6 +280,11 @@ def check_files(prompt_file: Path, output: Path, *, force: bool = False) -> list
         raise UsageError(f"{output} is a folder.", hint="Give a file to --output.")
     if not output.parent.is_dir():
         raise UsageError(f"There is no folder {output.parent}.", hint="Make it first.")
+    if media_base_path is not None and not media_base_path.exists():
+        raise UsageError(
+            f"There is no folder or tar {media_base_path}.",
+            hint="--media-base-path is where the videos and images of the records are.",
+        )
     check_output(output, force=force)
     records = read_records(prompt_file)
     if not records:

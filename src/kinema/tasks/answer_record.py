@@ -10,7 +10,7 @@ from kinema.jobs.ledger import Unit
 from kinema.messages import Reply
 
 _ADDED = ("prompt", "full_text", "pred_answer", "reasoning", "model_id", "answer_id", "metadata",
-          "frames", "usage", "finish_reason", "logprobs", "error")  # fmt: skip
+          "frames", "subtitles", "usage", "finish_reason", "logprobs", "error")  # fmt: skip
 
 
 def answered_record(

@@ -17,10 +17,9 @@ from kinema.engines import Engine, EngineSettings, world_size
 from kinema.engines.job import Answered
 from kinema.engines.scheduler import Scheduler
 from kinema.errors import UnknownName, UsageError
-from kinema.files import FEATURES_SUFFIX, PICTURE_SUFFIXES
+from kinema.files import FEATURES_SUFFIXES, PICTURE_SUFFIXES
 from kinema.messages import (
     Ask,
-    Completion,
     Conversation,
     FeaturesPart,
     ImagePart,
@@ -30,63 +29,20 @@ from kinema.messages import (
     TextPart,
     VideoPart,
 )
+from kinema.tasks.chat_answer import Answer
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import DEFAULT_MODEL, Model, find_model
+from kinema.tasks.shown_subtitles import with_subtitles
 from kinema.types import Features, Frames, FrameSampling, Source
 from kinema.video import load_frames
+from kinema.video.cues import Cue, parse_track
+from kinema.video.decoder import DecoderName
 
 T = TypeVar("T")
 _OF_LOAD = ("model", "engine", "system", "params")
-_OF_CHAT = (*_OF_LOAD, "settings", "fit", "prompt")
+_OF_CHAT = (*_OF_LOAD, "settings", "fit", "subtitles", "prompt")
 """Keywords beside the fields of settings."""
 DEFAULT_PROMPT = "What happens in this video?"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer and the evidence it stands on."""
-
-    text: str
-    model: str
-    family: str
-    engine: str
-    prompt: str
-    frames: tuple[Frames | Features, ...]
-    """What the model saw, one entry a video or image, in the order it was given; what was taken
-    away to make the request fit is not in it."""
-    completion: Completion
-    seconds: dict[str, float]
-    """Where the time went: decode, load, generate and, when it was watched, first_token."""
-    warnings: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return self.text
-
-    @property
-    def reasoning(self) -> str:
-        """What a reasoning model thought before it answered; empty for others."""
-        return self.completion.reasoning
-
-    def to_dict(self) -> dict[str, Any]:
-        """One record, ready for JSON."""
-        completion = self.completion
-        record: dict[str, Any] = {
-            "answer": self.text,
-            "prompt": self.prompt,
-            "model": self.model,
-            "family": self.family,
-            "engine": self.engine,
-            "finish_reason": completion.finish_reason,
-            "usage": vars(completion.usage).copy(),
-            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
-            "frames": [frames.to_dict() for frames in self.frames],
-            "warnings": list(self.warnings),
-        }
-        if completion.reasoning:
-            record["reasoning"] = completion.reasoning
-        if completion.logprobs is not None:
-            record["logprobs"] = [vars(token).copy() for token in completion.logprobs]
-        return record
 
 
 class Chat:
@@ -97,7 +53,7 @@ class Chat:
     alone, and the next question can be asked.
 
     Args:
-        model: ``tiny``, a checkpoint folder, or a name on a model hub.
+        model: ``spotter``, a checkpoint folder, or a name on a model hub.
         engine: the backend; the family's first one when None.
         system: replaces the family's own system prompt.
         params: sampling parameters.
@@ -105,6 +61,8 @@ class Chat:
         parts: the pieces of a checkpoint that comes in pieces, and its template.
         fit: take frames away when they do not fit the context, instead of refusing.
         strict: refuse a damaged video instead of showing the frames that could be decoded.
+        subtitles: show the model the subtitles of its videos: ``auto``, a track's number or a file.
+        decoder: what decodes videos; see :func:`kinema.video.load_frames`.
         on_stage: told what begins: "reading", "loading", "answering".
 
     Raises:
@@ -123,6 +81,8 @@ class Chat:
         parts: CheckpointParts = CheckpointParts(),
         fit: bool = False,
         strict: bool = False,
+        subtitles: str | None = None,
+        decoder: DecoderName = "pyav",
         on_stage: Callable[[str], None] = lambda stage: None,
     ) -> None:
         self.model: Model = find_model(model, engine=engine, parts=parts)
@@ -130,8 +90,11 @@ class Chat:
         self.conversation = Conversation()
         self._settings = settings or EngineSettings()
         self._fit = fit
-        self._load = partial(load_frames, strict=strict)
+        self._load = partial(load_frames, strict=strict, decoder=decoder)
         self._on_stage = on_stage
+        parse_track(subtitles)
+        self._subtitles = subtitles
+        self._cues: tuple[Cue, ...] = ()
         self._scheduler: Scheduler | None = None
         self._is_closed = False
         if system is not None:
@@ -165,14 +128,17 @@ class Chat:
         frames = _made(FrameSampling, sampling)
         said = Conversation.asked(*(as_part(one, frames) for one in media))
         decoded = prompts.decode(said, self.model.family, load=self._load)
-        return list(decoded.messages[0].parts)
+        given, read = said.messages[0].parts, decoded.messages[0].parts
+        parts, cues = with_subtitles(given, read, self._subtitles)
+        self._cues += cues
+        return parts
 
     def ask(self, prompt: str, *media: Source | Part, **sampling: Any) -> Answer:
         """Say something, with new media or about the earlier ones.
 
         Args:
             prompt: the words.
-            media: videos and images that come with this turn.
+            media: videos and images that come with this turn; parts that are words stay in order.
             **sampling: fields of :class:`FrameSampling` for those that are plain sources.
 
         Raises:
@@ -201,10 +167,20 @@ class Chat:
             answered.cancel()
         yield self._end(turn, answered.result())
 
+    def recall(self, said: Conversation) -> None:
+        """Go on behind turns that were said elsewhere, the answers among them; media are read now.
+
+        Raises:
+            MediaError: a source cannot be read.
+        """
+        before = prompts.decode(said, self.model.family, load=self._load)
+        self.conversation = Conversation((*self.conversation.messages, *before.messages))
+
     def reset(self) -> None:
         """Forget every turn but the system prompt; the weights stay loaded."""
         kept = (m for m in self.conversation.messages if m.role == "system")
         self.conversation = Conversation(tuple(kept))
+        self._cues = ()
 
     def close(self) -> None:
         """Give the engine's memory back; nothing can be asked any more."""
@@ -219,7 +195,8 @@ class Chat:
         self._check_open()
         turn = _Turn(prompt)
         self._on_stage("reading")
-        said = Message("user", (*self.look(*media, **sampling), TextPart(prompt)))
+        words = () if media and not prompt else (TextPart(prompt),)
+        said = Message("user", (*self.look(*media, **sampling), *words))
         turn.conversation = self.conversation + said
         turn.lap("decode")
         return turn
@@ -277,10 +254,11 @@ class Chat:
             completion=completion,
             seconds=turn.laps,
             warnings=tuple(dict.fromkeys([*warnings, *notes])),
+            subtitles=self._cues,
         )
 
 
-def chat(
+def chat(  # noqa: PLR0913  the settings of a conversation
     source: Source | list[Source],
     prompt: str = DEFAULT_PROMPT,
     *,
@@ -290,6 +268,7 @@ def chat(
     params: SamplingParams = SamplingParams(),
     settings: EngineSettings | None = None,
     fit: bool = False,
+    subtitles: str | None = None,
     **sampling: Any,
 ) -> Answer:
     """Ask one question about one or several videos and images.
@@ -300,7 +279,13 @@ def chat(
     _made(FrameSampling, sampling, others=_OF_CHAT)
     sources = source if isinstance(source, list) else [source]
     with Chat(
-        model, engine=engine, system=system, params=params, settings=settings, fit=fit
+        model,
+        engine=engine,
+        system=system,
+        params=params,
+        settings=settings,
+        fit=fit,
+        subtitles=subtitles,
     ) as session:
         return session.ask(prompt, *sources, **sampling)
 
@@ -344,7 +329,7 @@ def as_part(medium: Source | Part, sampling: FrameSampling) -> Part:
     suffix = Path(medium).suffix.lower() if isinstance(medium, str | Path) else ""
     if suffix in PICTURE_SUFFIXES and isinstance(medium, str | Path):
         return ImagePart(medium)
-    if suffix == FEATURES_SUFFIX and isinstance(medium, str | Path):
+    if suffix in FEATURES_SUFFIXES and isinstance(medium, str | Path):
         return FeaturesPart(Path(medium))
     return VideoPart(medium, sampling)
 

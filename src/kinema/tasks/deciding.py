@@ -40,7 +40,7 @@ def model_identity(model: Model, settings: EngineSettings) -> dict[str, Any]:
     folder = model.checkpoint.folder
     identity = deciding(settings) | {
         "family": model.family.name,
-        "revision": "" if folder is None else identity_of(folder),
+        "revision": model.family.revision if folder is None else identity_of(folder),
         "conv_mode": model.parts.conv_mode,
         "engine": model.engine,
     }

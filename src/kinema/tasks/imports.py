@@ -11,8 +11,8 @@ from pathlib import Path
 from kinema.config import cache_dir, fingerprint
 from kinema.errors import UsageError
 from kinema.families import Checkpoint, Family
-from kinema.families.templates import template_named
-from kinema.files import locked, require_format, write_atomically
+from kinema.families.templates import TEMPLATES
+from kinema.files import locked, require_format, write_json
 from kinema.identity import content_of
 from kinema.lazy import load
 
@@ -43,8 +43,8 @@ class CheckpointParts:
         if self.conv_mode is None:
             return checkpoint
         tokens = checkpoint.special_tokens
-        template = template_named(self.conv_mode).with_ends(
-            bos=tokens.get("bos_token", "<s>"), eos=tokens.get("eos_token", "</s>")
+        template = TEMPLATES[self.conv_mode].with_ends(
+            bos=tokens.get("bos_token"), eos=tokens.get("eos_token")
         )
         return replace(checkpoint, chat_template=template.jinja)
 
@@ -69,8 +69,8 @@ def convert_checkpoint(family: Family, path: Path, parts: CheckpointParts, folde
             raise UsageError(f"{family.title} takes no {flag}.", hint="See kinema chat --help.")
     imported = importer(path, **given)
     tokenizer = imported.tokenizer
-    template = template_named(parts.conv_mode or imported.template).with_ends(
-        bos=tokenizer.bos_token or "<s>", eos=tokenizer.eos_token or "</s>"
+    template = TEMPLATES[parts.conv_mode or imported.template].with_ends(
+        bos=tokenizer.bos_token, eos=tokenizer.eos_token
     )
     saved: Path = imported.save(folder, chat_template=template.jinja, stop=template.stop)
     return saved
@@ -86,7 +86,7 @@ def cached_folder(folder: Path, make: Callable[[], object]) -> Path:
     with locked(folder):
         if not (folder / "config.json").is_file():
             make()
-            write_atomically(number, json.dumps({"format": _FORMAT}) + "\n")
+            write_json(number, {"format": _FORMAT})
         elif number.is_file():
             found = json.loads(number.read_text(encoding="utf-8"))["format"]
             hint = f"Have it made again: rm -r {folder}"

@@ -18,8 +18,10 @@ from kinema import prompt as prompts
 from kinema.engines.lwm import LWMEngine
 from kinema.engines.scheduler import Scheduler
 from kinema.engines.settings import DType, LWMSettings
-from kinema.errors import ModelNotFound, UnknownName, UsageError
-from kinema.families import Checkpoint, family_named
+from kinema.errors import ModelNotFound, UsageError
+from kinema.families import FAMILIES, Checkpoint
+from kinema.families.hub import download
+from kinema.lazy import Named
 from kinema.messages import (
     Ask,
     Completion,
@@ -46,10 +48,10 @@ HUB_TOKENIZER = "LargeWorldModel/LWM-Text-1M"
 VIDEO_FPS = 4
 """Rate of videos that are drawn, as released."""
 
-_DTYPES: dict[str, DType] = {
+_DTYPES: Named[DType] = Named("number format", {
     "bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16",
     "fp32": "float32", "float32": "float32", "fp64": "float32", "float64": "float32",
-}  # fmt: skip
+})  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +158,7 @@ def ask(flags: ChatFlags) -> Completion:
     files, config = _find(flags)
     if config.sees:
         _require(flags, "input_file", "vqgan_checkpoint")
-    family = family_named("lwm")
+    family = FAMILIES["lwm"]
     # A text-only checkpoint is asked about nothing.
     sampling = FrameSampling(num_frames=flags.max_n_frames, formula="linspace")
     shown = (as_part(flags.input_file, sampling),) if flags.input_file else ()
@@ -282,8 +284,6 @@ def _find(flags: LWMFlags) -> tuple[Files, LWMConfig]:
 
 def _load(files: Files, config: LWMConfig, flags: LWMFlags) -> LWMEngine:
     """Put the weights on their devices."""
-    if flags.dtype not in _DTYPES:
-        raise UnknownName("number format", flags.dtype, _DTYPES)
     settings = LWMSettings(
         dtype=_DTYPES[flags.dtype],
         mesh=flags.mesh_dim,
@@ -304,10 +304,7 @@ def _find_tokenizer(name: str, *, beside: str) -> Path:
     hint = "Give tokenizer.model of the checkpoint with --tokenizer."
     if given.is_absolute() or given.suffix or name.count("/") != 1:
         raise ModelNotFound(f"There is no tokenizer {name}.", hint=hint)
-    from kinema.families.hub import download  # noqa: PLC0415  imports huggingface_hub
-
     try:
-        folder = download(name, patterns=("tokenizer*",))
+        return download(name, patterns=("tokenizer*",))
     except ModelNotFound as problem:
         raise ModelNotFound(f"{neighbour} is not there. {problem}", hint=hint) from problem
-    return folder

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,13 @@ from kinema.families import (
     read_checkpoint,
     recognise,
 )
-from kinema.lazy import load
+from kinema.families.hub import download
+from kinema.plugins import load_plugins
 from kinema.tasks.imports import CheckpointParts, import_checkpoint
 
-DEFAULT_MODEL = "tiny"
+DEFAULT_MODEL = "spotter"
+_FORMER_NAMES = {"tiny": "spotter"}
+_log = logging.getLogger(__name__)
 _OURS = "kinema_videolm"
 _HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 
@@ -138,30 +142,33 @@ def find_model(
         ModelNotFound: the folder is none, or the hub does not have it or cannot be reached.
         MissingCapability: this family does not run on that engine.
     """
+    load_plugins()
     if engine == "openai":
         return Model(name, FAMILIES["remote"], engine, lambda: None)
-    if name in _built_in_names():
+    name = current_name(name)
+    if name in built_in_names():
         family = FAMILIES[name]
-        builder, chosen = family.builder, _choose_engine(family, engine)
-        find = (lambda: Path(load(builder)())) if builder else (lambda: None)
-        return Model(name, family.on(chosen), chosen, find)
+        chosen = _choose_engine(family, engine)
+        return Model(name, family.on(chosen), chosen, lambda: None)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in FAMILIES:
-        family = FAMILIES[prefix]
-        return _in_folder(name, _own_folder(rest, family), family, engine, parts)
+        family, path = FAMILIES[prefix], Path(rest).expanduser()
+        if family.hub_files and _HUB_NAME.fullmatch(rest) and not path.exists():
+            path = download(rest, patterns=family.hub_files)
+        return _in_folder(name, path, family, engine, parts)
     path = Path(name).expanduser()
     if path.suffix == ".nemo" or (path / "model_config.yaml").is_file():
         return _in_folder(name, path, FAMILIES["neva"], engine, parts)
     if path.is_dir():
-        return _in_folder(name, path, None, engine, parts)
+        makers = FAMILIES["video-chatgpt"] if _is_lightning(path) else None
+        return _in_folder(name, path, makers, engine, parts)
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelNotFound(
             f"{name} is no model folder.", hint="A checkpoint is a folder with config.json in it."
         )
     if "/" not in name:
-        raise UnknownName("model", name, _built_in_names())
-    folder = load("kinema.families.hub:download")(name)
-    return _in_folder(name, folder, None, engine, parts)
+        raise UnknownName("model", name, built_in_names())
+    return _in_folder(name, download(name), None, engine, parts)
 
 
 def _own_folder(name: str, family: Family) -> Path:
@@ -169,12 +176,33 @@ def _own_folder(name: str, family: Family) -> Path:
     path = Path(name).expanduser()
     if path.exists() or not family.hub_files or not _HUB_NAME.fullmatch(name):
         return path
-    folder: Path = load("kinema.families.hub:download")(name, patterns=family.hub_files)
-    return folder
+    return download(name, patterns=family.hub_files)
 
 
-def _built_in_names() -> list[str]:
-    return [f.name for f in FAMILIES.values() if f.builder or f.example == f.name]
+def _is_lightning(path: Path) -> bool:
+    """Whether a folder is LLaVA's own, with the one layer that Video-ChatGPT begins with."""
+    file = path / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    layers = config.get("mm_projector_type") or "linear"
+    return "mm_vision_tower" in config and "vision_config" not in config and layers == "linear"
+
+
+def current_name(name: str) -> str:
+    """What the model that was called ``name`` is called now; said once where it is another."""
+    if name in _FORMER_NAMES:
+        _say_new_name(name)
+    return _FORMER_NAMES.get(name, name)
+
+
+@cache
+def _say_new_name(name: str) -> None:
+    now = _FORMER_NAMES[name]
+    _log.warning("The built-in model is called %s now; %s means it too.", now, name)
+
+
+def built_in_names() -> list[str]:
+    """Models that need no files."""
+    return [f.name for f in FAMILIES.values() if f.example == f.name]
 
 
 def _in_folder(

@@ -10,98 +10,73 @@ from typing import Any
 from kinema.engines import world_size
 from kinema.errors import MissingCapability, UnknownName, UsageError
 from kinema.tasks.neva_yaml import (
+    ANY,
     NUMBER,
     PAIR,
     PRECISIONS,
     SWITCH,
     TEXT,
     WHOLE,
+    Key,
     NevaRequest,
     checked,
     neva_overrides,
     neva_values,
+    renamed,
 )
 
-_RENAMED = {
-    "trainer.max_steps": "max_steps",
-    "trainer.log_every_n_steps": "logging_steps",
-    "trainer.gradient_clip_val": "max_grad_norm",
-    "exp_manager.explicit_log_dir": "output_dir",
-    "exp_manager.name": "run_name",
-    "exp_manager.wandb_logger_kwargs.project": "project",
-    "exp_manager.wandb_logger_kwargs.name": "run_name",
-    "exp_manager.checkpoint_callback_params.save_top_k": "save_total_limit",
-    "exp_manager.checkpoint_callback_params.every_n_train_steps": "save_steps",
-    "model.micro_batch_size": "per_device_train_batch_size",
-    "model.seed": "seed",
-    "model.encoder_seq_length": "model_max_length",
-    "model.mm_cfg.vision_encoder.vision_select_layer": "select_layer",
-    "model.mm_cfg.vision_encoder.vision_select_feature": "select_feature",
-    "model.mm_cfg.mm_mlp_adapter_type": "projector",
-    "model.data.video_folder": "video_folder",
-    "model.data.num_frames": "num_frames",
-    "model.data.splice_single_frame": "single",
-    "model.data.conv_template": "conv_mode",
-    "model.data.num_workers": "dataloader_num_workers",
-    "model.data.packed_sequence": "packing",
-    "model.optim.lr": "learning_rate",
-    "model.optim.weight_decay": "weight_decay",
-    "model.optim.sched.warmup_steps": "warmup_steps",
+_KEYS = {
+    "trainer.max_steps": Key(WHOLE, "max_steps"),
+    "trainer.log_every_n_steps": Key(WHOLE, "logging_steps"),
+    "trainer.gradient_clip_val": Key(NUMBER, "max_grad_norm"),
+    "exp_manager.explicit_log_dir": Key(TEXT, "output_dir"),
+    "exp_manager.name": Key(TEXT, "run_name"),
+    "exp_manager.wandb_logger_kwargs.project": Key(ANY, "project"),
+    "exp_manager.wandb_logger_kwargs.name": Key(ANY, "run_name"),
+    "exp_manager.checkpoint_callback_params.save_top_k": Key(WHOLE, "save_total_limit"),
+    "exp_manager.checkpoint_callback_params.every_n_train_steps": Key(WHOLE, "save_steps"),
+    "model.micro_batch_size": Key(WHOLE, "per_device_train_batch_size"),
+    "model.seed": Key(WHOLE, "seed"),
+    "model.encoder_seq_length": Key(WHOLE, "model_max_length"),
+    "model.mm_cfg.vision_encoder.vision_select_layer": Key(ANY, "select_layer"),
+    "model.mm_cfg.vision_encoder.vision_select_feature": Key(ANY, "select_feature"),
+    "model.mm_cfg.mm_mlp_adapter_type": Key(ANY, "projector"),
+    "model.data.video_folder": Key(TEXT, "video_folder"),
+    "model.data.num_frames": Key(WHOLE, "num_frames"),
+    "model.data.splice_single_frame": Key(ANY, "single"),
+    "model.data.conv_template": Key(TEXT, "conv_mode"),
+    "model.data.num_workers": Key(WHOLE, "dataloader_num_workers"),
+    "model.data.packed_sequence": Key(SWITCH, "packing"),
+    "model.optim.lr": Key(NUMBER, "learning_rate"),
+    "model.optim.weight_decay": Key(NUMBER, "weight_decay"),
+    "model.optim.sched.warmup_steps": Key(WHOLE, "warmup_steps"),
+    "trainer.precision": Key(TEXT),
+    "trainer.accelerator": Key(ANY),
+    "trainer.val_check_interval": Key(ANY),
+    "exp_manager.exp_dir": Key(TEXT),
+    "exp_manager.create_wandb_logger": Key(SWITCH),
+    "exp_manager.create_tensorboard_logger": Key(SWITCH),
+    "exp_manager.resume_if_exists": Key(SWITCH),
+    "model.global_batch_size": Key(WHOLE),
+    "model.restore_from_path": Key(TEXT),
+    "model.tensor_model_parallel_size": Key(WHOLE),
+    "model.pipeline_model_parallel_size": Key(WHOLE),
+    "model.activations_checkpoint_granularity": Key(ANY),
+    "model.activations_checkpoint_method": Key(ANY),
+    "model.mm_cfg.llm.from_pretrained": Key(TEXT),
+    "model.mm_cfg.llm.freeze": Key(SWITCH),
+    "model.mm_cfg.llm.model_type": Key(TEXT),
+    "model.mm_cfg.vision_encoder.from_pretrained": Key(TEXT),
+    "model.mm_cfg.use_im_start_end": Key(SWITCH),
+    "model.data.data_path": Key(ANY),
+    "model.data.image_aspect_ratio": Key(TEXT),
+    "model.data.sep_image_conv_front": Key(SWITCH),
+    "model.optim.betas": Key(PAIR),
+    "model.optim.sched.name": Key(TEXT),
+    "model.optim.sched.min_lr": Key(NUMBER),
 }
-_READ_HERE = (
-    "trainer.precision", "trainer.accelerator", "trainer.val_check_interval",
-    "exp_manager.exp_dir", "exp_manager.create_wandb_logger",
-    "exp_manager.create_tensorboard_logger", "exp_manager.resume_if_exists",
-    "model.global_batch_size", "model.restore_from_path", "model.tensor_model_parallel_size",
-    "model.pipeline_model_parallel_size", "model.activations_checkpoint_granularity",
-    "model.activations_checkpoint_method", "model.mm_cfg.llm.from_pretrained",
-    "model.mm_cfg.llm.freeze", "model.mm_cfg.llm.model_type",
-    "model.mm_cfg.vision_encoder.from_pretrained", "model.mm_cfg.use_im_start_end",
-    "model.data.data_path", "model.data.image_aspect_ratio", "model.data.sep_image_conv_front",
-    "model.optim.betas", "model.optim.sched.name", "model.optim.sched.min_lr",
-)  # fmt: skip
 _OF_THE_LAUNCH = ("cluster_type", "trainer.devices", "trainer.num_nodes")
 """What documented commands say about machines; torchrun says it here."""
-_KINDS = {
-    **dict.fromkeys(
-        (
-            *("trainer.max_steps", "trainer.log_every_n_steps", "model.seed"),
-            "exp_manager.checkpoint_callback_params.save_top_k",
-            "exp_manager.checkpoint_callback_params.every_n_train_steps",
-            *("model.micro_batch_size", "model.global_batch_size", "model.encoder_seq_length"),
-            *("model.tensor_model_parallel_size", "model.pipeline_model_parallel_size"),
-            *("model.data.num_frames", "model.data.num_workers", "model.optim.sched.warmup_steps"),
-        ),
-        WHOLE,
-    ),
-    **dict.fromkeys(
-        (
-            *("trainer.gradient_clip_val", "model.optim.lr", "model.optim.weight_decay"),
-            "model.optim.sched.min_lr",
-        ),
-        NUMBER,
-    ),
-    **dict.fromkeys(
-        (
-            *("exp_manager.create_wandb_logger", "exp_manager.create_tensorboard_logger"),
-            *("exp_manager.resume_if_exists", "model.mm_cfg.llm.freeze"),
-            *("model.mm_cfg.use_im_start_end", "model.data.sep_image_conv_front"),
-            "model.data.packed_sequence",
-        ),
-        SWITCH,
-    ),
-    **dict.fromkeys(
-        (
-            *("exp_manager.explicit_log_dir", "exp_manager.exp_dir", "exp_manager.name"),
-            *("model.restore_from_path", "model.mm_cfg.llm.from_pretrained"),
-            *("model.mm_cfg.llm.model_type", "model.mm_cfg.vision_encoder.from_pretrained"),
-            *("model.data.video_folder", "model.data.conv_template"),
-            *("model.data.image_aspect_ratio", "model.optim.sched.name", "trainer.precision"),
-        ),
-        TEXT,
-    ),
-    "model.optim.betas": PAIR,
-}
 _TOKENS = {
     "llama_3": tuple(f"<|reserved_special_token_{i}|>" for i in (3, 4, 5)),
     "": ("<extra_id_3>", "<extra_id_4>", "<extra_id_5>"),
@@ -121,13 +96,12 @@ def read_neva_training(path: Path, overrides: Sequence[str]) -> NevaRequest:
         MissingCapability: something that nothing here can do.
     """
     from_file, given = neva_values(path), neva_overrides(overrides)
-    known = {*_RENAMED, *_READ_HERE}
     for key in given:
-        if key not in known and key not in from_file and key not in _OF_THE_LAUNCH:
-            raise UnknownName("NeVA key", key, known)
+        if key not in (*_KEYS, *from_file, *_OF_THE_LAUNCH):
+            raise UnknownName("NeVA key", key, _KEYS)
     values = _resolved(from_file | given)
-    read = checked({key: values[key] for key in known if key in values}, _KINDS)
-    settings = {ours: read[key] for key, ours in _RENAMED.items() if key in read}
+    read = checked({key: values[key] for key in _KEYS if key in values}, _KEYS)
+    settings = renamed(read, _KEYS)
     settings["stage"] = "projector" if read.get("model.mm_cfg.llm.freeze", True) else "full"
     for part in (_model, _data, _batch, _loop, _optimiser):
         settings |= part(read)
@@ -135,7 +109,9 @@ def read_neva_training(path: Path, overrides: Sequence[str]) -> NevaRequest:
         settings = {name: v for name, v in settings.items() if name not in _NEW_ONLY}
     if "single" in settings:
         settings.pop("num_frames", None)
-    dead = sorted(key for key, v in values.items() if key not in known and v not in (None, ""))
+    elif "num_frames" in settings:
+        settings["formula"] = "linspace"
+    dead = sorted(key for key, v in values.items() if key not in _KEYS and v not in (None, ""))
     return NevaRequest(settings, _notes(dead, read))
 
 
@@ -218,12 +194,10 @@ def _batch(read: Mapping[str, Any]) -> dict[str, Any]:
 
 def _loop(read: Mapping[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {"use_cpu": read.get("trainer.accelerator") == "cpu"}
-    precision = str(read.get("trainer.precision", "bf16"))
-    if precision not in PRECISIONS:
-        raise UnknownName("precision", precision, PRECISIONS)
+    precision = PRECISIONS[str(read.get("trainer.precision", "bf16"))]
     settings |= {
-        "bf16": PRECISIONS[precision] == "bfloat16",
-        "fp16": PRECISIONS[precision] == "float16",
+        "bf16": precision == "bfloat16",
+        "fp16": precision == "float16",
         "gradient_checkpointing": "model.activations_checkpoint_granularity" in read
         or "model.activations_checkpoint_method" in read,
     }

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from kinema.errors import RequestRefused, UsageError
 from kinema.files import stamp_of, write_atomically
+from kinema.textfiles import read_json, read_json_lines, write_json_lines
 from kinema.video.archive import SEPARATOR
 
 MediaType = Literal["auto", "video", "image"]
@@ -41,37 +42,25 @@ def read_records(path: Path) -> list[Any]:
     """
     if not path.is_file():
         raise UsageError(f"There is no prompt file {path}.", hint="Check the path.")
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".jsonl":
-        return [_read_line(line) for line in text.splitlines() if line.strip()]
+    if path.suffix in (".jsonl", ".ndjson"):
+        return [{"line": row.text} if row.error else row.value for row in read_json_lines(path)]
     if path.suffix != ".json":
         raise UsageError(
             f"{path.name} is neither .json nor .jsonl.",
             hint="Give a JSON list, or one JSON object a line.",
         )
-    try:
-        records = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{path.name} is not JSON: {error}.", hint="Check the file.") from error
+    records = read_json(path)
     if not isinstance(records, list):
         raise UsageError(f"{path.name} is no list.", hint="Put the records into [ ].")
     return records
 
 
-def _read_line(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return {"line": line}
-
-
 def write_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Write a ``.json`` list, or one record a line for any other name; whole or not at all."""
     if path.suffix == ".json":
-        text = json.dumps(list(records), indent=2, ensure_ascii=False) + "\n"
+        write_atomically(path, json.dumps(list(records), indent=2, ensure_ascii=False) + "\n")
     else:
-        text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    write_atomically(path, text)
+        write_json_lines(path, records)
 
 
 def understand(
@@ -94,20 +83,37 @@ def understand(
     """
     if not isinstance(record, Mapping) or set(record) == {"line"}:
         raise RequestRefused("The record is no JSON object.", hint="Write one object a line.")
-    text = next((record[name] for name in _TEXT_FIELDS if name in record), None)
+    given = (record[name] for name in _TEXT_FIELDS if record.get(name) is not None)
+    text = next(given, None)
     if not isinstance(text, str):
         raise RequestRefused(
             "The record has no prompt.", hint=f"Name it {' or '.join(_TEXT_FIELDS)}."
         )
     kinds = _MEDIA_FIELDS if media_type == "auto" else (media_type,)
     kind = next((name for name in kinds if record.get(name)), None)
+    if all(record.get(name) for name in kinds) and len(kinds) > 1:
+        raise RequestRefused(
+            "The record names a video and an image.", hint="Choose one: --media-type video."
+        )
     if kind is None and (media_type != "auto" or insert):
         wanted = "video or image" if media_type == "auto" else media_type
         raise RequestRefused(f"The record has no {wanted}.", hint="Name the file in that field.")
     if kind is None:
         return Question(text, None)
     text = _with_placeholder(text, f"<{kind}>", insert, separator)
-    return Question(text, kind, str(record[kind]))
+    return Question(text, kind, _one_medium(record[kind], kind))
+
+
+def _one_medium(given: Any, kind: str) -> str:
+    """The name of the only medium of a field, which may be a list of one."""
+    names = given if isinstance(given, list) else [given]
+    if len(names) != 1 or not isinstance(names[0], str):
+        raise RequestRefused(
+            f"The record's {kind} is {json.dumps(given, ensure_ascii=False)[:200]}, and must be "
+            "the name of one file.",
+            hint="Write a record for each, or ask about several with kinema chat.",
+        )
+    return names[0]
 
 
 def _with_placeholder(
@@ -158,7 +164,8 @@ def medium_of(record: Any) -> str:
     """The name of the medium that a record asks about; empty where it names none."""
     if not isinstance(record, Mapping):
         return ""
-    return str(record.get("video") or record.get("image") or "")
+    given = record.get("video") or record.get("image") or ""
+    return str(given[0]) if isinstance(given, list) and len(given) == 1 else str(given)
 
 
 def prompts_by_medium(records: Sequence[Any]) -> Counter[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from kinema.engines import EngineSettings
 from kinema.engines.scheduler import Scheduler
@@ -18,6 +18,7 @@ from kinema.lazy import Row
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import Model, find_model
 from kinema.video import Workers
+from kinema.video.decoder import DecoderName
 
 Runner = Literal["local", "ray"]
 
@@ -30,6 +31,9 @@ class JobSettings:
 
     workers: int = 2
     """Processes that decode; with --runner ray, workers that have an engine each."""
+    decoder: DecoderName = "pyav"
+    """What decodes videos: pyav, torchcodec, or cuda, a GPU where a check shows that it gives the
+    same pictures."""
     runner: Runner = "local"
     """Where the work is done: this process, or a Ray cluster (RAY_ADDRESS, or a local one)."""
     retry_failed: bool = False
@@ -39,6 +43,11 @@ class JobSettings:
 
     def __post_init__(self) -> None:
         require_value(self.workers >= 1, "workers", self.workers, "1 or more")
+
+    @property
+    def decided(self) -> dict[str, Any]:
+        """What of this may change an answer: a GPU's pictures are only nearly those of the CPU."""
+        return {"decoder": self.decoder} if self.decoder == "cuda" else {}
 
     def window(self, engine: str, loading: EngineSettings) -> int:
         """Questions that are under way at one time: enough for engines to choose full batches from.
@@ -76,7 +85,8 @@ def open_site(
         MissingPackage: Ray is not installed.
     """
     if job.runner == "ray":
-        named = partial(_open_by_name, model.name, model.engine, model.parts, loading, strict)
+        each = JobSettings(workers=1, decoder=job.decoder)
+        named = partial(_open_by_name, model.name, model.engine, model.parts, loading, each, strict)
         gpus = loading.tensor_parallel if model.engine in ("hf", "vllm") else 0
         with ray_site(named, actors=job.workers, gpus=gpus, answers=answers) as site:
             yield site
@@ -85,7 +95,7 @@ def open_site(
         if scheduler is None:
             scheduler = model.scheduler(loading, patience_seconds=PATIENCE_SECONDS)
             stack.callback(scheduler.close)
-        decoders = stack.enter_context(Workers(job.workers))
+        decoders = stack.enter_context(Workers(job.workers, decoder=job.decoder))
         yield stack.enter_context(
             closing(
                 Local(
@@ -105,12 +115,13 @@ def _open_by_name(
     engine: str,
     parts: CheckpointParts,
     loading: EngineSettings,
+    job: JobSettings,
     strict: bool,
     stack: ExitStack,
 ) -> Site:
     """What a process of a cluster answers at, closed with ``stack``."""
     model = find_model(name, engine=engine, parts=parts)
-    return stack.enter_context(open_site(model, loading, JobSettings(workers=1), strict=strict))
+    return stack.enter_context(open_site(model, loading, job, strict=strict))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from kinema.config import cache_dir, fingerprint
 from kinema.datasets.samples import Sample, find_features, read_samples
 from kinema.errors import UsageError
 from kinema.families import FAMILIES, Checkpoint, Family, as_trained, read_checkpoint, recognise
-from kinema.families.templates import template_named
+from kinema.families.templates import TEMPLATES
 from kinema.identity import content_of
 from kinema.messages import Conversation, FeaturesPart, Part, VideoPart
 from kinema.tasks.imports import CheckpointParts, cached_folder
@@ -76,10 +76,11 @@ def find_base(settings: TrainSettings) -> Base:
     name = wanted.model_name_or_path
     if name is None:
         raise UsageError("There is no model.", hint="Give --model FOLDER.")
-    _refuse_settings_of_new(wanted)
     is_new = wanted.vision_tower is not None
     folder = _joined(settings) if is_new else _found(name)
     checkpoint = read_checkpoint(name, folder)
+    if not is_new:
+        _refuse_settings_of_new(wanted, checkpoint)
     family = as_trained(recognise(checkpoint), checkpoint)
     if family.classes != FAMILIES["videolm"].classes:
         raise UsageError(
@@ -110,6 +111,11 @@ def _joined(settings: TrainSettings) -> Path:
 def _layout_of_features(made: FeaturesHeader) -> dict[str, Any]:
     """Fields of the VideoLMConfig that makes features like these."""
     layers = list(made.select_layers)
+    if made.is_pickled:
+        # Several layers are the Breakfast fork's: class tokens of all, a row a frame.
+        theirs = {"select_layer": layers, "select_feature": "cls", "pooling": "cls"}
+        rows = {"post_layernorm": True, "max_frames": made.num_frames}
+        return theirs | rows if len(layers) > 1 else {}
     sampling = {k: v for k, v in (made.sampling or {}).items() if v not in (None, (), False, 0.0)}
     layout = {
         "select_layer": layers[0] if len(layers) == 1 else layers,
@@ -147,32 +153,33 @@ def join_parts(settings: ModelSettings, *, seed: int, found: Mapping[str, Any]) 
 
 
 def _join(values: dict[str, Any], folder: Path) -> None:
-    template = template_named(values["template"])
+    template = TEMPLATES[values["template"]]
     marks = _MARK.findall(template.jinja)
     from kinema.models.importers.fresh import join  # noqa: PLC0415  imports torch
 
     joined = join(**values, control_tokens=marks)
     tokenizer = joined.tokenizer
-    template = template.with_ends(
-        bos=tokenizer.bos_token or "<s>", eos=tokenizer.eos_token or "</s>"
-    )
+    template = template.with_ends(bos=tokenizer.bos_token, eos=tokenizer.eos_token)
     joined.save(folder, chat_template=template.jinja, stop=template.stop)
 
 
 def _layout(settings: ModelSettings) -> dict[str, Any]:
     """Arguments of the joining that were chosen."""
     names = (
-        "projector", "pooling", "select_layer", "select_feature", "media_wrap", "media_tokens",
+        "projector", "pooling", "select_layer", "select_feature", "time", "fusion", "max_frames",
+        "media_wrap", "media_tokens",
     )  # fmt: skip
     chosen = {name: getattr(settings, name) for name in names}
     return {name: value for name, value in chosen.items() if value not in (None, ())}
 
 
-def _refuse_settings_of_new(settings: ModelSettings) -> None:
-    chosen = sorted(_layout(settings)) + (
-        ["frame_aspect_ratio"] if settings.frame_aspect_ratio else []
-    )
-    if chosen and settings.vision_tower is None:
+def _refuse_settings_of_new(settings: ModelSettings, made: Checkpoint) -> None:
+    """Refuse what a model that is made already cannot become; what it is may be said."""
+    layout = _layout(settings)
+    chosen = sorted(name for name, value in layout.items() if made.config.get(name) != value)
+    if settings.frame_aspect_ratio:
+        chosen.append("frame_aspect_ratio")
+    if chosen:
         raise UsageError(
             f"{', '.join(chosen)} shape a new VideoLM, and this one is made already.",
             hint="Give --vision-tower too, or leave them out.",

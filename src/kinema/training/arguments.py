@@ -58,6 +58,8 @@ def _values(settings: LoopSettings) -> dict[str, Any]:
         "warmup_steps": settings.warmup_ratio or settings.warmup_steps,
         "activation_checkpointing": settings.gradient_checkpointing,
         "activation_checkpointing_kwargs": {"use_reentrant": False},
+        # transformers takes bf16 for a GPU's where nobody says that there is none.
+        "use_cpu": settings.use_cpu or not torch.accelerator.is_available(),
         "tf32": True if settings.tf32 and torch.cuda.is_available() else None,
         "report_to": list(settings.report_to) or "none",
         "fsdp_config": _json(settings.fsdp_config) if settings.fsdp else None,
@@ -69,6 +71,13 @@ def _values(settings: LoopSettings) -> dict[str, Any]:
         "dataloader_pin_memory": torch.cuda.is_available() and not settings.use_cpu,
         "ddp_find_unused_parameters": False,
     }
+
+
+def notes_on(settings: LoopSettings) -> list[str]:
+    """What was asked for and this machine does not have."""
+    if settings.tf32 and not torch.cuda.is_available():
+        return ["tf32 is a number format of NVIDIA GPUs, and there is none: not used"]
+    return []
 
 
 def _json(path: str | None) -> dict[str, Any]:

@@ -160,7 +160,10 @@ class ExampleMaker:
             return Medium("image", 1)
         if isinstance(part, FeaturesPart):
             header = read_header(Path(str(part.source)))
-            return Medium("video", header.num_frames, header.seconds)
+            rows = header.num_frames
+            # A pickle does not say how many frames it was made of.
+            known = self._processor.token_layout.num_frames_of(rows) if header.is_pickled else rows
+            return Medium("video", known, header.seconds)
         assert isinstance(part, VideoPart)
         sampling = part.sampling.or_default(self._family.default_sampling)
         found = plan(part.source, sampling)

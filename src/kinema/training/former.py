@@ -19,7 +19,7 @@ class FormerFlags:
     mm_use_vid_start_end: bool | None = None
     """--media-wrap outside; none where it is False."""
     tune_mm_mlp_adapter: bool | None = None
-    """--stage projector."""
+    """--stage projector, with --mm-use-vid-start-end also --tune-media-tokens."""
     freeze_backbone: bool | None = None
     """--stage projector."""
     lazy_preprocess: bool | None = None
@@ -62,6 +62,8 @@ def with_former(settings: TrainSettings, flags: FormerFlags) -> tuple[TrainSetti
         model = replace(model, media_wrap="outside" if flags.mm_use_vid_start_end else "none")
     if flags.tune_mm_mlp_adapter or flags.freeze_backbone:
         stage = replace(stage, stage="projector")
+    if flags.tune_mm_mlp_adapter and flags.mm_use_vid_start_end:
+        stage = replace(stage, tune_media_tokens=True)
     dead = [f"--{name}" for name in _DEAD if getattr(flags, name) is not None]
     notes = [f"{', '.join(dead)}: read and not used, see --help"] if dead else []
     return replace(settings, loop=loop, model=model, stage=stage), notes

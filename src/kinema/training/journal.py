@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 
 from kinema.files import write_lines
 from kinema.training.plot import plot_losses
@@ -25,9 +25,7 @@ class Journal(TrainerCallback):  # type: ignore[misc]
         self._say = say
         self._began = (0, 0.0)
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, _args: Any, state: TrainerState, _control: Any, **_: Any) -> None:
         """Take back lines that a killed run wrote behind its last checkpoint."""
         self._began = (state.global_step, time.perf_counter())
         if state.is_world_process_zero:
@@ -35,12 +33,7 @@ class Journal(TrainerCallback):  # type: ignore[misc]
             write_lines(self._folder / LOG, map(json.dumps, state.log_history))
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
+        self, _args: Any, state: TrainerState, _control: Any, logs: Any = None, **_: Any
     ) -> None:
         """Append one line."""
         if not state.is_world_process_zero or not logs:
@@ -51,17 +44,13 @@ class Journal(TrainerCallback):  # type: ignore[misc]
             if name in logs:
                 self._say(self._line(state, logs, name))
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_save(self, _args: Any, state: TrainerState, _control: Any, **_: Any) -> None:
         """Draw the curve so far; the checkpoint is no model that could be loaded alone."""
         if state.is_world_process_zero:
             keep_weights(self._folder / f"checkpoint-{state.global_step}")
         self._plot(state)
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_end(self, _args: Any, state: TrainerState, _control: Any, **_: Any) -> None:
         """Draw the whole curve."""
         self._plot(state)
 

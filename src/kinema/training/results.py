@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from transformers import Trainer
 
 from kinema.errors import ModelError, ModelNotFound, UsageError
-from kinema.families.templates import template_named
-from kinema.files import require_format, whole_folder, write_atomically
+from kinema.families.templates import TEMPLATES
+from kinema.files import require_format, whole_folder, write_json
 from kinema.identity import identity_of
 from kinema.models.importers.parts import read_tokenizer, without_bars
 from kinema.models.importers.weights import read_weights
@@ -88,7 +88,7 @@ def merge(run: Path, target: Path, *, dtype: str = "auto") -> Path:
                 shutil.copyfile(file, draft / file.name)
         if settings.model.conv_mode is not None:
             tokenizer = read_tokenizer(draft)
-            template = template_named(settings.model.conv_mode).with_ends(
+            template = TEMPLATES[settings.model.conv_mode].with_ends(
                 bos=tokenizer.bos_token or "<s>", eos=tokenizer.eos_token or "</s>"
             )
             (draft / "chat_template.jinja").write_text(template.jinja, encoding="utf-8")
@@ -149,7 +149,7 @@ def _find(run: Path) -> tuple[Path, Path]:
 def write_base(run: Path, base: Path) -> None:
     """Write down which model a run began with, and the format of the run's folder."""
     facts = {"folder": str(base.resolve()), "identity": identity_of(base), "format": _FORMAT}
-    write_atomically(run / BASE, json.dumps(facts))
+    write_json(run / BASE, facts)
 
 
 def require_own_format(run: Path) -> None:

@@ -15,7 +15,7 @@ from kinema.families import Checkpoint, Family
 from kinema.files import write_atomically
 from kinema.messages import Conversation
 from kinema.models.importers.parts import without_bars
-from kinema.training.arguments import training_arguments
+from kinema.training.arguments import notes_on, training_arguments
 from kinema.training.batch import Collate, Rows
 from kinema.training.checkpoints import chosen_checkpoint, tidy
 from kinema.training.examples import ExampleMaker
@@ -83,6 +83,8 @@ def train(
     arguments = training_arguments(settings.loop)
     is_first = arguments.process_index == 0
     tell = say if is_first else (lambda _: None)
+    for note in notes_on(settings.loop):
+        tell(f"note: {note}")
     run = settings.loop.output_dir
     processor = load_processor(folder)
     config = load_config(folder)
@@ -115,7 +117,7 @@ def train(
             run.mkdir(parents=True, exist_ok=True)
             write_atomically(run / SETTINGS, yaml.safe_dump(settings.flat(), sort_keys=False))
             write_base(run, folder)
-        trainer = Trainer(
+        trainer = Learner(
             model=model,
             args=arguments,
             data_collator=Collate(processor.tokenizer.pad_token_id or 0, settings.data.packing),
@@ -125,6 +127,16 @@ def train(
         )
         loss = _fit(trainer, run, start)
     return Trained(run, trainer.state.global_step, loss, found.tokens)
+
+
+class Learner(Trainer):  # type: ignore[misc]
+    """transformers' loop; weight decay leaves alone what gets no gradient."""
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """Names of what decays: a table of which two rows learn does not."""
+        names: list[str] = super().get_decay_parameter_names(model)
+        hooked = {name for name, p in model.named_parameters() if p._backward_hooks}
+        return [name for name in names if name not in hooked]
 
 
 def _fit(trainer: Any, run: Path, start: Path | None) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from kinema.config import choices_of
 from kinema.errors import UnknownName, UsageError
+from kinema.types import Formula
 
 Stage = Literal["projector", "lora", "qlora", "full", "layers"]
 RunPart = Literal["projector", "adapter", "model"]
@@ -39,6 +40,12 @@ class ModelSettings:
     """New VideoLM: hidden state of the tower, -1 the last."""
     select_feature: str | None = None
     """New VideoLM: patch, cls_patch or cls."""
+    time: str | None = None
+    """New VideoLM: none, learned (a vector a frame) or timestamps."""
+    fusion: str | None = None
+    """New VideoLM: splice, layer_bias (the Breakfast fork) or cross_attention."""
+    max_frames: int | None = None
+    """New VideoLM: rows of the learned times, and the exact count of layer_bias."""
     media_wrap: Literal["outside", "inside", "none"] | None = None
     """New VideoLM: start and end token stand around the visual tokens, take their places, or no."""
     media_tokens: tuple[str, ...] = ()
@@ -63,6 +70,8 @@ class DataSettings:
     """Features of the media, written by `kinema features`: no video is decoded."""
     num_frames: int | None = None
     """Frames of each video, instead of the model's own sampling."""
+    formula: Formula | None = None
+    """How --num-frames becomes positions: linspace takes both ends, as Video NeVA does."""
     single: Literal["first", "middle", "last"] | None = None
     """One frame of each video."""
     model_max_length: int | None = None
@@ -91,6 +100,8 @@ class StageSettings:
     """With layers: decoder layers that learn, -1 the last."""
     tune_vision_tower: bool = False
     """With full: the vision tower learns too."""
+    tune_media_tokens: bool = False
+    """With projector: the embeddings of start and end token learn too."""
     freeze_mm_mlp_adapter: bool = False
     """Keep the projector as it is."""
 
@@ -206,7 +217,9 @@ class TrainSettings:
     @property
     def sampling(self) -> dict[str, Any]:
         """Fields of a FrameSampling, where the frames of videos were chosen."""
-        chosen = {"num_frames": self.data.num_frames, "single": self.data.single}
+        count, formula = self.data.num_frames, self.data.formula
+        chosen: dict[str, Any] = {"num_frames": count, "single": self.data.single}
+        chosen |= {"formula": formula} if count is not None else {}
         return {name: value for name, value in chosen.items() if value is not None}
 
     def flat(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kinema.errors import UsageError
 from kinema.lazy import require_packages
@@ -61,10 +61,35 @@ def keep_what_learns(model: nn.Module) -> None:
     model.register_load_state_dict_post_hook(forgive)  # type: ignore[no-untyped-call]
 
 
-def train_projector(model: Any, _: StageSettings) -> Any:
-    """The connector learns: projector, positions and fusion."""
+def train_projector(model: Any, settings: StageSettings) -> Any:
+    """The connector learns: projector, positions and fusion; where asked for, two tokens too."""
     _parameters(model, lambda name: name.startswith(tuple(f"{part}." for part in CONNECTOR)))
+    if settings.stage == "projector" and settings.tune_media_tokens:
+        _learn_rows(model, model.config)
     return model
+
+
+def _learn_rows(model: Any, config: Any) -> None:
+    """Let start and end token learn, and no other row of the table that they stand in.
+
+    Raises:
+        UsageError: the model has neither.
+    """
+    rows = [config.media_start_token_id, config.media_end_token_id]
+    if config.media_wrap == "none" or None in rows:
+        raise UsageError(
+            "tune_media_tokens trains start and end token, and this model has none.",
+            hint="Leave it out, or make a model with media_wrap=outside.",
+        )
+    table = model.get_input_embeddings().weight
+    table.requires_grad_(True)
+
+    def keep(gradient: Tensor) -> Tensor:
+        kept = torch.zeros_like(gradient)
+        kept[rows] = gradient[rows]
+        return kept
+
+    table.register_hook(keep)
 
 
 def train_all(model: Any, settings: StageSettings) -> Any:

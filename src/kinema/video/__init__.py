@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kinema.video.sheet import contact_sheet as contact_sheet
     from kinema.video.shots import Shot as Shot
     from kinema.video.shots import find_shots as find_shots
+    from kinema.video.subtitles import load_subtitles as load_subtitles
     from kinema.video.worker import Workers as Workers
 
 _HOMES = {
@@ -35,6 +36,7 @@ _HOMES = {
     "reading": ("load_frames", "load_image"),
     "sheet": ("contact_sheet",),
     "shots": ("Shot", "find_shots"),
+    "subtitles": ("load_subtitles",),
     "worker": ("Workers",),
 }
 _PUBLIC = {name: f"kinema.video.{home}:{name}" for home, names in _HOMES.items() for name in names}

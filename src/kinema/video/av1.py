@@ -9,6 +9,8 @@ from kinema.video.bits import Bits
 
 _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME, _REDUNDANT_HEADER = 1, 3, 6, 7
 _SELECT = 2
+_HEADER_BYTES = 32
+"""As much of a frame as is looked at."""
 _KEY, _INTRA_ONLY, _SWITCH = 0, 2, 3
 
 
@@ -96,7 +98,11 @@ def is_disposable(packet: bytes, sequence: Sequence) -> bool:
     try:
         frames = [unit for unit in _units(packet) if unit[0] in (_FRAME, _FRAME_HEADER)]
         others = {kind for kind, _ in _units(packet)} & {_SEQUENCE_HEADER, _REDUNDANT_HEADER}
-        return len(frames) == 1 and not others and _refreshes_nothing(frames[0][1], sequence)
+        return (
+            len(frames) == 1
+            and not others
+            and _refreshes_nothing(frames[0][1][:_HEADER_BYTES], sequence)
+        )
     except IndexError:
         return False
 

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 
 class Bits:
-    """A cursor over bytes, the highest bit of each first.
+    """A cursor over bytes, the highest bit of each first; meant for headers, not for pictures.
 
     Every method raises ``IndexError`` where the bytes end.
     """
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
+        self._number = int.from_bytes(data, "big")
+        self._left = 8 * len(data)
 
     def read(self, count: int = 1) -> int:
         """An unsigned number of ``count`` bits."""
-        value = 0
-        for _ in range(count):
-            value = value << 1 | (self._data[self._at >> 3] >> (7 - (self._at & 7)) & 1)
-            self._at += 1
-        return value
+        if count > self._left:
+            raise IndexError
+        self._left -= count
+        return self._number >> self._left & ((1 << count) - 1)
 
     def read_ue(self) -> int:
         """An unsigned Exp-Golomb number (H.264, section 9.1)."""
-        zeros = 0
-        while not self.read():
-            zeros += 1
-        return (1 << zeros) - 1 + self.read(zeros)
+        length = (self._number & ((1 << self._left) - 1)).bit_length()
+        zeros = self._left - length
+        self._left = length
+        return self.read(zeros + 1) - 1
 
     def read_se(self) -> int:
         """A signed Exp-Golomb number (H.264, section 9.1.1)."""

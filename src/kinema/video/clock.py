@@ -30,7 +30,7 @@ def frame_clock(
     dts: NDArray[np.int64],
     seconds_per_tick: float,
     *,
-    rate: float | None,
+    frame_seconds: float,
     closes_gaps: bool,
 ) -> tuple[Timeline, tuple[str, ...]]:
     """Times of frames, and what to say about them.
@@ -39,11 +39,11 @@ def frame_clock(
         pts: int64[N], times that the container gave, or ``MISSING``.
         dts: int64[N], times of the packets that the decoder was given when each frame left it.
         seconds_per_tick: of both.
-        rate: frames a second that the container speaks of.
+        frame_seconds: how long a frame is said to be shown; 0 where nobody says so.
         closes_gaps: whether a long gap means that the clock was set anew.
     """
-    times = _better(_seconds(pts, seconds_per_tick), _seconds(dts, seconds_per_tick))
-    step = _usual_step(times, rate)
+    times = _better(_seconds(pts, seconds_per_tick), _unrepeated(_seconds(dts, seconds_per_tick)))
+    step = _usual_step(times, frame_seconds)
     times, num_odd = _without_outliers(times)
     times = _filled(times, step)
     times, restarts = _joined(times, step, closes_gaps=closes_gaps)
@@ -55,7 +55,7 @@ def frame_clock(
         at += ", …" if len(restarts) > _MOST_LISTED else ""
         said.append(f"The clock is set anew at frame {at}; the parts follow each other.")
     seconds = increasing(times - times[0])
-    last = _usual_step(seconds, rate)
+    last = _usual_step(seconds, frame_seconds)
     no_keys = np.zeros(len(seconds), dtype=np.bool_)
     return Timeline(seconds, no_keys, float(seconds[-1]) + last), tuple(said)
 
@@ -64,26 +64,35 @@ def _seconds(ticks: NDArray[np.int64], seconds_per_tick: float) -> Times:
     return np.where(ticks == MISSING, np.nan, ticks * seconds_per_tick)
 
 
+def _unrepeated(times: Times) -> Times:
+    """Of frames that leave a decoder together, only the first keeps the time of the packet."""
+    times = times.copy()
+    times[1:][times[1:] == times[:-1]] = np.nan
+    return times
+
+
 def _better(pts: Times, dts: Times) -> Times:
     """The times with fewer faults: AVI's presentation times are guesses where frames are reordered.
 
     Frames that leave the decoder at the end of the stream have no second time.
     """
     faults = [_num_faults(pts), _num_faults(dts)]
+    if np.isnan(pts).all():
+        return dts
     return pts if faults[0] <= faults[1] or np.isnan(dts).all() else dts
 
 
 def _num_faults(times: Times) -> int:
     known = times[~np.isnan(times)]
     inner = times[: np.flatnonzero(~np.isnan(times))[-1]] if len(known) else times
-    return int((np.diff(known) <= 0).sum() + np.isnan(inner).sum())
+    return int((np.diff(known) < 0).sum() + np.isnan(inner).sum())
 
 
-def _usual_step(times: Times, rate: float | None) -> float:
+def _usual_step(times: Times, frame_seconds: float) -> float:
     """Seconds from a frame to the next, where nothing else is known."""
     steps: Any = np.diff(times)
     steps = steps[~np.isnan(steps) & (steps > 0)]
-    return float(np.median(steps)) if len(steps) else 1 / (rate or _ANY_RATE)
+    return float(np.median(steps)) if len(steps) else frame_seconds or 1 / _ANY_RATE
 
 
 def _without_outliers(times: Times) -> tuple[Times, int]:
@@ -105,10 +114,12 @@ def _filled(times: Times, step: float) -> Times:
     if not len(known):
         return np.asarray(places * step, dtype=np.float64)
     filled = np.interp(places, known, times[known])
-    first, last = known[0], known[-1]
-    filled[:first] = times[first] - (first - places[:first]) * step
-    filled[last + 1 :] = times[last] + (places[last + 1 :] - last) * step
-    return np.asarray(filled)
+    before = np.maximum(np.searchsorted(known, places, side="right") - 1, 0)
+    after = np.minimum(before + 1, len(known) - 1)
+    # Where the clock ends or is set anew, each frame follows the one before.
+    goes_on = times[known[after]] <= times[known[before]]
+    stepped = times[known[before]] + (places - known[before]) * step
+    return np.asarray(np.where(goes_on | (places < known[0]), stepped, filled), dtype=np.float64)
 
 
 def _joined(times: Times, step: float, *, closes_gaps: bool) -> tuple[Times, NDArray[np.int64]]:

@@ -12,16 +12,13 @@ import av
 from av.error import FFmpegError
 
 from kinema.errors import DecodeFailed, MediaError, NotMedia, NoVideoStream, Truncated
+from kinema.video.demuxers import SOUND_ALONE, WHITELIST, why_refused
 from kinema.video.media import Media
 from kinema.video.mp4 import top_level_boxes
 from kinema.video.stills import is_heif
 from kinema.video.tracks import codec_of, main_track
 
-_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,mxf,ivf,"
-    "h264,hevc,m4v,obu,rm,wtv,nut,y4m,yuv4mpegpipe,mjpeg"
-)
-_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+_OPTIONS = {"format_whitelist": WHITELIST, "protocol_whitelist": "file"}
 """No playlist, concatenation, device or network: a file can only lead to itself."""
 _CODECS = frozenset(
     (
@@ -70,6 +67,16 @@ def _as_media_error(media: Media, error: Exception) -> MediaError:
             f"{media.name} has no table of contents ('moov'): the recording was interrupted.",
             hint="Repair it with a remuxing tool such as untrunc.",
         )
+    if isinstance(error, av.error.ArgumentError) and (demuxer := _refused_demuxer(media)):
+        why = why_refused(demuxer)
+        if why == SOUND_ALONE:
+            return NoVideoStream(
+                f"{media.name} holds only audio ({demuxer}).", hint="Give a video."
+            )
+        return NotMedia(
+            f"{media.name} is of a kind that is not opened: {demuxer!r} {why}.",
+            hint="Convert it to MP4 and try again.",
+        )
     if isinstance(error, av.error.InvalidDataError):
         return NotMedia(
             f"{media.name} is no video that can be read.", hint="Play it in a player to check it."
@@ -78,6 +85,26 @@ def _as_media_error(media: Media, error: Exception) -> MediaError:
         f"{media.name} could not be decoded ({type(error).__name__}).",
         hint="Convert it to MP4 and try again.",
     )
+
+
+def _refused_demuxer(media: Media) -> str | None:
+    """FFmpeg's name of the container that it recognised and was not allowed to open.
+
+    Only its log tells, so the file is opened once more, as before, while somebody listens.
+    """
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+    with media.open() as file, av.logging.Capture() as lines:
+        av.logging.set_level(av.logging.ERROR)
+        av.logging.set_skip_repeated(False)
+        try:
+            av.open(file, metadata_errors="ignore", options=_OPTIONS).close()
+        except (FFmpegError, ValueError):
+            said = (name for _, name, text in lines if text.startswith("Format not on whitelist"))
+            return next(said, None)
+        finally:
+            av.logging.set_level(level)
+            av.logging.set_skip_repeated(skips)
+    return None
 
 
 def _has_moov(media: Media) -> bool:

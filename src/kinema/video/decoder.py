@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-DecoderName = Literal["pyav", "torchcodec"]
+DecoderName = Literal["pyav", "torchcodec", "cuda"]
 
 Size = int | tuple[int, int]
 """Length of the shorter side in pixels (never enlarged), or exactly (height, width)."""

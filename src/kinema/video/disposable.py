@@ -7,9 +7,16 @@ opened, so its headers are read here and the packets never sent. VP9 streams har
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from kinema.video.av1 import Sequence, is_disposable, read_sequence
+from kinema.video.shown import (
+    H264Sequence,
+    H264Slice,
+    has_whole_units,
+    read_h264_sequence,
+    read_h264_slice,
+)
 
 _MARKED_BY_PICTURE = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video", "vc1", "wmv3"})
 
@@ -38,6 +45,64 @@ def packet_filter(context: Any) -> Callable[[bytes], bool] | None:
         return None
     sequence: Sequence | None = read_sequence(extradata[_AV1C_BYTES:])
     return None if sequence is None else lambda packet: is_disposable(packet, sequence)
+
+
+Finding = Literal["fine", "suspect", "lost"]
+"""Of a packet: it follows the one before, should be looked at closely, or lacks its reference."""
+
+
+class Continuity:
+    """Notices where packets of H.264 do not continue what came before them.
+
+    A reference that was lost, or whose damage makes it look as if nothing referred to it, leaves a
+    gap in frame_num (H.264, section 7.4.3); a damaged time contradicts pic_order_cnt_lsb (8.2.1).
+    Decoders report neither.
+    """
+
+    def __init__(self, sequence: H264Sequence, config: bytes) -> None:
+        self._sequence, self._config = sequence, config
+        self.begin()
+
+    def begin(self) -> None:
+        """Decoding begins at a key."""
+        self._last: H264Slice | None = None
+        self._last_reference: int | None = None
+        self._last_pts: int | None = None
+
+    def look(self, packet: Any) -> Finding:
+        """Whether this packet follows the one before."""
+        found = read_h264_slice(packet, self._sequence, self._config)
+        if found is None or not has_whole_units(packet, self._config):
+            return "suspect"
+        finding = "fine" if found.is_idr else self._compare(found, packet.pts)
+        self._last, self._last_pts = found, packet.pts
+        if found.is_reference or self._last_reference is None:
+            self._last_reference = found.frame_number
+        return finding
+
+    def _compare(self, found: H264Slice, pts: int | None) -> Finding:
+        if self._last is None or self._last_reference is None:
+            return "fine"
+        size = 1 << self._sequence.frame_number_bits
+        # The numbers may also begin anew: memory_management_control_operation 5.
+        if (found.frame_number - self._last_reference) % size > 1 and found.frame_number > 1:
+            return "lost"
+        if not self._sequence.order_bits or pts is None or self._last_pts is None:
+            return "fine"
+        half = 1 << (self._sequence.order_bits - 1)
+        later = (found.order - self._last.order + half) % (2 * half) - half
+        return "fine" if (later > 0) == (pts > self._last_pts) else "suspect"
+
+
+def continuity_of(context: Any) -> Continuity | None:
+    """What watches the packets of this stream, None where the codec's decoder does so itself."""
+    if context.codec.canonical_name != "h264":
+        return None
+    config = context.extradata or b""
+    sequence = read_h264_sequence(config)
+    if sequence is None or sequence.may_have_fields or sequence.may_have_gaps:
+        return None
+    return Continuity(sequence, config)
 
 
 def _num_temporal_layers(extradata: bytes) -> int:

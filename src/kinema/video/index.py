@@ -7,12 +7,12 @@ decoder itself where packets do not tell; see :mod:`kinema.video.indexing`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kinema.video.packets import Packets
+from kinema.video.packets import MISSING, Packets
 from kinema.video.timeline import Timeline
 
 Ticks = NDArray[np.int32] | NDArray[np.int64]
@@ -48,6 +48,8 @@ class VideoIndex:
     """What it was made of: the container's tables, the packets, or decoded frames."""
     reason: str = ""
     """Why packets do not tell the frames, as the end of a sentence."""
+    is_damaged: bool = False
+    """True where decoding everything met damage; such a file is decoded in one thread."""
     warnings: tuple[str, ...] = ()
     """What every reader of this file should know."""
 
@@ -60,6 +62,19 @@ class VideoIndex:
     def front_to_back(self) -> bool:
         """True where frames are found by decoding all that come before them."""
         return self.origin == "frames"
+
+    def zero_seconds(self, stream: Any) -> float:
+        """Container time of the first picture that is shown: presentation time 0.
+
+        Later than the stream's own start where a file begins with packets that show nothing.
+
+        Args:
+            stream: ``av.VideoStream`` that this index is of.
+        """
+        ticks = int(self.pts[self.packet[0]])
+        if ticks == MISSING:
+            ticks = stream.start_time or 0
+        return float(ticks * stream.time_base)
 
     def groups(self, packets: NDArray[np.int64]) -> NDArray[np.int64]:
         """int64[M], positions in ``keys`` of the group each packet belongs to, at least 0."""

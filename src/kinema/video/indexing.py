@@ -108,6 +108,7 @@ def _read_packets(container: Any, stream: Any, media: Media) -> Packets:
         container=container.format.name,
         codec=codec,
         config=config,
+        reordering=context.reorder_depth if codec in ("h264", "hevc") else None,
         doubt="not every packet is one frame" if "unknown" in looks else "",
     )
 
@@ -131,7 +132,8 @@ def _without_unseen_head(media: Media, packets: Packets) -> Packets | None:
     """The packets, those at the beginning discarded that no frame comes of.
 
     A stream that was cut begins with pictures that lean on what was cut off. Which of them a
-    decoder shows, only the decoder knows. None where finding out takes too long.
+    decoder shows, only the decoder knows. None where finding out takes too long, or where frames
+    are shown that nothing can be read from.
     """
     keys = np.flatnonzero(packets.keyframe)
     if not len(keys):
@@ -145,6 +147,8 @@ def _without_unseen_head(media: Media, packets: Packets) -> Packets | None:
             came.add(frame.opaque[0])
             if frame.opaque[0] >= end:
                 break
+    if any(position < keys[0] for position in came):
+        return None
     head = np.arange(len(packets)) < end
     unseen = head & ~np.isin(np.arange(len(packets)), list(came))
     if (packets.discard | unseen).all():
@@ -152,44 +156,50 @@ def _without_unseen_head(media: Media, packets: Packets) -> Packets | None:
     return replace(packets, discard=packets.discard | unseen)
 
 
-def _index_by_decoding(media: Media, reason: str) -> VideoIndex:
+def _index_by_decoding(media: Media, reason: str, *, careful: bool = False) -> VideoIndex:
     """An index of the frames that the decoder gives, from the first to the last.
 
     Raises:
         NoFrames: it gives none.
     """
-    rows: list[tuple[int, int, int, bool]] = []
-    with open_playback(media) as playback:
-        seconds_per_tick = playback.seconds_per_tick
-        rows.extend(
+    with open_playback(media, careful=careful) as playback:
+        rows = [
             (
                 MISSING if frame.pts is None else frame.pts,
                 MISSING if frame.dts is None else frame.dts,
-                frame.duration or 0,
                 frame.key_frame,
+                frame.duration or 0,
             )
             for frame in playback.frames()
-        )
-        closes_gaps, rate = playback.closes_gaps, playback.rate
+        ]
+    if playback.is_damaged and not careful:
+        return _index_by_decoding(media, reason, careful=True)
     if not rows:
         raise NoFrames(
             f"{media.name}: not one frame could be decoded.",
             hint="The file is damaged; fetch it again.",
         )
     table = np.array(rows, dtype=np.int64)
+    keys = table[:, 2].astype(np.bool_)
+    pts, dts = table[:, 0], table[:, 1]
+    if not playback.has_presentation_times and (dts != MISSING).any():
+        pts = np.full_like(dts, MISSING)
     clock, said = frame_clock(
-        table[:, 0], table[:, 1], seconds_per_tick, rate=rate, closes_gaps=closes_gaps
+        pts,
+        dts,
+        playback.seconds_per_tick,
+        frame_seconds=float(np.median(table[:, 3])) * playback.seconds_per_tick,
+        closes_gaps=playback.closes_gaps,
     )
-    keys = table[:, 3].astype(np.bool_)
-    count = len(table)
     index = VideoIndex(
         timeline=replace(clock, keyframes=keys),
-        packet=np.arange(count, dtype=np.int32),
+        packet=np.arange(len(table), dtype=np.int32),
         pts=narrow(table[:, 0]),
         dts=narrow(table[:, 1]),
-        keys=np.flatnonzero(keys | (np.arange(count) == 0)).astype(np.int32),
+        keys=np.flatnonzero(keys | (np.arange(len(table)) == 0)).astype(np.int32),
         origin="frames",
         reason=reason,
+        is_damaged=playback.is_damaged,
     )
     return replace(index, warnings=(*said, *_words_about_clock(index)))
 

@@ -13,13 +13,16 @@ from kinema.types import FrameSampling, Source
 from kinema.video.access import LOCAL, Access
 from kinema.video.cache import cached_index
 from kinema.video.container import open_container, video_stream
+from kinema.video.cues import SubtitleTrack
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
 from kinema.video.picture import HDR_TRANSFERS, Converter, orientation_of
+from kinema.video.playback import first_frame
 from kinema.video.reading import DEFAULT_SAMPLING, timeline_of
 from kinema.video.sampling import select
 from kinema.video.source import open_media
 from kinema.video.stills import is_image, read_image
+from kinema.video.subtitles import list_subtitles
 from kinema.video.timeline import Timeline
 from kinema.video.tracks import VideoTrack, list_tracks
 
@@ -54,6 +57,8 @@ class VideoInfo(Plain):
     fps_mode: Literal["constant", "variable"] = "constant"
     fps: float | None
     """Average."""
+    start_timecode: str | None = None
+    """Of the first frame, as the file writes it: ``00:59:58;00``, drop-frame behind a semicolon."""
     duration_seconds: float
     num_frames: int
     reading: Reading = "indexed"
@@ -64,6 +69,8 @@ class VideoInfo(Plain):
     """Which of the video tracks is described."""
     tracks: tuple[VideoTrack, ...] = ()
     """All video tracks, as the header describes them."""
+    subtitles: tuple[SubtitleTrack, ...] = ()
+    """Inside the file, then in files beside it."""
     has_audio: bool = False
     audio_codec: str | None = None
     hdr: Hdr = "none"
@@ -171,13 +178,23 @@ def _container_facts(container: Any, stream: Any, media: Media) -> dict[str, Any
     several = sum(not one.cover and one.num_pictures != 1 for one in tracks)
     choice = f"{several} video tracks; track {track} is read, as players show it."
     return {
+        "start_timecode": _start_timecode(container, stream),
         "track": track,
         "tracks": tracks,
+        "subtitles": list_subtitles(container, media),
         "warnings": (choice,) if several > 1 and media.track is None else (),
         "container": container.format.name,
         "has_audio": bool(codecs),
         "audio_codec": codecs[0] if codecs else None,
     }
+
+
+def _start_timecode(container: Any, stream: Any) -> str | None:
+    """MOV and MXF say it of a track, MXF, AVI and DV of the whole."""
+    for metadata in (stream.metadata, container.metadata, *(s.metadata for s in container.streams)):
+        if found := metadata.get("timecode"):
+            return str(found)
+    return None
 
 
 def _stream_facts(stream: Any) -> dict[str, Any]:
@@ -201,7 +218,7 @@ def _stream_facts(stream: Any) -> dict[str, Any]:
 
 
 def _picture_facts(container: Any, stream: Any) -> dict[str, Any]:
-    frame = next(container.decode(stream))
+    frame = first_frame(container, stream)
     orientation = orientation_of(frame)
     aspect = float(stream.sample_aspect_ratio or 1)
     height, width = Converter(aspect, None).shape(frame)

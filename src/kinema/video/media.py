@@ -131,7 +131,7 @@ class Media:
                     f"{self.name} starts with '{opening.decode()}': probably an error page.",
                     hint="Open it in a text editor and fetch the video again.",
                 )
-        if _is_text(self.head):
+        if _is_text(self.head) and not self.head.startswith(_TEXT_LIKE):
             # Playlists are text as well: none may make the decoder open what it names.
             raise NotMedia(f"{self.name} is a text file.", hint="Give the video itself.")
         if self.head.startswith(_SOUND_FILES) or self.head[8:12] == b"WAVE":
@@ -161,6 +161,8 @@ class Media:
 
 
 _PAGES = (b"<html", b"<!doctype", b"<?xml", b"<head", b"<body")
+_TEXT_LIKE = b"YUV4MPEG2 "
+"""Begins a video whose header is a line of text, and whose bright pictures may read like one."""
 _SOUND_FILES = (b"ID3", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1")
 
 

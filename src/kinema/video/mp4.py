@@ -126,7 +126,7 @@ def _timescale(header: memoryview) -> int:
 def _packets_of_track(trak: memoryview, movie_timescale: int, media: Media) -> Packets:
     media_timescale = _timescale(_only(trak, b"mdia", b"mdhd"))
     table = _only(trak, b"mdia", b"minf", b"stbl")
-    codec, config = _codec(_only(table, b"stsd"))
+    codec, config, reordering = _codec(_only(table, b"stsd"))
     count = _num_samples(_only(table, b"stsz"), media)
     duration = _runs(_only(table, b"stts"), count)
     dts = np.cumsum(duration) - duration
@@ -155,6 +155,7 @@ def _packets_of_track(trak: memoryview, movie_timescale: int, media: Media) -> P
         container="mov",
         codec=codec,
         config=config,
+        reordering=reordering,
     )
 
 
@@ -179,20 +180,20 @@ _VISUAL_ENTRY_BYTES = 78
 """Of a VisualSampleEntry, before the boxes in it (ISO/IEC 14496-12, 12.1.3)."""
 
 
-def _codec(stsd: memoryview) -> tuple[str, bytes]:
-    """FFmpeg's name of the codec, and for H.264 its configuration."""
+def _codec(stsd: memoryview) -> tuple[str, bytes, int | None]:
+    """FFmpeg's name of the codec, and for H.264 its configuration and depth of reordering."""
     entries = list(_boxes(stsd[8:]))
     if len(entries) != 1 or entries[0][0] not in _CODECS:
         raise _NotPlain
     kind, entry = entries[0]
     codec = _CODECS[kind]
     if codec != "h264":
-        return codec, b""
+        return codec, b"", None
     config = bytes(_only(entry[_VISUAL_ENTRY_BYTES:], b"avcC"))
     sequence = read_h264_sequence(config)
     if sequence is None or sequence.may_have_fields:
         raise _NotPlain  # its packets must be looked at
-    return codec, config
+    return codec, config, sequence.reordering
 
 
 def _num_samples(stsz: memoryview, media: Media) -> int:

@@ -32,6 +32,8 @@ class Packets:
     """FFmpeg's name of the codec."""
     config: bytes = b""
     """The decoder configuration, empty where the container holds none."""
+    reordering: int | None = None
+    """Most frames that are decoded before another one and shown after it, where that is known."""
     doubt: str = ""
     """What a look at the packets themselves said against one frame a packet."""
 

@@ -173,6 +173,12 @@ class Canvas:
         self.found[place] = True
         self.damaged[place] = frame.is_corrupt
 
+    def forget(self, frame_indices: Iterable[int]) -> None:
+        """Take frames off again, as they are read anew."""
+        for frame_index in frame_indices:
+            self.found[self._place[frame_index]] = False
+            self.damaged[self._place[frame_index]] = False
+
     def mark_damaged(self, frame_indices: Iterable[int]) -> None:
         """Note that these frames lean on something that was damaged."""
         for frame_index in frame_indices:

@@ -41,9 +41,15 @@ _REORDERED = frozenset(
 )
 """Codecs with such pictures, whose packets are single frames all the same."""
 
-_MOST_REORDERED = 32
-"""Packets that a frame may move between decoding and showing: 16 of H.264 and HEVC (H.264, A.3.1),
-and those that an open group of pictures adds."""
+_MOST_REORDERED = {
+    **dict.fromkeys(_IN_ORDER, 0),
+    **{"vp8": 0, "vp9": 0, "av1": 0, "vp6": 0, "vp6f": 0},
+    **{"mpeg1video": 1, "mpeg2video": 1, "mpeg4": 1},
+}
+"""Frames that are decoded before another one and shown after it."""
+_LARGEST_BUFFER = 16
+"""The same of H.264 and HEVC (H.264, section A.3.1)."""
+_FURTHEST = 48
 _LARGEST_JUMP_SECONDS = 10.0
 _JUMPING = frozenset({"mpegts", "mpeg"})
 """Demuxers of streams whose clock may be set anew; players close such a gap."""
@@ -82,9 +88,7 @@ def _doubt_about_times(packets: Packets, kind: str) -> str:
     pts = packets.pts[shown]
     if (pts == MISSING).any():
         return "some of its packets carry no time"
-    ranks = np.empty(len(pts), dtype=np.int64)
-    ranks[np.argsort(pts, kind="stable")] = np.arange(len(pts))
-    if (np.abs(ranks - np.arange(len(pts))) > _MOST_REORDERED).any():
+    if _deepest_reordering(pts) > _most_reordered(packets):
         return "its times do not follow the order of its packets"
     steps = np.diff(packets.dts[packets.dts != MISSING])
     if kind not in _GUESSED_DECODING_TIMES and (steps < 0).any():
@@ -92,6 +96,29 @@ def _doubt_about_times(packets: Packets, kind: str) -> str:
     if kind in _JUMPING and (steps * packets.seconds_per_tick > _LARGEST_JUMP_SECONDS).any():
         return "its clock jumps"
     return ""
+
+
+def _deepest_reordering(pts: NDArray[np.int64]) -> int:
+    """Most frames that are decoded before another one and shown after it.
+
+    Of H.264 that is max_num_reorder_frames (section E.2.1). Beyond ``_FURTHEST`` packets it is
+    enough to know that a time lies wrong at all.
+    """
+    ranks = np.empty(len(pts), dtype=np.int64)
+    ranks[np.argsort(pts, kind="stable")] = np.arange(len(pts))
+    if (np.abs(ranks - np.arange(len(pts))) > _FURTHEST).any():
+        return _FURTHEST
+    depth = np.zeros(len(pts), dtype=np.int64)
+    for back in range(1, min(_FURTHEST + 1, len(pts))):
+        depth[back:] += ranks[:-back] > ranks[back:]
+    return int(depth.max())
+
+
+def _most_reordered(packets: Packets) -> int:
+    """How deeply frames of this stream may be reordered."""
+    if packets.reordering is not None:
+        return packets.reordering
+    return _MOST_REORDERED.get(packets.codec, _LARGEST_BUFFER)
 
 
 def begins_cleanly(packets: Packets) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from kinema.errors import NoFrames
@@ -108,14 +109,15 @@ def _fill(
 
     def work_off(run: Run) -> int:
         """Decode this run and others until none is left; the number of packets that failed."""
+        num_errors = 0
         with open_reader(media, index, num_threads=threads_each) as reader:
             converter = Converter(reader.pixel_aspect, size)
             while True:
-                _read_run(reader, run, canvas, converter)
+                num_errors += _read_run(media, reader, run, canvas, converter)
                 try:
                     run = work.get_nowait()
                 except queue.Empty:
-                    return reader.num_errors
+                    return num_errors
 
     first = [work.get() for _ in range(workers)]
     if workers == 1:
@@ -124,28 +126,42 @@ def _fill(
         return sum(pool.map(work_off, first))
 
 
-def _read_run(reader: Reader, run: Run, canvas: Canvas, converter: Converter) -> None:
+def _read_run(media: Media, reader: Reader, run: Run, canvas: Canvas, converter: Converter) -> int:
     """Put a run's frames onto the canvas; what does not come is tried once from further back.
+
+    A run that meets damage is read anew, all packets in one thread: what several threads make of
+    damage, or a decoder that was not given every packet, differs from time to time.
+
+    Returns:
+        How many packets the decoder refused.
 
     Raises:
         BrokenPromise: a frame does not come although nothing is damaged.
     """
     missing = _keep(reader, run, canvas, converter)
+    if reader.is_damaged and not reader.is_careful:
+        canvas.forget(run.frames.values())
+        with open_reader(media, reader.index, num_threads=1, careful=True) as careful:
+            return _read_run(media, careful, run, canvas, converter)
+    num_errors, was_damaged = reader.num_errors, reader.is_damaged
     if missing and run.entry:
-        was_damaged = reader.is_damaged
         missing = _keep(reader, earlier(reader.index, run, missing), canvas, converter)
-        if was_damaged:
-            return
-    if missing and not reader.is_damaged and not reader.index.front_to_back:
+    is_damaged = was_damaged or reader.is_damaged
+    if missing and not is_damaged and not reader.index.front_to_back:
         raise BrokenPromise("not every packet is shown")
+    return num_errors
 
 
 def _keep(reader: Reader, run: Run, canvas: Canvas, converter: Converter) -> set[int]:
     """Put a run's frames onto the canvas; those that did not come."""
     missing = set(run.frames.values())
     for frame_index, frame in reader.read(run):
-        canvas.put(frame_index, converter, frame)
-        missing.discard(frame_index)
+        try:
+            canvas.put(frame_index, converter, frame)
+        except FFmpegError:  # its header was damaged: colours that nobody can convert
+            reader.refuse(frame_index)
+        else:
+            missing.discard(frame_index)
     canvas.mark_damaged(reader.touched_by_damage(run) - missing)
     return missing
 

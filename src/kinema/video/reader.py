@@ -14,15 +14,24 @@ from typing import Any
 
 import numpy as np
 from av.error import FFmpegError
+from av.video.frame import PictureType
 
 from kinema.video.container import open_container, translated, video_stream
-from kinema.video.disposable import decoder_may_skip, packet_filter
+from kinema.video.disposable import continuity_of, decoder_may_skip, packet_filter
 from kinema.video.index import BrokenPromise, VideoIndex
 from kinema.video.media import Media
 from kinema.video.packets import MISSING
+from kinema.video.playback import MOST_UNREADABLE
 from kinema.video.runs import Run
 
 _BEFORE_EVERYTHING = -(1 << 40)
+_SAYS_KEYS = frozenset(
+    (
+        *("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg1video", "mpeg2video"),
+        *("msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "h263", "flv1", "ffv1"),
+    )
+)
+"""Codecs whose decoders tell which frames are keys."""
 _REORDER_DEPTH = 16
 """No codec here shows a frame more than this many packets after it was decoded."""
 _LONG_PACKETS = 1 << 14
@@ -30,16 +39,24 @@ _LONG_PACKETS = 1 << 14
 
 
 @contextmanager
-def open_reader(media: Media, index: VideoIndex, *, num_threads: int) -> Iterator[Reader]:
+def open_reader(
+    media: Media, index: VideoIndex, *, num_threads: int, careful: bool = False
+) -> Iterator[Reader]:
     """A reader for one call, closed or kept on the way out.
+
+    Args:
+        media: the file.
+        index: its index.
+        num_threads: of the decoder.
+        careful: decode every packet in one thread, so that damage gives the same pictures always.
 
     Raises:
         MediaError: see :func:`kinema.video.container.open_container`.
     """
+    careful = careful or index.is_damaged
     with translated(media):
-        reader = kept.take(media, index, num_threads) or Reader(
-            media, index, num_threads=num_threads
-        )
+        reader = None if careful else kept.take(media, index, num_threads)
+        reader = reader or Reader(media, index, num_threads=num_threads, careful=careful)
         try:
             yield reader
         except BaseException:
@@ -80,7 +97,8 @@ class Kept:
     def put(self, reader: Reader) -> None:
         """Keep it where that pays, and those with the most threads where there are too many."""
         index = reader.index
-        if reader.file is None or index.num_packets < _LONG_PACKETS or index.front_to_back:
+        is_short = index.num_packets < _LONG_PACKETS
+        if reader.file is None or is_short or index.front_to_back or reader.is_careful:
             reader.close()
             return
         with self._lock:
@@ -119,10 +137,13 @@ class Reader:
         MediaError: the file cannot be opened.
     """
 
-    def __init__(self, media: Media, index: VideoIndex, *, num_threads: int = 1) -> None:
+    def __init__(
+        self, media: Media, index: VideoIndex, *, num_threads: int = 1, careful: bool = False
+    ) -> None:
         self.file = _identity(media)
         self.index = index
-        self.num_threads = num_threads
+        self.is_careful = careful
+        self.num_threads = num_threads = 1 if careful else num_threads
         self._next = 0
         with ExitStack() as stack:
             self._container = stack.enter_context(open_container(media))
@@ -132,9 +153,11 @@ class Reader:
             self._context.thread_count = num_threads
             self._context.thread_type = "AUTO" if num_threads > 1 else "SLICE"
             self._context.copy_opaque = True
-            whole = index.front_to_back
-            self._skips = decoder_may_skip(self._context) and not whole
-            self._is_disposable = None if whole else packet_filter(self._context)
+            self._says_keys = self._context.codec.canonical_name in _SAYS_KEYS
+            sends_all = index.front_to_back or careful
+            self._skips = decoder_may_skip(self._context) and not sends_all
+            self._is_disposable = None if sends_all else packet_filter(self._context)
+            self._continuity = continuity_of(self._context)
             self._open = stack.pop_all()
         self.begin(media)
 
@@ -142,6 +165,7 @@ class Reader:
         """A call begins, with a budget of its own."""
         self._media = media
         self.num_errors = 0
+        """Packets that the decoder refused in the run that was read last."""
         self._damage: list[tuple[int, int]] = []
         self._num_shown = 0
 
@@ -160,13 +184,16 @@ class Reader:
         Raises:
             BrokenPromise: see above.
         """
-        self._damage = []
-        self._num_shown = 0
+        self._damage, self._num_shown, self.num_errors = [], 0, 0
+        if self._continuity:
+            self._continuity.begin()
         left = dict(run.frames)
         last = MISSING
         for frame in self._frames(run):
             position = self._num_shown if self.index.front_to_back else frame.opaque[0]
             self._num_shown += 1
+            if position == run.entry and not self._begins_a_group(frame):
+                raise BrokenPromise("a key packet is no key")
             if frame.is_corrupt:
                 self._note_damage(position)
             if not self._is_promised(frame, position, last):
@@ -175,9 +202,14 @@ class Reader:
             frame_index = left.pop(position, None)
             if frame_index is not None:
                 yield frame_index, frame
-            if not left:
+            if not left and not self.is_careful:
                 break
         self._context.flush_buffers()
+
+    def refuse(self, frame_index: int) -> None:
+        """Count a frame of this run that came and cannot be used as damaged."""
+        self.num_errors += 1
+        self._note_damage(int(self.index.packet[frame_index]))
 
     @property
     def is_damaged(self) -> bool:
@@ -195,6 +227,12 @@ class Reader:
         for start, stop in self._damage:
             touched |= (start <= packets) & (begins < stop)
         return {run.frames[packet] for packet in packets[touched].tolist()}
+
+    def _begins_a_group(self, frame: Any) -> bool:
+        """Whether decoding may begin here; some files call every packet a key."""
+        if self.index.front_to_back or self._damage or not self._says_keys:
+            return True
+        return frame.key_frame or bool(frame.pict_type == PictureType.I)
 
     def _is_promised(self, frame: Any, position: int, last: int) -> bool:
         """Whether this is the frame that the index speaks of; after damage it may be another."""
@@ -225,6 +263,9 @@ class Reader:
             # PyAV keeps these by identity, and small integers are one object in all threads.
             packet.opaque = [position]
             if packet.is_corrupt and not whole:  # in a whole pass the seams of clips look like it
+                self._note_damage(position)
+            finding = self._continuity.look(packet) if self._continuity else "fine"
+            if finding == "lost" or (finding == "suspect" and not (whole or self.is_careful)):
                 self._note_damage(position)
             if not self._may_drop(packet, is_wanted=position in run.frames):
                 yield from self._decode(packet, position)
@@ -260,8 +301,22 @@ class Reader:
             yield position, packet
 
     def _onward(self, position: int) -> Iterator[tuple[int, Any]]:
-        packets = self._media.metered(self._container.demux(self._stream))
-        return enumerate((p for p in packets if p.size), position)
+        """(position, packet) of those that follow; one that cannot be read is damage."""
+        for _ in range(MOST_UNREADABLE):
+            try:
+                for packet in self._media.metered(self._container.demux(self._stream)):
+                    if not packet.size:
+                        continue
+                    if position < 0:
+                        position = self._locate(packet)
+                    if position >= 0:
+                        yield position, packet
+                        position += 1
+            except FFmpegError:
+                self._note_damage(max(position, 0))
+                position = position if self.index.front_to_back else -1
+            else:
+                return
 
     def _seek(self, entry: int) -> Iterator[tuple[int, Any]]:
         ends_early = False

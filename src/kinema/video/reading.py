@@ -36,6 +36,12 @@ DECODERS = Table(
             install="pip install 'kinema[torchcodec]'",
             summary="the system's FFmpeg through torchcodec",
         ),
+        "cuda": Row(
+            "kinema.video.cuda:decode",
+            needs=("torchcodec",),
+            install="pip install 'kinema[torchcodec]'",
+            summary="an NVIDIA GPU through torchcodec, checked against the CPU",
+        ),
     },
 )
 """Each takes ``(media, index, wanted, *, size)`` and gives the frames ``wanted``, int64[K] and
@@ -74,7 +80,9 @@ def load_frames(  # noqa: PLR0913  one keyword per field of FrameSampling is the
             ``shard.tar::clip.mp4``, bytes, open binary file, Frames, uint8[T, H, W, 3] or a torch
             tensor of it, a list of pictures, or a
             :class:`~kinema.types.PictureFolder` with its rate.
-        decoder: ``pyav`` or ``torchcodec``: the same pixels at the stored size.
+        decoder: ``pyav`` or ``torchcodec``: the same pixels at the stored size; ``cuda``: a GPU
+            where its pictures are those of the CPU within two levels of 255 on average, which is
+            checked, else PyAV, which is said.
         size: length of the shorter side in pixels (never enlarged), or (height, width).
         access: what the source may reach, and how much may be read.
         snap: ``"keyframes"`` takes the key frame nearest to each chosen frame instead; quick,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from kinema.errors import UsageError
 from kinema.lazy import Row, Table
+from kinema.plain import Plain
 from kinema.types import Source
 from kinema.video.access import LOCAL, Access
 from kinema.video.cache import with_index
@@ -42,7 +43,7 @@ DETECTORS = Table(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shot:
+class Shot(Plain):
     """A stretch of video without a cut; half-open in frames and in time."""
 
     start_seconds: float
@@ -52,10 +53,6 @@ class Shot:
     """One past the last frame."""
     opens_with: Opening
     """What separates it from the shot before; ``split`` where only its length does."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return asdict(self)
 
 
 def find_shots(

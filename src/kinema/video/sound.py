@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kinema.types import Source
 from kinema.video.access import LOCAL, Access
+from kinema.video.cache import cached_index
 from kinema.video.container import open_container, video_stream
 from kinema.video.media import Media
 from kinema.video.source import open_media
@@ -62,14 +63,13 @@ def load_sound(
         MediaError: the source cannot be used.
     """
     media = open_media(source, access, track=track)
+    index = cached_index(media)
     samples = np.zeros(round((end_seconds - start_seconds) * RATE), np.int16)
     filled = 0
     with open_container(media) as container:
         stream = next(iter(container.streams.audio), None)
         if stream is not None and stream.codec_context.codec.canonical_name in _CODECS:
-            # Container time of the first picture, which is presentation time 0.
-            video = video_stream(container, media)
-            start = float((video.start_time or 0) * video.time_base) + start_seconds
+            start = index.zero_seconds(video_stream(container, media)) + start_seconds
             filled = _fill(samples, container, stream, start, media)
     return Sound(samples[:filled], start_seconds)
 

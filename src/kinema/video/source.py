@@ -68,11 +68,11 @@ def _named(text: str, access: Access) -> Media:
         text = unquote(urlsplit(text).path)
     if (member := split_member(text)) is not None:
         archive, name = member
-        file = _open_local(Path(archive).expanduser(), access)
+        file = open_local(Path(archive).expanduser(), access)
         return Media(name=text, part=open_member(file, archive, name), budget=access.budget)
     path = as_path(text)
     if path.suffix == ".tar":
-        refuse_whole(_open_local(path, access), path.name)
+        refuse_whole(open_local(path, access), path.name)
     if access.roots is not None:
         part = open_below(access.roots, path).range()
         return Media(name=path.name, part=part, budget=access.budget)
@@ -96,7 +96,12 @@ def as_path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def _open_local(path: Path, access: Access) -> OpenFile:
+def open_local(path: Path, access: Access) -> OpenFile:
+    """Open a file of this machine, below the allowed folders where there are such.
+
+    Raises:
+        MediaError: it may not be read, or is no regular file.
+    """
     if access.roots is not None:
         return open_below(access.roots, path)
     check_file(path)

@@ -17,6 +17,8 @@ from kinema.errors import DecodeFailed, NotMedia, TooLarge
 from kinema.types import Frames
 from kinema.video.media import Media
 
+_JPEG_VIDEOS = (".mjpeg", ".mjpg")
+"""Names of JPEG pictures one after the other, which begin as one picture does."""
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1"})
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
 _ANY_MILLISECONDS = 100.0
@@ -26,10 +28,10 @@ def is_image(media: Media) -> bool:
     """True for JPEG, PNG, BMP, TIFF, WebP, AVIF and, with its package, HEIF; GIF is a video."""
     head = media.head
     if head.startswith(_SIGNATURES):
-        return b"acTL" not in head
+        return b"acTL" not in head and not media.name.lower().endswith(_JPEG_VIDEOS)
     return (
         (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-        or head[4:12] == b"ftypavif"
+        or _brand(media) == b"avif"
         # Animated; the transparency is a track of its own, which FFmpeg does not lay under.
         or (head[4:12] == b"ftypavis" and b"auxv" in head)
         or (is_heif(media) and can_read_heif())
@@ -38,7 +40,20 @@ def is_image(media: Media) -> bool:
 
 def is_heif(media: Media) -> bool:
     """True for a photo; a sequence of pictures (``hevc``, ``msf1``) is a video to us."""
-    return media.head[4:8] == b"ftyp" and media.head[8:12] in _HEIF_BRANDS
+    return _brand(media) in _HEIF_BRANDS
+
+
+def _brand(media: Media) -> bytes:
+    """The main brand of an ISO base media file, empty for others.
+
+    Of ``mif1``, which names no codec, what the list of compatible brands says.
+    """
+    head = media.head
+    if head[4:8] != b"ftyp":
+        return b""
+    compatible = head[16 : int.from_bytes(head[:4], "big")]
+    is_avif = head[8:12] == b"mif1" and b"avif" in compatible
+    return b"avif" if is_avif else head[8:12]
 
 
 @cache

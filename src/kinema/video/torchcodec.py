@@ -20,6 +20,7 @@ from kinema.video.decoder import Decoded, Size
 from kinema.video.index import VideoIndex
 from kinema.video.media import Media
 from kinema.video.picture import HDR_TRANSFERS, fit, orientation_of
+from kinema.video.playback import first_frame
 
 
 def _without_ffmpeg() -> MissingPackage:
@@ -42,16 +43,43 @@ def decode(
     media: Media, index: VideoIndex, wanted: NDArray[np.int64], *, size: Size | None = None
 ) -> Decoded:
     """Decode the wanted frames; see :data:`kinema.video.reading.DECODERS`."""
-    beyond, stream_index = _beyond_torchcodec(media, index)
-    if beyond:
+    beyond, stream_index = beyond_torchcodec(media, index)
+    pixels = None
+    if not beyond:
+        try:
+            pixels = read_frames(media, index, wanted, stream_index)
+        except DecodeFailed:
+            beyond = "this file as its packets tell it"
+    if pixels is None:
         decoded = pyav.decode(media, index, wanted, size=size)
         said = f"torchcodec does not read {beyond}; PyAV read it."
         return replace(decoded, warnings=(said, *decoded.warnings))
+    return Decoded(scaled(pixels, size), np.ones(len(wanted), dtype=np.bool_))
+
+
+def read_frames(
+    media: Media,
+    index: VideoIndex,
+    wanted: NDArray[np.int64],
+    stream_index: int,
+    *,
+    device: str = "cpu",
+) -> NDArray[np.uint8]:
+    """uint8[K, H, W, 3] at the stored size, on the host.
+
+    Raises:
+        MissingPackage: torchcodec finds no FFmpeg.
+        DecodeFailed: it cannot read the file, or has another clock.
+    """
     try:
         # A handle and never a name: FFmpeg takes some names for protocols.
         with media.open() as file:
             decoder = VideoDecoder(
-                file, stream_index=stream_index, dimension_order="NHWC", num_ffmpeg_threads=0
+                file,
+                stream_index=stream_index,
+                dimension_order="NHWC",
+                num_ffmpeg_threads=0,
+                device=device,
             )
             batch = decoder.get_frames_at(wanted.tolist())
     except (RuntimeError, ValueError, IndexError) as problem:
@@ -61,24 +89,24 @@ def decode(
             f"{media.name} could not be decoded by torchcodec.", hint="Use decoder='pyav'."
         ) from None
     begin = decoder.metadata.begin_stream_seconds_from_content or 0.0
-    clock = batch.pts_seconds.numpy() - begin
+    clock = batch.pts_seconds.cpu().numpy() - begin
     if np.abs(clock - index.timeline.seconds[wanted]).max() > _CLOCK_TOLERANCE_SECONDS:
         raise DecodeFailed(
             f"torchcodec and the packets of {media.name} disagree about time.",
             hint="Use decoder='pyav'.",
         )
-    pixels = _scaled(batch.data.numpy(), size)
-    return Decoded(pixels, np.ones(len(wanted), dtype=np.bool_))
+    pixels: NDArray[np.uint8] = batch.data.cpu().numpy()
+    return pixels
 
 
-def _beyond_torchcodec(media: Media, index: VideoIndex) -> tuple[str, int]:
+def beyond_torchcodec(media: Media, index: VideoIndex) -> tuple[str, int]:
     """What about this file torchcodec would get wrong, empty when nothing; and the stream's index.
 
     torchcodec's own choice of a stream is FFmpeg's, which may be a picture beside the film.
     """
     with open_container(media) as container:
         stream = video_stream(container, media)
-        frame = next(container.decode(stream))
+        frame = first_frame(container, stream)
         facts = {
             "interlaced video": frame.interlaced_frame,
             "HDR video": int(frame.color_trc) in HDR_TRANSFERS,
@@ -89,7 +117,8 @@ def _beyond_torchcodec(media: Media, index: VideoIndex) -> tuple[str, int]:
         return " and ".join(name for name, present in facts.items() if present), stream.index
 
 
-def _scaled(pixels: NDArray[np.uint8], size: Size | None) -> NDArray[np.uint8]:
+def scaled(pixels: NDArray[np.uint8], size: Size | None) -> NDArray[np.uint8]:
+    """uint8[K, H, W, 3] at the asked size."""
     height, width = fit(pixels.shape[1:3], size)
     if (height, width) == pixels.shape[1:3]:
         return pixels

@@ -95,7 +95,12 @@ def main_track(
     films = [s for s in films if s.disposition & Disposition.default] or films
     longest = max(map(_seconds_of, films))
     films = [s for s in films if _seconds_of(s) >= longest * _CLEAR_SHARE]
-    return max(films, key=lambda s: s.codec_context.width * s.codec_context.height)
+    return max(films, key=_num_pixels)
+
+
+def _num_pixels(stream: Any) -> int:
+    context = stream.codec_context
+    return int(context.width * context.height) if context else 0
 
 
 def _seconds_of(stream: Any) -> float:

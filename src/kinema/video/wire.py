@@ -26,6 +26,7 @@ from numpy.typing import DTypeLike, NDArray
 from kinema.errors import KinemaError, MediaError, UsageError
 from kinema.plain import Plain
 from kinema.types import Frames
+from kinema.video.cues import Subtitles
 from kinema.video.info import SamplingPlan, VideoInfo
 from kinema.video.shots import Shot
 from kinema.video.sound import Sound
@@ -39,13 +40,16 @@ _ARRAYS: Mapping[type[Any], Mapping[str, DTypeLike]] = {
     Timeline: {"seconds": np.float64, "keyframes": np.uint8},
     VideoInfo: {},
     SamplingPlan: {},
+    Subtitles: {},
 }
 """What may come back, and which of its fields are arrays of which numbers."""
 
 
-Call = Literal["load_frames", "load_sound", "probe", "plan", "timeline", "find_shots"]
+Call = Literal[
+    "load_frames", "load_sound", "probe", "plan", "timeline", "find_shots", "read_subtitles"
+]
 Shots = tuple[Shot, ...]
-Reply = Frames | Sound | VideoInfo | SamplingPlan | Timeline | Shots
+Reply = Frames | Sound | VideoInfo | SamplingPlan | Subtitles | Timeline | Shots
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def receive_reply(channel: socket.socket, *, give_up_at: float) -> Reply | Kinem
     if "kind" not in reply:
         return None
     kind = {kind.__name__: kind for kind in _ARRAYS}[reply["kind"]]
-    if kind in (VideoInfo, SamplingPlan):
+    if kind in (VideoInfo, SamplingPlan, Subtitles):
         told: Reply = kind.from_dict(reply["values"])
         return told
     values: dict[str, Any] = {

@@ -19,6 +19,7 @@ from typing import Any, Self, TypeVar
 from kinema.errors import DecodeDeadline, DecoderCrashed, KinemaError, UsageError
 from kinema.types import Frames, FrameSampling, PictureFolder, Source
 from kinema.video.access import LOCAL, Access
+from kinema.video.cues import Subtitles
 from kinema.video.decoder import DecoderName, Size
 from kinema.video.info import SamplingPlan, VideoInfo
 from kinema.video.pictures import is_array
@@ -51,7 +52,9 @@ class Workers:
     Args:
         count: processes; a call waits while all of them are busy.
         deadline_seconds: after which a process is killed; the budget of a call may be shorter.
-        memory_bytes: address space of one process.
+        memory_bytes: address space of one process; not limited where a GPU decodes, because CUDA
+            maps all of the GPU's memory and the host's.
+        decoder: what decodes where a call does not say.
     """
 
     def __init__(
@@ -60,11 +63,13 @@ class Workers:
         *,
         deadline_seconds: float = 60.0,
         memory_bytes: int = 8 * GIBIBYTE,
+        decoder: DecoderName = "pyav",
     ) -> None:
         if count < 1:
             raise UsageError(f"{count} workers cannot work.", hint="Give 1 or more.")
         self.deadline_seconds = deadline_seconds
-        self.memory_bytes = memory_bytes
+        self.memory_bytes = 0 if decoder == "cuda" else memory_bytes
+        self.decoder = decoder
         self._quarantine = Quarantine()
         self._idle: queue.LifoQueue[_Process | None] = queue.LifoQueue()
         self._count = count
@@ -90,7 +95,7 @@ class Workers:
         source: Source,
         *,
         sampling: FrameSampling | None = None,
-        decoder: DecoderName = "pyav",
+        decoder: DecoderName | None = None,
         size: Size | None = None,
         access: Access = LOCAL,
         **choice: Any,
@@ -102,7 +107,7 @@ class Workers:
             DecoderCrashed: the process died, or this content has killed two of them before.
             KinemaError: whatever ``load_frames`` raises.
         """
-        keywords = choice | {"sampling": sampling, "decoder": decoder, "size": size}
+        keywords = choice | {"sampling": sampling, "decoder": decoder or self.decoder, "size": size}
         keywords["access"] = access
         if isinstance(source, Frames) or is_array(source):
             return load_frames(source, **keywords)
@@ -138,6 +143,18 @@ class Workers:
     ) -> Timeline:
         """When each frame is shown; see :func:`kinema.video.info.timeline`."""
         return self._ask(Timeline, "timeline", source, {"track": track, "access": access})
+
+    def read_subtitles(
+        self,
+        source: Source,
+        *,
+        track: int | str | Path | None = None,
+        video_track: int | None = None,
+        access: Access = LOCAL,
+    ) -> Subtitles:
+        """Read subtitles in a process of its own; see :func:`kinema.video.load_subtitles`."""
+        keywords = {"track": track, "video_track": video_track, "access": access}
+        return self._ask(Subtitles, "read_subtitles", source, keywords)
 
     def find_shots(
         self,

@@ -19,6 +19,7 @@ from kinema.video.reader import kept
 from kinema.video.reading import load_frames
 from kinema.video.shots import find_shots
 from kinema.video.sound import load_sound
+from kinema.video.subtitles import read_subtitles
 from kinema.video.wire import Call, Job, Reply, receive_job, send_reply
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
@@ -36,7 +37,8 @@ def main(words: list[str]) -> None:
     channel = socket.socket(fileno=int(words[0]))
     memory_bytes = int(words[1])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    if memory_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     _keep_large_pieces_apart()
     kept.most = _KEPT_READERS
     # A parent that was killed waits for no answer, and leaves nothing to complain about.
@@ -91,6 +93,7 @@ CALLS: dict[Call, Callable[..., Reply]] = {
     "plan": plan,
     "timeline": timeline,
     "find_shots": find_shots,
+    "read_subtitles": read_subtitles,
 }
 
 

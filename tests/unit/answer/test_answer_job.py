@@ -247,3 +247,14 @@ def test_a_limit_loses_no_answer_that_is_there(answer):
     _, whole = answer(records, on_progress=told.append)
     assert whole[:3] == first
     assert sum(progress.unit is not None for progress in told) == 1
+
+
+def test_a_folder_of_media_that_is_not_there_is_refused_and_leaves_nothing(tmp_path, capsys):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"video": "clip.mp4", "text": "What?"}\n')
+    base = ["--media-base-path", str(tmp_path / "nowhere"), "--insert-media-token", "left"]
+    assert (
+        main(["answer", str(prompts), "-o", str(tmp_path / "out.jsonl"), "-m", "echo", *base]) == 2
+    )
+    assert "There is no folder or tar" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [prompts]

@@ -102,10 +102,49 @@ def test_greedy_is_temperature_zero_and_log_probabilities_are_asked_for(neva):
     assert neva("inference.all_probs=True").settings["all_probs"] is True
 
 
-def test_tensor_parallel_takes_effect_under_torchrun_and_says_so(neva, monkeypatch):
-    alone = neva("tensor_model_parallel_size=4")
-    assert any("torchrun --nproc-per-node 4" in note for note in alone.notes)
-    assert "tensor_parallel" not in alone.settings
+@pytest.fixture
+def machine(monkeypatch):
+    """Says what this machine has."""
+
+    def has(kind: str, count: int) -> None:
+        monkeypatch.setattr("kinema.engines.device.count_devices", lambda: (kind, count))
+
+    return has
+
+
+def test_slices_take_effect_where_devices_say_so_too(neva, machine):
+    machine("GPUs", 8)
+    words = ("tensor_model_parallel_size=4", "trainer.devices=4")
+    assert neva(*words).settings["tensor_parallel"] == 4
+    assert (
+        neva(words[0], "trainer.devices=2", "trainer.num_nodes=2").settings["tensor_parallel"] == 4
+    )
+    for more, said in (
+        ("trainer.devices=8", "trainer.num_nodes is 8; make it 4, or start torchrun"),
+        ("quantization.enable=True", "quantised weights stay whole"),
+    ):
+        whole = neva(*words, more)
+        assert any(said in note for note in whole.notes)
+        assert "tensor_parallel" not in whole.settings
+    machine("cores and no GPU", 2)
+    whole = neva(*words)
+    assert any("this machine has 2 cores and no GPU" in note for note in whole.notes)
+    assert "tensor_parallel" not in whole.settings
+
+
+def test_stages_become_layers_on_several_gpus_or_are_refused(neva, machine):
+    machine("GPUs", 2)
+    staged = neva("pipeline_model_parallel_size=2", "tensor_model_parallel_size=1")
+    assert staged.settings["device_map"] == "auto"
+    assert any("becomes --device-map auto" in note for note in staged.notes)
+    with pytest.raises(MissingCapability, match="this machine has 2 GPUs") as caught:
+        neva("pipeline_model_parallel_size=4", "tensor_model_parallel_size=1")
+    assert "one after the other" in caught.value.hint
+    with pytest.raises(MissingCapability, match="tensor_model_parallel_size is 2"):
+        neva("pipeline_model_parallel_size=2", "tensor_model_parallel_size=2")
+
+
+def test_tensor_parallel_takes_effect_under_torchrun(neva, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     spread = neva("tensor_model_parallel_size=4")
     assert spread.settings["tensor_parallel"] == 4

@@ -4,6 +4,7 @@ import csv
 import json
 import tarfile
 from dataclasses import replace
+from fractions import Fraction
 
 import av
 import opentimelineio as otio
@@ -11,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from kinema.captioning.exports import RUN_EXPORTS, VIDEO_EXPORTS, write_run, write_video
-from kinema.captioning.exports.edl import timecode
+from kinema.captioning.exports.timecode import FrameClock, usual_rate
 from kinema.captioning.records import Caption, Chapter, Sentence, VideoRecord
 from kinema.video import load_frames
 from support.clips import make_clip
@@ -154,9 +155,89 @@ def test_an_editor_reads_the_timeline(written):
     )
 
 
+def at(seconds, fps, start=None):
+    info = {"fps": fps, "start_timecode": start}
+    clock = FrameClock.of(VideoRecord(source="a.mov", status="ok", info=info))
+    return clock.timecode(clock.first + clock.frame(seconds))
+
+
 def test_timecode_counts_true_frames_at_the_nominal_rate():
-    assert timecode(3600.0, 25.0) == "01:00:00:00"
-    assert timecode(1.001, 30000 / 1001) == "00:00:01:00"
+    assert at(3600.0, 25.0) == "01:00:00:00"
+    assert at(1.001, 30000 / 1001) == "00:00:01:00"
+    assert at(2.0, 29.97003, "00:59:58;00") == "01:00:00;00"
+    assert at(1.0, 25.0, "10:00:00:00") == "10:00:01:00"
+    assert at(2.0, 25.0, "23:59:59:00") == "00:00:01:00"
+    assert at(1.0, 25.0, "not a timecode") == "00:00:01:00"
+
+
+@pytest.mark.parametrize(
+    ("rate", "drop"),
+    [
+        *((rate, False) for rate in (24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0)),
+        *((rate, True) for rate in (30000 / 1001, 60000 / 1001)),
+    ],
+)
+def test_timecode_is_what_opentimelineio_writes(rate, drop):
+    mark = ";" if drop else ":"
+    first = f"00:00:00{mark}00"
+    hour = round(3600 * rate)
+    for frame in (*range(0, 4000, 7), *range(17_900, 18_100), *range(hour - 99, hour + 99)):
+        ours = at(frame / rate, rate, first)
+        time = otio.opentime.RationalTime(frame, rate)
+        assert ours == otio.opentime.to_timecode(time, rate, drop_frame=drop)
+        info = {"fps": rate, "start_timecode": ours}
+        clock = FrameClock.of(VideoRecord(source="a.mov", status="ok", info=info))
+        assert clock.first == otio.opentime.from_timecode(ours, rate).value == frame
+
+
+@pytest.mark.parametrize(
+    ("measured", "rate"),
+    [
+        (29.97003, Fraction(30000, 1001)),
+        (29.968, Fraction(30000, 1001)),
+        (23.976, Fraction(24000, 1001)),
+        (25.0, 25),
+        (59.94, Fraction(60000, 1001)),
+        (10.0, 10),
+        (17.3, Fraction(24000, 1001)),
+    ],
+)
+def test_a_measured_rate_becomes_one_that_editing_programs_know(measured, rate):
+    assert usual_rate(measured) == rate
+
+
+def test_edit_list_and_timeline_of_one_run_agree_to_the_frame(tmp_path, record):
+    record = replace(
+        record,
+        duration_seconds=40.04,
+        info={"fps": 29.97003, "start_timecode": "00:59:58;00"},
+        captions=tuple(
+            replace(one, start_seconds=start, end_seconds=end)
+            for one, (start, end) in zip(
+                record.captions, [(0.0, 1.0), (7.4321, 40.04)], strict=True
+            )
+        ),
+    )
+    write_video(record, ["edl", "otio"], tmp_path, "clip")
+    edl = (tmp_path / "clip.edl").read_text().splitlines()
+    assert edl[1] == "FCM: DROP FRAME"
+    events = [line.split()[4:] for line in edl if line[:3].isdigit()]
+    timeline = otio.adapters.read_from_file(str(tmp_path / "clip.otio"))
+    rate = 30000 / 1001
+    assert otio.opentime.RationalTime.is_valid_timecode_rate(rate)
+    first, gap, second = timeline.tracks[0]
+    assert isinstance(gap, otio.schema.Gap)
+    for clip, event in zip((first, second), events, strict=True):
+        own = clip.source_range
+        placed = clip.range_in_parent()
+        times = [own.start_time, own.end_time_exclusive()]
+        times += [placed.start_time, placed.end_time_exclusive()]
+        assert all(time.rate == rate and time.value == round(time.value) for time in times)
+        assert [t.to_timecode(rate, drop_frame=True) for t in times] == event
+    assert events[0] == ["00:59:58;00", "00:59:59;00", "00:00:00;00", "00:00:01;00"]
+    media = second.media_reference.available_range
+    assert media.start_time.to_timecode(rate, drop_frame=True) == "00:59:58;00"
+    assert media.duration.value == 1200
 
 
 def test_pages_show_captions_as_text_and_never_as_markup(written):

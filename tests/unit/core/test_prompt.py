@@ -67,7 +67,7 @@ def test_a_multi_turn_conversation_is_rendered_whole(frames):
     conversation += Message("assistant", (TextPart("a cat"),))
     conversation += Message("user", (TextPart("sure?"),))
     text = _prepare(conversation).prompt.text
-    assert text == "USER: <video>\nwhat? ASSISTANT: a cat</s>USER: sure? ASSISTANT:"
+    assert text == "USER: <video>\nwhat? ASSISTANT: a cat USER: sure? ASSISTANT:"
 
 
 def test_a_kind_of_medium_that_the_family_lacks_is_named(tmp_path):

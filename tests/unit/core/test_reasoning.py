@@ -7,7 +7,7 @@ import pytest
 from kinema.captioning.segments import SegmentOptions
 from kinema.engines import EngineSettings
 from kinema.jobs.inputs import find_inputs
-from kinema.messages import Ask, Conversation, SamplingParams, TextPart
+from kinema.messages import Ask, Completion, Conversation, SamplingParams, TextPart
 from kinema.reasoning import AnswerStream, opens_reasoning, separate
 from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.caption.settings import CaptionSettings
@@ -110,6 +110,18 @@ def test_every_engine_hands_over_the_answer_and_the_reasoning():
         scheduler.close()
     assert (said.text, said.reasoning) == ("A cat sits.", "The user wants a caption.")
     assert "".join(heard) == "A cat sits."
+
+
+def test_reasoning_that_took_all_tokens_is_told():
+    model = ScriptedModel(lambda request: Completion(request.id, "<think>\nHm, so", "length"))
+    scheduler = model.scheduler(EngineSettings())
+    try:
+        ask = Ask(key="1", conversation=Conversation.asked(TextPart("What?")))
+        said = scheduler.submit(ask).result(20)
+    finally:
+        scheduler.close()
+    assert (said.completion.text, said.completion.reasoning) == ("", "Hm, so")
+    assert "raise max_new_tokens" in said.note
 
 
 def test_captions_titles_and_summaries_hold_no_reasoning(tmp_path):

@@ -62,6 +62,16 @@ def in_dataset_shape() -> dict[str, Any]:
     return {"id": "a", "video": {"path": "clips/a.mp4", "bytes": None}, "messages": turns}
 
 
+def in_query_shape(**changes: Any) -> dict[str, Any]:
+    row = {"query": f"<video>{QUESTION}", "response": ANSWER, "videos": ["clips/a.mp4"]}
+    return {"id": "a"} | row | changes
+
+
+def in_alpaca_shape(**changes: Any) -> dict[str, Any]:
+    row = {"instruction": f"<video>{QUESTION}", "input": "", "output": ANSWER}
+    return {"id": "a", "videos": ["clips/a.mp4"]} | row | changes
+
+
 def the_sample(folder: Path, *, line: int = 1) -> Sample:
     asked = Message("user", (VideoPart(folder / "clips/a.mp4"), TextPart(QUESTION)))
     answered = Message("assistant", (TextPart(ANSWER),))
@@ -79,6 +89,11 @@ def told(sample: Sample, folder: Path) -> dict[str, Any]:
         (in_llava_shape(), "conversations"),
         (in_messages_shape(), "messages"),
         (in_dataset_shape(), "dataset"),
+        (in_query_shape(), "query"),
+        (in_query_shape(query=QUESTION), "query"),
+        (in_query_shape(history=[], system=None, rejected_response=None), "query"),
+        (in_alpaca_shape(), "alpaca"),
+        (in_alpaca_shape(instruction="<video>", input=QUESTION), "alpaca"),
     ],
 )
 def test_every_shape_gives_the_same_sample(tmp_path: Path, row: Any, shape: str) -> None:
@@ -227,3 +242,68 @@ def test_features_are_found_by_the_longest_tail_of_the_path(tmp_path: Path) -> N
     assert flipped.name == "tea.avi.flip.safetensors"
     with pytest.raises(MediaNotFound, match=r"coffee\.avi"):
         find_features(tmp_path / "in/P03/cam01/coffee.avi", folder)
+
+
+def test_a_tag_for_a_picture_beside_one_video_is_the_video_as_in_llava_video(
+    tmp_path: Path,
+) -> None:
+    turns = [{"from": "human", "value": f"<image>\n{QUESTION}"}, {"from": "gpt", "value": ANSWER}]
+    row = in_llava_shape(conversations=turns, data_source="0_30_s_academic_v0_1")
+    (sample,) = read_samples(write_rows(tmp_path / "d.jsonl", row))
+    assert told(sample, tmp_path) == told(the_sample(tmp_path), tmp_path)
+    both = in_llava_shape(conversations=turns, image="b.jpg")
+    with pytest.raises(UsageError, match="0 <video> and names 1"):
+        list(read_samples(write_rows(tmp_path / "e.jsonl", both)))
+
+
+def test_history_and_a_system_prompt_are_turns_of_their_own(tmp_path: Path) -> None:
+    history = [["<video>Who?", "A man."], ["Where?", "In a kitchen."]]
+    row = in_query_shape(query=QUESTION, history=history, system="Be brief.")
+    (sample,) = read_samples(write_rows(tmp_path / "d.jsonl", row))
+    messages = sample.conversation.messages
+    assert [message.role for message in messages] == ["system", *["user", "assistant"] * 3]
+    assert [message.text for message in messages] == [
+        *("Be brief.", "Who?", "A man.", "Where?", "In a kitchen.", QUESTION, ANSWER)
+    ]
+    assert isinstance(messages[1].parts[0], VideoPart)
+
+
+def test_qwens_fields_of_a_video_are_read(tmp_path: Path) -> None:
+    part = {"type": "video", "video": "a.mp4", "video_start": 2, "video_end": 8, "nframes": 4}
+    turns = [
+        {"role": "user", "content": [part, {"type": "text", "text": QUESTION}]},
+        {"role": "assistant", "content": [{"type": "text", "text": ANSWER}]},
+    ]
+    (sample,) = read_samples(write_rows(tmp_path / "d.jsonl", {"messages": turns}))
+    shown = sample.conversation.media[0]
+    assert shown.sampling == FrameSampling(num_frames=4, start=2, end=8)
+
+
+SIZED = {"type": "video", "video": "a.mp4", "max_pixels": 151200}
+SILENT = [
+    {"role": "user", "content": QUESTION},
+    {"role": "assistant", "content": ANSWER, "loss": False},
+]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (in_query_shape(rejected_response="A cup stands."), "`rejected_response`: preferences"),
+        (in_llava_shape(chosen={"from": "gpt", "value": "x"}), "`chosen`: preferences"),
+        (in_messages_shape(tools='[{"name": "zoom"}]'), "`tools`: tools"),
+        (in_messages_shape(audios=["a.wav"]), "`audios`: sound"),
+        (in_messages_shape(messages=SILENT, videos=None), "A turn has `loss`"),
+        ({"messages": [{"role": "user", "content": [SIZED]}]}, "max_pixels"),
+        (in_query_shape(history=[["only a question"]]), "no list of pairs"),
+        (in_query_shape(response=None), "`response` is no text"),
+        (in_query_shape(query="<video><video>?"), "2 <video> and names 1"),
+        ({"question": "?", "answer": "!"}, "The row has question, answer"),
+    ],
+)
+def test_what_would_change_what_is_learned_is_refused_with_the_line(
+    tmp_path: Path, row: Any, words: str
+) -> None:
+    path = write_rows(tmp_path / "data.jsonl", in_llava_shape(), row)
+    with pytest.raises(UsageError, match=f"line 2: .*{words}"):
+        list(read_samples(path))

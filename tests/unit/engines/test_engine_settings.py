@@ -26,7 +26,7 @@ from kinema.families import FAMILIES
         ("hf", {"base_url": "http://localhost/v1"}, "openai"),
         ("openai", {"compile": True}, "hf, vllm"),
         ("hf", {"gpu_memory": 0.5}, "vllm"),
-        ("vllm", {"batch_size": 4}, "hf"),
+        ("vllm", {"batch_size": 4}, "hf, spotter"),
         ("hf", {"max_context": 512}, "vllm, openai"),
         ("hf", {"frame_ends": "release"}, "lwm"),
         ("openai", {"dtype": "float16"}, "hf, vllm, lwm"),

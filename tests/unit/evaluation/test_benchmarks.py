@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kinema.errors import UsageError
-from kinema.evaluation.benchmarks import BENCHMARKS, WrongRows, find_benchmark
+from kinema.evaluation.benchmarks import BENCHMARKS, WrongRows
 from kinema.evaluation.metrics import METRICS
 from kinema.evaluation.presets import PRESETS, choose_sampling, put_question
 from kinema.evaluation.records import Item, Prediction, Record
@@ -264,7 +264,7 @@ def test_only_presets_that_have_a_system_prompt_bring_one():
 
 def test_braces_in_a_question_are_words():
     item = Item(id="1", task="choice", question="what is {options}?", options=("{x}", "y"))
-    asked = put_question(item, find_benchmark("jsonl"), PRESETS["official"])
+    asked = put_question(item, BENCHMARKS["jsonl"], PRESETS["official"])
     assert "A. {x}" in asked
     assert "what is {options}?" in asked
 

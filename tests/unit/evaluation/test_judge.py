@@ -43,6 +43,22 @@ def record(item_id: str, reply: str | None) -> Record:
         ("{'pred': 'no', 'score': 0}", False, 0),
         ("Here it is: {'pred': 'Yes', 'score': 4}.", True, 4),
         ('```json\n{"score": 3, "pred": "yes"}\n```', True, 3),
+        ('{"pred": "yes", "score": 5.0}', True, 5),
+        ('{"pred": "yes", "score": "5"}', True, 5),
+        ('{"pred": "yes", "score": "4/5"}', True, 4),
+        ('{"pred": "Yes.", "score": 5}', True, 5),
+        ('{"pred": true, "score": 5}', True, 5),
+        ('{"Pred": "No", "Score": 1}', False, 1),
+        ('{"pred": "yes", "score": 4,}', True, 4),
+        ("{“pred”: “yes”, “score”: 5}", True, 5),
+        ('{"pred": "yes", "score": 5, "explanation": "the same {dog}"}', True, 5),
+        ('{"pred": "yes", "score": 2, "parts": {"object": 1}}', True, 2),
+        (f"<think>I must output {{'pred', 'score'}}, say {NO}.</think>{YES}", True, 5),
+        (f"<answer>{YES}</answer>", True, 5),
+        (f"The format is {{}}. {YES}", True, 5),
+        (f"{YES}\n\nOnce more: {YES}", True, 5),
+        ("pred: yes, score: 4", True, 4),
+        ("**Pred:** no\n**Score:** 0", False, 0),
     ],
 )
 def test_a_verdict_is_read(reply, match, score):
@@ -59,10 +75,14 @@ def test_a_verdict_is_read(reply, match, score):
         '{"pred": "yes", "score": 4.8}',
         '{"pred": "yes", "score": 6}',
         '{"pred": "yes", "score": -1}',
-        '{"pred": "yes", "score": "5"}',
+        '{"pred": "yes", "score": "five"}',
         '{"pred": "yes", "score": true}',
+        '{"pred": "yes", "score": null}',
+        '{"pred": null, "score": 3}',
         '{"pred": "maybe", "score": 3}',
-        '{"pred": "yes", "score": 5, "why": "x"}',
+        '{"pred": ["yes"], "score": 3}',
+        f"<think>{YES}",
+        "{" * 5000,
         f"{YES} or {NO}",
         "{'pred': __import__('os').getcwd(), 'score': 5}",
         '{"pred": "yes", "score": 5',
@@ -72,9 +92,22 @@ def test_anything_else_is_no_verdict(reply):
     assert parse_verdict(reply, "answer") is None
 
 
-def test_aspects_want_a_score_alone():
-    assert parse_verdict('{"score": 4}', "aspects").score == 4
-    assert parse_verdict(YES, "aspects") is None
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *('{"score": 4}', '{"score": 4.0}', '{"score": "4"}', "{'score': 4}", "4", "4."),
+        *("Score: 4", "**Score:** 4/5", '{"score": 4, "reason": "close"}'),
+        "<think>3? 5?</think>Score: 4",
+    ],
+)
+def test_aspects_want_a_score(reply):
+    verdict = parse_verdict(reply, "aspects")
+    assert (verdict.score, verdict.match) == (4, None)
+
+
+@pytest.mark.parametrize("reply", ["", "3 or 4", '{"score": 4.8}', "Score: 44", "{'score': [4]}"])
+def test_an_aspect_without_one_whole_score_is_unjudged(reply):
+    assert parse_verdict(reply, "aspects") is None
 
 
 def test_retries_are_bounded_and_failures_count_as_wrong():
@@ -93,6 +126,7 @@ def test_retries_are_bounded_and_failures_count_as_wrong():
     found = summarise(records, cases, verdicts, "answer")
     assert found["accuracy"]["value"] == pytest.approx(100 / 3, abs=1e-3)
     assert (found["accuracy"]["items"], found["unjudged"], found["cases"]) == (3, 1, 2)
+    assert found["unjudged_because"] == {"no cats": 1}
 
 
 def test_what_the_judges_engine_did_is_no_verdict():
@@ -102,6 +136,14 @@ def test_what_the_judges_engine_did_is_no_verdict():
     (case,) = cases_of([record("a", "a dog")], "answer")
     with pytest.raises(EngineUnreachable):
         asyncio.run(judge_case(case, "answer", ask))
+
+
+def test_a_partner_without_an_answer_is_not_called_none():
+    facts = {"aspects": ("consistency",), "partner": "b"}
+    item = Item(id="a", task="text", question="what?", references=("dog",), facts=facts)
+    records = [Record(item, Prediction(reply="a dog")), record("b", None)]
+    (case,) = cases_of(records, "aspects")
+    assert "1. (no answer)\n2. a dog" in case.question
 
 
 def test_the_hash_of_the_prompts_tells_protocols_apart():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kinema.errors import MissingCapability, RequestFailed, UsageError
-from kinema.evaluation.benchmarks import find_benchmark
+from kinema.evaluation.benchmarks import BENCHMARKS
 from kinema.jobs.progress import Progress
 from kinema.messages import Completion, Request, SamplingParams, TokenLogprob
 from kinema.tasks.evaluate import runs
@@ -25,6 +25,7 @@ from kinema.tasks.evaluate.stored import find_runs, read_records, score_run
 from kinema.tasks.site import JobSettings
 from kinema.types import FrameSampling
 from support.action_layouts import breakfast_chat
+from support.clips import make_clip
 from support.layouts import mvbench, perception_test
 from support.scripted import Reply, ScriptedModel, asks_about, perfect
 
@@ -61,7 +62,7 @@ def test_a_perfect_model_has_full_marks_and_complete_records(run, questions):
     found, _ = run(
         "perceptiontest",
         questions,
-        perfect(find_benchmark("perceptiontest"), questions),
+        perfect(BENCHMARKS["perceptiontest"], questions),
         params=SamplingParams(max_new_tokens=7),
     )
     assert found.scores.metrics["accuracy"].score == 100
@@ -101,6 +102,24 @@ def test_a_missing_and_a_broken_video_are_counted_wrong_and_named(run, tmp_path)
     assert found.scores.items == 2
     assert model.asked == []
     assert not found.complete
+
+
+def test_a_video_that_is_deleted_in_mid_run_is_named_so(run, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        make_clip(data / name, num_frames=10)
+    rows = [{"video": v, "question": f"{v}?", "answer": "y"} for v in ("a.mp4", "b.mp4")]
+    (data / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def reply(request: Request) -> str:
+        (data / "a.mp4").unlink(missing_ok=True)
+        return "y"
+
+    found, _ = run("jsonl", data, reply)
+    assert found.scores.errors == {"source_changed": 1}
+    records = {r.item.video: r.prediction for r in read_records(found.folder / "predictions.jsonl")}
+    assert "a.mp4 was deleted or moved while it was being worked on" in records["a.mp4"].error
 
 
 def test_a_request_that_fails_costs_its_own_question(run, questions):
@@ -174,7 +193,7 @@ def test_a_limit_is_said_in_the_report(run, questions, tmp_path):
 
 
 def ranked(request: Request) -> Completion:
-    alternatives = ((" B", -0.5), ("A", -2.0), (" b", -3.0), ("The", -0.4))
+    alternatives = ((" B", -0.5), ("A", -2.0), (" b", -3.0), ("The", -0.4), (" bc", -0.2))
     return Completion(request.id, "The", logprobs=(TokenLogprob("The", -0.4, alternatives),))
 
 
@@ -205,7 +224,7 @@ def test_runs_are_compared_on_the_same_items_only(run, questions, tmp_path):
     good, _ = run(
         "perceptiontest",
         questions,
-        perfect(find_benchmark("perceptiontest"), questions),
+        perfect(BENCHMARKS["perceptiontest"], questions),
         name="good",
     )
     bad, _ = run("perceptiontest", questions, always("no idea"), name="bad")

@@ -5,7 +5,7 @@ import pytest
 from kinema.errors import ModelError, UnknownName
 from kinema.families import chat_template
 from kinema.families.chat_template import render
-from kinema.families.templates import TEMPLATES, template_named
+from kinema.families.templates import TEMPLATES
 
 VICUNA = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
@@ -66,7 +66,7 @@ def turns(*words: str) -> list[dict[str, str]]:
 
 
 def write(name: str, messages: list[dict[str, str]], *, prompt: bool) -> str:
-    jinja = template_named(name).jinja
+    jinja = TEMPLATES[name].jinja
     return render(jinja, messages, special_tokens={}, add_generation_prompt=prompt)
 
 
@@ -121,7 +121,7 @@ def test_video_chatgpt_is_asked_with_the_video_behind_the_question(name):
 
 
 def test_ends_of_the_tokenizer_replace_their_stand_ins():
-    template = template_named("llama_2").with_ends(bos="<s>", eos="</s>")
+    template = TEMPLATES["llama_2"].with_ends(bos="<s>", eos="</s>")
     text = render(
         template.jinja,
         turns("Q", "A", "Q2", "A2"),
@@ -130,7 +130,7 @@ def test_ends_of_the_tokenizer_replace_their_stand_ins():
     )
     assert text.endswith(" A </s><s> [INST] Q2 [/INST] A2 </s>")
     assert template.stop == ("</s>",)
-    assert template_named("nvgpt").with_ends(bos="<s>", eos="</s>").stop[1] == "<extra_id_7>"
+    assert TEMPLATES["nvgpt"].with_ends(bos="<s>", eos="</s>").stop[1] == "<extra_id_7>"
 
 
 def test_every_template_says_what_ends_an_answer():
@@ -143,7 +143,7 @@ def test_every_template_says_what_ends_an_answer():
 
 def test_an_unknown_template_is_named():
     with pytest.raises(UnknownName, match="'lama_2'"):
-        template_named("lama_2")
+        TEMPLATES["lama_2"]
 
 
 SAID = [{"role": "user", "content": "why?"}]

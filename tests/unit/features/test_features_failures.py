@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -263,3 +264,18 @@ def test_what_does_not_exist_is_refused_before_anything_is_opened(
             assert run(words) in {1, 2}
             assert "There is no file or folder" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_tower_is_named_and_nothing_is_left_behind(
+    tmp_path: Path, tower: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = Path(shutil.copytree(tower, tmp_path / "damaged"))
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    make_clip(tmp_path / "clip.mp4")
+    words = [str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "out")]
+    assert run(["features", *words, "--tower", str(damaged)]) == 1
+    assert "is not whole" in capsys.readouterr().err
+    assert run(["features", *words, "--tower", str(tmp_path / "none")]) == 1
+    assert "--vision-tower" not in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -12,7 +12,8 @@ import pytest
 
 from kinema.errors import KinemaError, NotMedia, UnsafeModel, UsageError
 from kinema.models.videolm.features import load_features
-from kinema.tasks.features.pickles import convert_folder, read_pickle
+from kinema.models.videolm.pickles import read_pickle
+from kinema.tasks.features.pickles import convert_folder
 
 TOWER = "clip_vision_model 1024 16x16"
 

@@ -10,7 +10,8 @@ import pytest
 from kinema.cli.app import run
 from kinema.engines.echo import EchoEngine
 from kinema.jobs.ledger import Ledger, Outcome
-from support.clips import make_clip
+from kinema.tasks.caption.story import Storyteller
+from support.clips import make_audio, make_clip
 
 
 @pytest.fixture
@@ -78,6 +79,29 @@ def test_force_asks_everything_again(verb, folder, capsys, monkeypatch):
     assert len(answered) == 2 * first
     told = f"note: {folder / place} held results of the same settings; they are forgotten."
     assert capsys.readouterr().err.splitlines()[0] == told
+
+
+def test_what_holds_no_picture_is_skipped_and_not_to_do(folder, capsys, monkeypatch):
+    videos = [folder / "good.mp4", make_audio(folder / "sound.m4a")]
+    command = ["caption", *map(str, videos), "-o", str(folder / "out"), "-m", "echo"]
+    assert run(command) == 0
+    capsys.readouterr()
+    asked = []
+    describe = Storyteller.describe
+    monkeypatch.setattr(
+        Storyteller,
+        "describe",
+        lambda self, source, **more: (asked.append(source), describe(self, source, **more))[1],
+    )
+    assert run(command) == 0
+    told = capsys.readouterr().err.splitlines()
+    path = folder / "out" / ".kinema" / "videos.sqlite"
+    found = f"{path} has 1 of 2 videos from earlier runs, 0 failed, 1 skipped, 0 to do."
+    assert told[0] == f"note: {found}"
+    assert told[-1] == "note: 1 of 2 files have no video in them and were skipped."
+    assert asked == []
+    assert run([*command, "--retry-failed"]) == 0
+    assert asked == [str(folder / "sound.m4a")]
 
 
 def test_units_of_other_runs_are_not_counted(tmp_path):

@@ -52,7 +52,7 @@ def test_every_outcome_is_kept_with_its_state(path):
         assert found == {
             "u0": ("done", {"caption": "ä"}, None),
             "u1": ("partial", {"caption": ""}, None),
-            "u2": ("skipped", None, "only sound Give a video."),
+            "u2": ("skipped", None, "only sound. Give a video."),
             "u3": ("failed", None, "nonsense"),
             "u4": ("todo", None, None),
         }

@@ -10,7 +10,7 @@ from kinema.messages import SamplingParams
 from kinema.models.lwm.config import LWMConfig
 from kinema.models.lwm.generate import PickWords, batch, run, settings_of
 from kinema.models.lwm.llama import Decoder, decoder_shapes
-from kinema.models.lwm.mesh import check_batch, check_model, make_mesh, partition, sharding
+from kinema.models.lwm.mesh import check_model, make_mesh, partition, sharding
 from kinema.models.lwm.prompt import LaidOut
 from kinema.models.lwm.vqgan import unflatten
 
@@ -99,7 +99,6 @@ def main():
         "shard_of_w1": shards,
         "refused": {
             "heads": refusal(check_model, make_mesh("1,1,4,1", devices=devices), CONFIG),
-            "batch": refusal(check_batch, make_mesh("1,-1,1,1", devices=devices), 3),
             "devices": refusal(make_mesh, "1,1,3,1", devices=devices),
         },
         "named": list(named.shape.values()),

@@ -17,7 +17,7 @@ from kinema.errors import (
     ModelNotFound,
     OutOfMemory,
 )
-from kinema.families import Checkpoint, family_named
+from kinema.families import FAMILIES, Checkpoint
 from kinema.messages import (
     Ask,
     Conversation,
@@ -33,7 +33,7 @@ from small_lwm import CONFIG, make_lwm, random_leaves, write_stream
 from support.clips import make_clip
 from support.driver import ListInbox, answer, generate, stream
 
-FAMILY = family_named("lwm")
+FAMILY = FAMILIES["lwm"]
 GREEDY = SamplingParams(max_new_tokens=6, min_new_tokens=6)
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from kinema import load_frames
-from kinema.families import family_named
+from kinema.families import FAMILIES
 from kinema.messages import Conversation, ImagePart, Message
 from kinema.prompt import decode
 from kinema.tasks.chat import as_part
@@ -26,7 +26,7 @@ def test_pictures_of_every_ending_and_mode_are_one_rgb_frame(tmp_path, ending, m
     part = as_part(path, FrameSampling())
     assert isinstance(part, ImagePart)
     said = Conversation((Message("user", (part,)),))
-    (read,) = decode(said, family_named("lwm")).messages[0].parts
+    (read,) = decode(said, FAMILIES["lwm"]).messages[0].parts
     assert read.source.pixels.shape == (1, 30, 40, 3)
     assert read.source.pixels.dtype == np.uint8
 

@@ -15,10 +15,11 @@ EXPECTED = {
     "MediaError": 422, "MediaNotFound": 422, "NotAFile": 400, "NotMedia": 415,
     "NoVideoStream": 422, "Truncated": 422, "NoFrames": 422, "EmptyRange": 400, "TooLarge": 413,
     "DecodeFailed": 422, "DecodeDeadline": 504, "DecoderCrashed": 422, "PathNotAllowed": 403,
-    "UrlNotAllowed": 403, "FetchFailed": 422,
+    "UrlNotAllowed": 403, "FetchFailed": 422, "SourceChanged": 422, "NoSubtitles": 422,
     "ModelError": 500, "ModelNotFound": 500, "UnsafeModel": 500, "MissingPackage": 500,
     "MissingCapability": 400, "MediumRefused": 400, "AccessRefused": 502,
-    "RequestRefused": 400, "SchemaMisfit": 422, "RequestFailed": 500, "ContextTooLong": 400,
+    "RequestRefused": 400, "SchemaMisfit": 422, "BrokenLogits": 500, "RequestFailed": 500,
+    "ContextTooLong": 400,
     "OutOfMemory": 503, "EngineDied": 503, "EngineUnreachable": 502,
     "Busy": 429, "PartialFailure": 500, "Unfinished": 500,
 }  # fmt: skip

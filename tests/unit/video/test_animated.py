@@ -83,6 +83,12 @@ def test_transparency_of_an_animated_avif_is_laid_on_white() -> None:
     assert [int(p[5, 90:].mean()) // 100 for p in frames.pixels] == [0] * 8
 
 
+def test_an_avif_is_known_by_its_compatible_brands_too() -> None:
+    data = animated("avif", count=1)
+    assert data[4:12] == b"ftypavif"
+    assert read_board(load_image(b"\0\0\0\x20ftypmif1" + data[12:]).pixels[0]) == 0
+
+
 @pytest.mark.parametrize("count", [1, 8])
 @pytest.mark.parametrize("kind", ["avif", "webp"])
 def test_damaged_pictures_are_media_errors_or_pictures(kind: str, count: int) -> None:

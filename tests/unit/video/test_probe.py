@@ -6,10 +6,12 @@ import json
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
+from kinema.cli.app import run
 from kinema.video import probe
-from support.clips import make_clip
+from support.clips import board, make_clip
 
 
 def test_probe_measures_a_plain_clip(tmp_path: Path) -> None:
@@ -48,3 +50,23 @@ def test_probe_sees_hdr_and_depth(tmp_path: Path) -> None:
     )
     info = probe(tmp_path / "h.mp4")
     assert (info.hdr, info.bit_depth, info.color_primaries) == ("pq", 10, "bt2020")
+
+
+@pytest.mark.parametrize("container", ["mov", "mp4", "mxf", "avi"])
+def test_probe_tells_the_start_timecode(
+    container: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"a.{container}"
+    with av.open(str(path), "w") as output:
+        output.metadata["timecode"] = "00:59:58;00"
+        stream = output.add_stream("mpeg2video", rate=Fraction(30000, 1001))
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        stream.metadata["timecode"] = "00:59:58;00"
+        for _ in range(6):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(board(0), format="rgb24")))
+        output.mux(stream.encode(None))
+    assert probe(path).start_timecode == "00:59:58;00"
+    assert run(["probe", str(path)]) == 0
+    assert "timecode    00:59:58;00" in capsys.readouterr().out
+    plain = make_clip(tmp_path / "plain.mov", num_frames=3)
+    assert probe(plain).start_timecode is None

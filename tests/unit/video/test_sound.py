@@ -1,12 +1,15 @@
 """The sound of a video on the clock of its pictures."""
 
+import av
 import numpy as np
 import pytest
 
 from kinema.errors import NotMedia
-from kinema.video import Workers
+from kinema.video import Workers, load_frames
+from kinema.video.cache import cached_index
 from kinema.video.sound import RATE, load_sound
-from support.clips import make_clip
+from kinema.video.source import open_media
+from support.clips import make_clip, read_board
 from support.speech import make_sounding
 
 
@@ -26,6 +29,24 @@ def test_sound_is_where_the_pictures_are(sounding):
     assert loud[20:30].all()
     assert not loud[:19].any()
     assert not loud[31:].any()
+
+
+def test_sound_is_where_the_pictures_are_that_can_be_shown(tmp_path):
+    """A capture that begins between two key frames: what comes before the second shows nothing."""
+    options = {"g": "10", "sc_threshold": "0", "bf": "0"}
+    whole = make_sounding(tmp_path / "whole.ts", seconds=8.0, loud=(5.0, 6.0), options=options)
+    data = whole.read_bytes()
+    path = tmp_path / "capture.ts"
+    tables, packet_bytes = data[: 188 * 3], 188
+    path.write_bytes(tables + data[packet_bytes * (len(data) // packet_bytes // 6) :])
+    first = read_board(load_frames(path, single="first").pixels[0])
+    assert first == 10
+    index = cached_index(open_media(path))
+    with av.open(str(path)) as file:
+        stream = file.streams.video[0]
+        assert index.zero_seconds(stream) > float(stream.start_time * stream.time_base)
+    loud = loudness(load_sound(path, start_seconds=0, end_seconds=8)) > 1000
+    assert abs(int(np.flatnonzero(loud)[0]) - (50 - 2 * first)) <= 1
 
 
 def test_a_stretch_holds_what_the_whole_has_there(sounding):

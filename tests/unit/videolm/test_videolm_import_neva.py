@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import pathlib
 import pickle
 import tarfile
@@ -258,6 +259,62 @@ def test_another_architecture_is_refused_by_name(language, towers, words, tmp_pa
     config = settings(towers, words, normalization="layernorm1p")
     with pytest.raises(ModelError, match="layernorm1p"):
         import_neva(write_nemo_folder(tmp_path / "neva", config, {"": held}))
+
+
+def megatron_frequencies(size: int, base: float, *, factor=1.0, stretched=False) -> list[float]:
+    """Turns a position, of each pair of a head: Megatron's formula, and Llama 3.1's over it."""
+    found = []
+    for pair in range(size // 2):
+        frequency = 1 / base ** (2 * pair / size) / factor
+        wavelength = 2 * math.pi / frequency
+        if stretched and wavelength > 8192 / 1:
+            frequency /= 8
+        elif stretched and wavelength > 8192 / 4:
+            smooth = (8192 / wavelength - 1) / (4 - 1)
+            frequency = (1 - smooth) * frequency / 8 + smooth * frequency
+        found.append(frequency)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, {"base": 10000.0}),
+        ({"rotary_base": 500000.0, "seq_len_interpolation_factor": None}, {"base": 500000.0}),
+        ({"seq_len_interpolation_factor": 4}, {"base": 10000.0, "factor": 4.0}),
+        (
+            {"rotary_base": 500000.0, "scale_positional_embedding": True},
+            {"base": 500000.0, "stretched": True},
+        ),
+    ],
+)
+def test_long_contexts_turn_as_in_megatron(changes, wanted, towers, words, tmp_path):
+    size = 16  # twice of what hidden size and heads say
+    shape = {**TEXT, "head_dim": size}
+    language = LlamaForCausalLM(LlamaConfig(vocab_size=264, **shape))
+    config = settings(towers, words, kv_channels=size, **changes)
+    held = slice_llama(language)
+    imported = import_neva(write_nemo_folder(tmp_path / "neva", config, {"": held}))
+    text = imported.config.text_config
+    assert text.head_dim == size
+    found = LlamaForCausalLM(text).model.rotary_emb.inv_freq
+    assert found.tolist() == pytest.approx(megatron_frequencies(size, **wanted), rel=1e-6)
+    for name, tensor in language.state_dict().items():
+        assert torch.equal(imported.weights[f"language_model.{name}"][: len(tensor)], tensor), name
+    target = tmp_path / "again.nemo"
+    export_neva(imported.weights, imported.config, target, template="llama_2", projector_only=False)
+    again = import_neva(target, vision_tower=towers / "clip", tokenizer=words)
+    assert again.config.text_config.rope_parameters == text.rope_parameters
+    assert again.config.text_config.head_dim == size
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rotary_percentage": 0.5}, {"position_embedding_type": "learned_absolute"}]
+)
+def test_other_positions_are_refused_by_name(changes, language, towers, words, tmp_path):
+    config = settings(towers, words, **changes)
+    with pytest.raises(ModelError, match=str(next(iter(changes.values())))):
+        import_neva(write_nemo_folder(tmp_path / "neva", config, {"": slice_llama(language)}))
 
 
 def test_archives_that_could_do_harm_are_refused(tmp_path):

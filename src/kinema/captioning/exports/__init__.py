@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from kinema.captioning.records import VideoRecord
 from kinema.errors import KinemaError, UsageError
@@ -148,16 +149,15 @@ def write_run(
 
 
 def check_folder(folder: Path) -> None:
-    """Make the folder and see that it can be written, before any work.
+    """See that the folder can be made and written, before any work; it is not made yet.
 
     Raises:
         UsageError: it cannot.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".kinema-probe"
-        probe.write_bytes(b"")
-        probe.unlink()
+        there = next(one for one in (folder, *folder.parents) if one.exists())
+        with TemporaryFile(dir=there):
+            pass
     except OSError as problem:
         raise UsageError(
             f"{folder} cannot be written: {problem.strerror}.", hint="Choose another --output."

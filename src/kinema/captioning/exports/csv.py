@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from kinema.captioning.records import VideoRecord
-from kinema.files import whole_file
+from kinema.textfiles import write_table
 
 COLUMNS = (
     "source",
@@ -39,11 +38,3 @@ def caption_rows(record: VideoRecord, columns: Sequence[str]) -> Iterator[dict[s
     for caption in record.captions:
         own = caption.to_dict() | {"segment": caption.index, "caption": caption.text}
         yield common | {name: own[name] for name in columns if name in own}
-
-
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """A line of names, then one a row."""
-    with whole_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, columns, lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)

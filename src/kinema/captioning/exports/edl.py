@@ -5,29 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 
 from kinema.captioning.exports.subtitles import one_line
-from kinema.captioning.records import VideoRecord
+from kinema.captioning.exports.timecode import FrameClock
+from kinema.captioning.quality import UNUSABLE, is_usable, own_flags
+from kinema.captioning.records import Caption, VideoRecord
 from kinema.files import write_atomically
-
-_ANY_FPS = 25.0
 
 
 def write_edl(record: VideoRecord, path: Path) -> None:
-    """One cut a segment, the caption as its comment; non-drop timecode at the nominal rate."""
-    fps = float((record.info or {}).get("fps") or _ANY_FPS)
-    lines = [f"TITLE: {one_line(record.title)[:70]}", "FCM: NON-DROP FRAME", ""]
+    """One cut a segment, the caption as its comment.
+
+    Source times are the video's own timecode where its file has one, drop-frame where that is;
+    record times count from 00:00:00:00.
+    """
+    clock = FrameClock.of(record)
+    mode = "DROP FRAME" if clock.drops else "NON-DROP FRAME"
+    lines = [f"TITLE: {one_line(record.title)[:70]}", f"FCM: {mode}", ""]
     for number, caption in enumerate(record.captions, start=1):
-        begin, end = (timecode(s, fps) for s in (caption.start_seconds, caption.end_seconds))
+        span = [clock.frame(s) for s in (caption.start_seconds, caption.end_seconds)]
+        source = " ".join(clock.timecode(clock.first + frame) for frame in span)
+        recorded = " ".join(clock.timecode(frame) for frame in span)
         lines += [
-            f"{number:03d}  AX       V     C        {begin} {end} {begin} {end}",
+            f"{number:03d}  AX       V     C        {source} {recorded}",
             f"* FROM CLIP NAME: {Path(record.source).name}",
-            f"* COMMENT: {one_line(caption.text or caption.error or '')}",
+            f"* COMMENT: {_comment(caption)}",
         ]
     write_atomically(path, "\n".join(lines) + "\n")
 
 
-def timecode(seconds: float, fps: float) -> str:
-    """``HH:MM:SS:FF``: frames counted at the true rate, written at the nominal one."""
-    nominal = max(1, round(fps))
-    frames = round(seconds * fps)
-    rest, left = divmod(frames, nominal)
-    return f"{rest // 3600:02d}:{rest // 60 % 60:02d}:{rest % 60:02d}:{left:02d}"
+def _comment(caption: Caption) -> str:
+    """The caption, or why there is none that can be used."""
+    if is_usable(caption):
+        return one_line(caption.text)
+    flags = UNUSABLE.intersection(own_flags(caption)) | UNUSABLE.intersection(caption.flags)
+    return one_line(caption.error or f"no caption ({', '.join(sorted(flags))})")

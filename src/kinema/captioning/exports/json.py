@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kinema.captioning.records import VideoRecord
-from kinema.files import write_atomically, write_lines
+from kinema.files import write_atomically
+from kinema.textfiles import write_json_lines
 
 
 def write_json(record: VideoRecord, path: Path) -> None:
@@ -17,4 +18,4 @@ def write_json(record: VideoRecord, path: Path) -> None:
 
 def write_jsonl(records: Iterable[VideoRecord], path: Path) -> None:
     """One record a line, failed ones too: their ``status`` and ``error`` say so."""
-    write_lines(path, (json.dumps(record.to_dict(), ensure_ascii=False) for record in records))
+    write_json_lines(path, (record.to_dict() for record in records))

@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         ("end_seconds", pa.float64()),
         ("caption", pa.string()),
         ("speech", pa.string()),
+        ("subtitles", pa.string()),
         ("frame_indices", pa.list_(pa.int64())),
         ("frame_seconds", pa.list_(pa.float64())),
         ("finish_reason", pa.string()),

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from kinema.captioning.exports import Load
 from kinema.captioning.exports.pictures import middle_addresses, sheet
-from kinema.captioning.records import VideoRecord
+from kinema.captioning.records import VideoRecord, sections
 from kinema.captioning.text import short_clock
 from kinema.files import write_atomically
 from kinema.pages import template
@@ -26,6 +26,7 @@ def write_html(record: VideoRecord, path: Path, load: Load | None) -> None:
     sheets = (sheet(record, chapter, load, most=_SHEET_FRAMES) for chapter in record.chapters)
     page = template(Path(__file__).with_name("report.html")).render(
         record=record,
+        sections=sections(record),
         title=record.title or source.name,
         video=quote(os.path.relpath(source, path.parent)) if source.is_file() else None,
         facts=[record.source, short_clock(record.duration_seconds), *size],

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 
+from kinema.captioning.quality import is_usable
 from kinema.captioning.records import VideoRecord
 from kinema.captioning.text import clock
 from kinema.files import write_atomically
+
+_BIDI = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_TAG = re.compile(r"<(/?[A-Za-z][^<>]*)>")
+_OVERRIDE = re.compile(r"\{(\\[^{}]*)\}")
 
 Cue = tuple[float, float, str]
 """Start and end in seconds, text."""
 
 
 def write_srt(record: VideoRecord, path: Path) -> None:
-    """SubRip: numbered cues, times with a comma."""
+    """SubRip: numbered cues, times with a comma; what players would take for styles is text."""
     blocks = (
-        f"{number}\n{clock(start, mark=',')} --> {clock(end, mark=',')}\n{text}\n"
+        f"{number}\n{clock(start, mark=',')} --> {clock(end, mark=',')}\n{_unstyled(text)}\n"
         for number, (start, end, text) in enumerate(caption_cues(record), start=1)
     )
     write_atomically(path, "\n".join(blocks))
@@ -34,9 +41,9 @@ def write_chapters(record: VideoRecord, path: Path) -> None:
 
 
 def caption_cues(record: VideoRecord) -> Iterator[Cue]:
-    """A cue for each caption that has words."""
+    """A cue for each caption that can be used without the flags beside it."""
     for caption in record.captions:
-        if caption.text:
+        if is_usable(caption):
             yield caption.start_seconds, caption.end_seconds, one_line(caption.text)
 
 
@@ -57,5 +64,17 @@ def vtt(cues: Iterable[Cue]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text without line ends: an empty line would end a cue."""
-    return " ".join(text.split())
+    """Text without line ends, control characters and changes of its direction.
+
+    An empty line would end a cue; what a terminal or an editor obeys is not for a model to write.
+    """
+    joined = " ".join(text.split())
+    return "".join(
+        c for c in joined if unicodedata.category(c) not in ("Cc", "Cs") and c not in _BIDI
+    )
+
+
+def _unstyled(text: str) -> str:
+    """``<b>`` and ``{\\an8}`` with brackets that no player reads; SubRip has no way to escape."""
+    text = _TAG.sub(r"‹\1›", text).replace("-->", "→")
+    return _OVERRIDE.sub(r"(\1)", text)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from kinema.captioning.exports.csv import write_table
 from kinema.captioning.records import VideoRecord
-from kinema.files import write_lines
+from kinema.textfiles import write_json_lines, write_table
 
 _FACTS = (
     "container",
@@ -39,7 +37,7 @@ def write_triage(records: Iterable[VideoRecord], path: Path) -> None:
 def write_failed(records: Iterable[VideoRecord], path: Path) -> None:
     """Every video that has no caption for some of it, and why."""
     failed = (record for record in records if record.status != "ok")
-    write_lines(path, (json.dumps(_why(record), ensure_ascii=False) for record in failed))
+    write_json_lines(path, map(_why, failed))
 
 
 def _row(record: VideoRecord) -> dict[str, Any]:

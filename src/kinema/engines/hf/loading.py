@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -148,11 +147,7 @@ def _load_errors(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Loading notes and bars of transformers stay off the user's terminal.
-
-    So does what torch says when transformers imports torchao because it is there.
-    """
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    """Loading notes and bars of transformers stay off the user's terminal."""
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

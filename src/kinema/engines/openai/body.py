@@ -10,10 +10,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kinema.chat_json import image_part, text_part, write_message, write_params
-from kinema.messages import FeaturesPart, ImagePart, Request, TextPart, VideoPart
+from kinema.messages import (
+    FeaturesPart,
+    ImagePart,
+    Request,
+    SamplingParams,
+    TextPart,
+    VideoPart,
+)
 from kinema.prompt import frame_label
 from kinema.types import Frames
 from kinema.video.data_uri import jpeg_uri
+
+_SMALL_PIXELS = 64
 
 
 def chat_body(request: Request, model: str) -> dict[str, Any]:
@@ -25,6 +34,15 @@ def chat_body(request: Request, model: str) -> dict[str, Any]:
         for message in request.conversation.messages
     ]
     return {"model": model, "messages": messages} | write_params(request.params)
+
+
+def small_body(request: Request, model: str) -> dict[str, Any]:
+    """A request of the same kind that asks for little: a word, about one grey picture if any."""
+    content = [text_part("Say yes.")]
+    if request.media:
+        content.append(_jpeg(np.full((_SMALL_PIXELS, _SMALL_PIXELS, 3), 128, np.uint8)))
+    asked = {"model": model, "messages": [{"role": "user", "content": content}]}
+    return asked | write_params(SamplingParams(max_new_tokens=8))
 
 
 def _pictures(medium: ImagePart | VideoPart | FeaturesPart) -> Iterator[dict[str, Any]]:

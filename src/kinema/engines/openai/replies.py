@@ -1,19 +1,38 @@
-"""What a server answers: whole, or as server-sent events."""
+"""What a server answers: whole, or as server-sent events.
+
+Servers differ in small ways: content as a list of parts, null where a text is meant, an error under
+status 200, a stream that was not asked for. What there is to read is read here, and what is no
+answer is told from it by name.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import httpx
 
+from kinema.engines.openai.problems import error_event
 from kinema.errors import EngineUnreachable, RequestFailed
-from kinema.messages import Completion, Request, SamplingParams, TokenLogprob, Usage
+from kinema.messages import (
+    Completion,
+    FinishReason,
+    Request,
+    SamplingParams,
+    TokenLogprob,
+    Usage,
+)
 
-_NO_ANSWER = ("abort", "error", "content_filter")
-"""Reasons to finish that leave less than the model's answer."""
+_FINISHED: Mapping[str | None, FinishReason] = {
+    # A whole answer without a reason is whole; some servers give none.
+    **dict.fromkeys((None, "", "stop", "eos", "eos_token", "end_turn", "stop_sequence"), "stop"),
+    **dict.fromkeys(("STOP", "tool_calls", "function_call"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "model_length", "MAX_TOKENS"), "length"),
+    **dict.fromkeys(("content_filter", "refusal", "SAFETY", "PROHIBITED_CONTENT"), "refusal"),
+}
+"""Reasons to finish that leave an answer. Any other ("abort", "error") leaves less than one."""
 
 
 def parsed(body: bytes) -> dict[str, Any] | None:
@@ -26,29 +45,34 @@ def parsed(body: bytes) -> dict[str, Any] | None:
     return dict(answer)
 
 
-def events(response: httpx.Response) -> Iterator[dict[str, Any]]:
+def events(lines: Iterable[str], response: httpx.Response) -> Iterator[dict[str, Any]]:
     """The JSON events of a server-sent stream.
 
+    Args:
+        lines: of the stream.
+        response: which they came with.
+
     Raises:
-        EngineUnreachable: the connection breaks off.
-        RequestFailed: the server ends the stream with an error.
+        EngineUnreachable: the connection breaks off, or the server says that it failed (5xx).
+        RequestFailed: the server ends the stream with another error.
     """
     try:
-        for line in response.iter_lines():
-            payload = line.removeprefix("data:").strip()
-            if not line.startswith("data:"):
-                continue
+        for line in lines:
+            name, _, payload = line.partition(":")
+            payload = payload.strip()
+            if name not in ("data", "error") or not payload:
+                continue  # comments, names of events, signs of life
             if payload == "[DONE]":
                 # Some servers give no other sign that the answer is whole.
                 yield {"choices": [{"finish_reason": "stop"}]}
                 return
             event = json.loads(payload)
-            if "error" in event:
-                said = without_key(str(event["error"]), response)
-                raise RequestFailed(f"The server ended the answer: {said[:500]}")
+            error = event if name == "error" else event.get("error")
+            if error:
+                raise error_event(error, response)
             yield event
-    except (httpx.TransportError, ValueError) as problem:
-        raise _broken_off() from problem
+    except (httpx.HTTPError, ValueError, AttributeError) as problem:
+        raise broken_off() from problem
 
 
 class Gathered:
@@ -57,7 +81,10 @@ class Gathered:
     def __init__(self) -> None:
         self.num_events = 0
         self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._refusal: list[str] = []
         self._logprobs: list[Any] = []
+        self._calls_tools = self._has_message = False
         self._finish: str | None = None
         self._usage: dict[str, Any] = {}
 
@@ -65,11 +92,20 @@ class Gathered:
         """Take one event in; returns its text."""
         self.num_events += 1
         self._usage = event.get("usage") or self._usage
-        choice: dict[str, Any] = next(iter(event.get("choices") or ()), {})
+        choices: list[Any] = event.get("choices") or []
+        choice: dict[str, Any] = (choices and choices[0]) or {}
         self._finish = self._finish or choice.get("finish_reason")
         self._logprobs += (choice.get("logprobs") or {}).get("content") or []
-        text = (choice.get("delta") or {}).get("content") or ""
+        delta = choice.get("delta")
+        if not delta and not any(self._text):
+            delta = choice.get("message", delta)  # a server that says it all in one event
+        self._has_message |= delta is not None
+        delta = delta or {}
+        text, reasoning = _words(delta)
         self._text.append(text)
+        self._reasoning.append(reasoning)
+        self._refusal.append(delta.get("refusal") or "")
+        self._calls_tools |= bool(delta.get("tool_calls") or delta.get("function_call"))
         return text
 
     def as_answer(self) -> dict[str, Any]:
@@ -79,46 +115,88 @@ class Gathered:
             EngineUnreachable: the stream ended before the answer did.
         """
         if self._finish is None:
-            raise _broken_off()
+            raise broken_off()
+        message = {
+            "content": "".join(self._text),
+            "reasoning_content": "".join(self._reasoning),
+            "refusal": "".join(self._refusal),
+            "tool_calls": self._calls_tools,
+        }
         choice = {
-            "message": {"content": "".join(self._text)},
+            "message": message if self._has_message else None,
             "finish_reason": self._finish,
             "logprobs": {"content": self._logprobs} if self._logprobs else None,
         }
         return {"choices": [choice], "usage": self._usage}
 
 
-def _broken_off() -> EngineUnreachable:
+def broken_off() -> EngineUnreachable:
+    """The error of a connection that ends before the answer does."""
     return EngineUnreachable("The server broke off in the middle of its answer.", hint="Ask again.")
 
 
-def without_key(text: str, response: httpx.Response) -> str:
-    """The text, where a server repeats the key that it was sent, without it."""
-    key = response.request.headers.get("authorization", "").removeprefix("Bearer ")
-    return text.replace(key, "(the key)") if key else text
-
-
 def completion_of(request: Request, answer: dict[str, Any], began: float) -> Completion:
-    """The answer in our words.
+    """The answer in our words. A refusal is an answer, with a finish reason of its own.
 
     Args:
         began: when it was asked, by ``time.perf_counter``.
 
     Raises:
-        RequestFailed: the server gave up in the middle of it.
+        RequestFailed: the server gave up in the middle of it, or called tools instead.
     """
     choice = answer["choices"][0]
+    message = choice["message"] or {}
     usage = answer.get("usage") or {}
-    if choice.get("finish_reason") in _NO_ANSWER:
-        raise RequestFailed(f"The server ended the answer: {choice['finish_reason']}.")
+    reason = choice.get("finish_reason")
+    if reason not in _FINISHED:
+        raise RequestFailed(f"The server ended the answer: {reason}.")
+    text, reasoning = _words(message)
+    refusal = _text_of(message.get("refusal"))
+    finish: FinishReason = "refusal" if refusal else _FINISHED[reason]
+    if choice["message"] is None and finish != "refusal":
+        raise RequestFailed("The server's answer holds no message.")
+    if not (text or refusal) and (message.get("tool_calls") or message.get("function_call")):
+        raise RequestFailed(
+            "The server called tools instead of answering.",
+            hint="Serve the model without automatic tool choice.",
+        )
     return Completion(
         request_id=request.id,
-        text=(choice["message"].get("content") or "").strip(),
-        finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
-        usage=Usage(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)),
+        text=(refusal or text).strip(),
+        finish_reason=finish,
+        usage=Usage(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0),
         logprobs=_logprobs(choice, request.params),
         seconds=time.perf_counter() - began,
+        reasoning=reasoning.strip(),
     )
+
+
+def _words(message: Mapping[str, Any]) -> tuple[str, str]:
+    """What a message, or a piece of one, says and what it thinks.
+
+    Reasoning stands in ``reasoning_content`` (DeepSeek, vLLM, SGLang), in ``reasoning`` (newer
+    vLLM, OpenRouter, Ollama), or in parts of type "thinking" (Mistral, Anthropic).
+    """
+    thoughts = [_text_of(message.get("reasoning_content") or message.get("reasoning"))]
+    content = message.get("content")
+    if not isinstance(content, list):
+        return _text_of(content), thoughts[0]
+    said: list[str] = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, Mapping) else "text"
+        is_thought = kind in ("thinking", "reasoning", "thought")
+        (thoughts if is_thought else said).append(_text_of(part))
+    return "".join(said), "".join(thoughts)
+
+
+def _text_of(value: Any) -> str:
+    """The words of a text, of a part, or of a list of parts; pictures and null have none."""
+    if isinstance(value, list):
+        return "".join(map(_text_of, value))
+    if isinstance(value, Mapping):
+        fields = ("text", "thinking", "reasoning", "content", "summary")
+        return next((_text_of(value[name]) for name in fields if value.get(name)), "")
+    return value if isinstance(value, str) else ""
 
 
 def _logprobs(choice: dict[str, Any], params: SamplingParams) -> tuple[TokenLogprob, ...] | None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from kinema.errors import UnknownName
+from kinema.evaluation.benchmarks import (
+    choices,
+    describing,
+    long_videos,
+    open_ended,
+    own,
+    segmenting,
+)
 from kinema.evaluation.benchmarks.base import Benchmark, Folder, WrongRow, WrongRows
+from kinema.lazy import Named
 
-__all__ = ["BENCHMARKS", "Benchmark", "Folder", "WrongRow", "WrongRows", "find_benchmark"]
+__all__ = ["BENCHMARKS", "Benchmark", "Folder", "WrongRow", "WrongRows"]
 
-_HERE = "kinema.evaluation.benchmarks"
 _SHORT = ("normalised_match", "exact_match", "contains_match", "token_f1", "wups_0", "wups_0.9")
 _CAPTIONS = ("cider_d", "bleu_1", "bleu_4", "rouge_l", "meteor_nltk_stems")
 _SPANS = ("span_iou", "recall_0.3", "recall_0.5", "recall_0.7")
@@ -33,7 +40,7 @@ _ROWS = (
         name="msvd-qa",
         title="MSVD-QA",
         layout=f"test_qa.json, youtube_mapping.txt and the clips, {_VIDEO_LLAVA}",
-        read=f"{_HERE}.open_ended:msvd_qa",
+        read=open_ended.msvd_qa,
         metrics=_SHORT,
         splits=("test", "val", "train"),
         counts={"test": 13_157},
@@ -44,7 +51,7 @@ _ROWS = (
         name="msrvtt-qa",
         title="MSRVTT-QA",
         layout=f"test_qa.json and video<N>.mp4, {_VIDEO_LLAVA}",
-        read=f"{_HERE}.open_ended:msrvtt_qa",
+        read=open_ended.msrvtt_qa,
         metrics=_SHORT,
         splits=("test", "val", "train"),
         counts={"test": 72_821},
@@ -55,7 +62,7 @@ _ROWS = (
         name="tgif-frameqa",
         title="TGIF-QA FrameQA",
         layout=f"Test_frameqa_question.csv and the GIFs, {_VIDEO_LLAVA}",
-        read=f"{_HERE}.open_ended:tgif",
+        read=open_ended.tgif,
         metrics=_SHORT,
         counts={"test": 13_691},
         judge="answer",
@@ -64,26 +71,26 @@ _ROWS = (
         name="tgif-count",
         title="TGIF-QA Count",
         layout="Test_count_question.csv and the GIFs",
-        read=f"{_HERE}.open_ended:tgif",
+        read=open_ended.tgif,
         metrics=("count_mse", "count_accuracy"),
     ),
     Benchmark(
         name="tgif-action",
         title="TGIF-QA Action",
         layout="Test_action_question.csv and the GIFs",
-        read=f"{_HERE}.open_ended:tgif",
+        read=open_ended.tgif,
     ),
     Benchmark(
         name="tgif-transition",
         title="TGIF-QA Transition",
         layout="Test_transition_question.csv and the GIFs",
-        read=f"{_HERE}.open_ended:tgif",
+        read=open_ended.tgif,
     ),
     Benchmark(
         name="activitynet-qa",
         title="ActivityNet-QA",
         layout="test_q.json, test_a.json and v_<id>.mp4",
-        read=f"{_HERE}.open_ended:questions_and_answers",
+        read=open_ended.questions_and_answers,
         metrics=_SHORT,
         splits=("test", "val", "train"),
         counts={"test": 8_000, "val": 18_000, "train": 32_000},
@@ -94,7 +101,7 @@ _ROWS = (
         name="video-chatgpt",
         title="Video-ChatGPT generative benchmark",
         layout="generic_qa.json, temporal_qa.json, consistency_qa.json and the videos",
-        read=f"{_HERE}.open_ended:video_chatgpt",
+        read=open_ended.video_chatgpt,
         metrics=("token_f1",),
         tables=("set",),
         judge="aspects",
@@ -103,7 +110,7 @@ _ROWS = (
         name="next-qa",
         title="NExT-QA multiple choice",
         layout="test.csv (a0 to a4), map_vid_vidorID.json and the videos",
-        read=f"{_HERE}.choices:next_qa",
+        read=choices.next_qa,
         splits=("test", "val", "train"),
         counts={"test": 8_564},
         tables=("kind", "type"),
@@ -112,7 +119,7 @@ _ROWS = (
         name="next-oe",
         title="NExT-QA open-ended",
         layout="test.csv (free answers), map_vid_vidorID.json and the videos",
-        read=f"{_HERE}.choices:next_qa_open",
+        read=choices.next_qa_open,
         metrics=("wups_0", "wups_0.9", "normalised_match", "token_f1"),
         splits=("test", "val", "train"),
         tables=("kind",),
@@ -122,7 +129,7 @@ _ROWS = (
         name="mvbench",
         title="MVBench",
         layout="json/<task>.json and video/",
-        read=f"{_HERE}.choices:mvbench",
+        read=choices.mvbench,
         counts={"test": 4_000},
         macro_over="task",
         tables=("task",),
@@ -131,7 +138,7 @@ _ROWS = (
         name="egoschema",
         title="EgoSchema",
         layout="questions.json, subset_answers.json and videos/<q_uid>.mp4",
-        read=f"{_HERE}.choices:egoschema",
+        read=choices.egoschema,
         splits=("subset", "full"),
         counts={"subset": 500, "full": 5_031},
         submission="submission.json",
@@ -141,7 +148,7 @@ _ROWS = (
             name=f"video-mme{suffix}",
             title=f"Video-MME {words} subtitles",
             layout=f"*.parquet, <videoID>.mp4{more}",
-            read=f"{_HERE}.long_videos:video_mme",
+            read=long_videos.video_mme,
             counts={"test": 2_700},
             tables=("duration", "domain", "task_type"),
         )
@@ -151,7 +158,7 @@ _ROWS = (
         name="longvideobench",
         title="LongVideoBench",
         layout="lvb_val.json, videos/ and subtitles/",
-        read=f"{_HERE}.long_videos:long_video_bench",
+        read=long_videos.long_video_bench,
         splits=("val", "test_wo_gt"),
         counts={"val": 1_337},
         tables=("duration", "category"),
@@ -160,7 +167,7 @@ _ROWS = (
         name="mlvu",
         title="MLVU",
         layout="json/<task>.json and video/<task>/",
-        read=f"{_HERE}.long_videos:mlvu",
+        read=long_videos.mlvu,
         metrics=("accuracy", "token_f1"),
         splits=("dev", "test"),
         macro_over="task",
@@ -171,7 +178,7 @@ _ROWS = (
         name="tempcompass",
         title="TempCompass",
         layout="questions/{multi-choice,yes_no,caption_matching,captioning}.json and the videos",
-        read=f"{_HERE}.choices:tempcompass",
+        read=choices.tempcompass,
         metrics=("accuracy", "contains_match"),
         tables=("format", "dimension"),
     ),
@@ -179,7 +186,7 @@ _ROWS = (
         name="perceptiontest",
         title="Perception Test",
         layout="mc_question_valid.json and the videos",
-        read=f"{_HERE}.choices:perception_test",
+        read=choices.perception_test,
         splits=("valid", "test", "train", "sample"),
         tables=("area", "reasoning"),
     ),
@@ -187,7 +194,7 @@ _ROWS = (
         name="msrvtt-caption",
         title="MSRVTT captioning",
         layout="test_videodatainfo.json and video<N>.mp4",
-        read=f"{_HERE}.describing:msrvtt_captions",
+        read=describing.msrvtt_captions,
         metrics=_CAPTIONS,
         splits=("test", "validate", "train"),
         counts={"test": 2_990},
@@ -196,7 +203,7 @@ _ROWS = (
         name="youcook2",
         title="YouCook2 captioning",
         layout="youcookii_annotations_trainval.json and <id>.mp4",
-        read=f"{_HERE}.describing:youcook2",
+        read=describing.youcook2,
         metrics=_CAPTIONS,
         splits=("validation", "training"),
     ),
@@ -204,7 +211,7 @@ _ROWS = (
         name="charades-sta",
         title="Charades-STA",
         layout="charades_sta_test.txt and <id>.mp4",
-        read=f"{_HERE}.describing:charades_sta",
+        read=describing.charades_sta,
         metrics=_SPANS,
         splits=("test", "train"),
     ),
@@ -212,7 +219,7 @@ _ROWS = (
         name="breakfast",
         title="Breakfast",
         layout="groundTruth/, mapping.txt, splits/test.split<K>.bundle and the videos",
-        read=f"{_HERE}.segmenting:ms_tcn",
+        read=segmenting.ms_tcn,
         metrics=_SEGMENTS,
         splits=_BREAKFAST_SPLITS,
         macro_over="fold",
@@ -222,7 +229,7 @@ _ROWS = (
         name="50salads",
         title="50Salads",
         layout="groundTruth/, mapping.txt, splits/test.split<K>.bundle and the videos",
-        read=f"{_HERE}.segmenting:ms_tcn",
+        read=segmenting.ms_tcn,
         metrics=_SEGMENTS,
         splits=_SALADS_SPLITS,
         macro_over="fold",
@@ -232,7 +239,7 @@ _ROWS = (
         name="breakfast-chat",
         title="Breakfast, asked as a chat",
         layout="valid.txt and <person>/<camera>/<video>.avi with .avi.labels",
-        read=f"{_HERE}.segmenting:breakfast_chat",
+        read=segmenting.breakfast_chat,
         metrics=(*_SEGMENTS, *_PER_VIDEO),
         splits=("valid",),
         counts={"valid": 498},
@@ -242,7 +249,7 @@ _ROWS = (
         name="50salads-chat",
         title="50Salads, asked as a chat",
         layout="timestampGT2/<video> and <video>.avi",
-        read=f"{_HERE}.segmenting:salads_chat",
+        read=segmenting.salads_chat,
         metrics=(*_SEGMENTS, *_PER_VIDEO),
         splits=("valid",),
     ),
@@ -250,7 +257,7 @@ _ROWS = (
         name="jsonl",
         title="Own questions",
         layout="a .jsonl file with video, question, options or answers on each line",
-        read=f"{_HERE}.own:jsonl",
+        read=own.jsonl,
         metrics=("accuracy", *_SHORT, *_CAPTIONS, "count_accuracy", *_SPANS, *_SEGMENTS),
         splits=("all",),
         tables=("*",),
@@ -258,15 +265,4 @@ _ROWS = (
     ),
 )
 
-BENCHMARKS = {benchmark.name: benchmark for benchmark in _ROWS}
-
-
-def find_benchmark(name: str) -> Benchmark:
-    """The benchmark called ``name``.
-
-    Raises:
-        UnknownName: there is none; the nearest is suggested.
-    """
-    if name not in BENCHMARKS:
-        raise UnknownName("benchmark", name, BENCHMARKS)
-    return BENCHMARKS[name]
+BENCHMARKS = Named("benchmark", {benchmark.name: benchmark for benchmark in _ROWS})

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from kinema.errors import UsageError
 from kinema.evaluation.records import Item
 from kinema.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES
-from kinema.lazy import load
+from kinema.textfiles import read_json, read_table, read_text
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ class Benchmark:
     title: str
     layout: str
     """The files it is read from, relative to the folder that the user gives."""
-    read: str
-    """``module:function``, called with a :class:`Folder` and a split, returns items."""
+    read: Callable[[Folder, str], list[Item]]
+    """Called with the folder and a split."""
     metrics: tuple[str, ...] = ("accuracy",)
     """Names in the table of metrics; the first one is the headline."""
     splits: tuple[str, ...] = ("test",)
@@ -106,7 +105,7 @@ class Benchmark:
             )
         folder = Folder(root, self)
         try:
-            items: list[Item] = load(self.read)(folder, split)
+            items = self.read(folder, split)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as problem:
             raise UsageError(
                 f"{root} is not in the layout of {self.title}: {type(problem).__name__} {problem}.",
@@ -162,28 +161,25 @@ class Folder:
         """A JSON file."""
         path = self.path(*names)
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as problem:
-            raise UsageError(f"{path} is no JSON: {problem}.", hint="Fetch it again.") from None
+            return read_json(path)
+        except UsageError as problem:
+            raise UsageError(f"{path} is no JSON: {problem}", hint="Fetch it again.") from None
 
     def tasks(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Rows of ``json/<task>.json``: the task's name, the row's place in its file, the row."""
         for path in sorted(self.path("json").glob("*.json")):
             self.read_files.append(path)
-            for place, row in enumerate(json.loads(path.read_text(encoding="utf-8"))):
+            for place, row in enumerate(read_json(path)):
                 yield path.stem, place, row
 
     def table(self, *names: str) -> list[dict[str, str]]:
         """Rows of a CSV or TSV file with a header."""
-        with self.path(*names).open(encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
-            file.seek(0)
-            return list(csv.DictReader(file, delimiter="\t" if "\t" in header else ","))
+        return read_table(self.path(*names))
 
     def lines(self, *names: str) -> list[str]:
         """Lines of a text file that are not empty."""
-        text = self.path(*names).read_text(encoding="utf-8")
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        lines = (line.strip() for line in read_text(self.path(*names)).split("\n"))
+        return list(filter(None, lines))
 
     def video(self, *names: str) -> str:
         """The first video whose path ends in one of these names (suffix optional), or ""."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from kinema.datasets.rows import read_parquet
 from kinema.evaluation.benchmarks.base import Folder
 from kinema.evaluation.choice import LETTERS
 from kinema.evaluation.records import Item
+from kinema.textfiles import read_json
 
 _LABEL = re.compile(r"^\(?[A-Z][.):]\s*")
 _SRT_TEXT = re.compile(r"\d+\s*\n[\d:,.]+\s*-->\s*[\d:,.]+[^\n]*\n(.*?)(?:\n\s*\n|\Z)", re.DOTALL)
@@ -76,7 +76,7 @@ def _json_subtitles(path: Path | None) -> str:
     """Lines of ``{"start", "end", "line"}`` or ``{"timestamp", "text"}`` cues."""
     if path is None or not path.is_file():
         return ""
-    cues = json.loads(path.read_text(encoding="utf-8"))
+    cues = read_json(path)
     return "\n".join(str(cue.get("line") or cue.get("text") or "") for cue in cues)
 
 

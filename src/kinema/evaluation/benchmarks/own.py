@@ -13,6 +13,7 @@ from kinema.errors import UsageError
 from kinema.evaluation.benchmarks.base import Folder, WrongRow, WrongRows
 from kinema.evaluation.choice import LETTERS
 from kinema.evaluation.records import Item, Task
+from kinema.textfiles import read_lines
 
 _TASKS = get_args(Task)
 
@@ -31,10 +32,7 @@ def jsonl(folder: Folder, split: str) -> list[Item]:
     folder.read_files.append(path)
     items: dict[str, Item] = {}
     wrong: list[WrongRow] = []
-    text = path.read_text(encoding="utf-8", errors="surrogateescape")
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in read_lines(path):
         try:
             row = _row(line)
         except (TypeError, ValueError, RecursionError) as problem:

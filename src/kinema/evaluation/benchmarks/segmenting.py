@@ -10,6 +10,7 @@ from pathlib import Path
 from kinema.datasets.segments import Ends, as_text, parse_segments, runs
 from kinema.evaluation.benchmarks.base import Folder
 from kinema.evaluation.records import Item
+from kinema.textfiles import read_text
 
 _FPS = {"breakfast": 15.0, "50salads": 30.0}
 # The first one stands for frames that nothing covers.
@@ -82,14 +83,14 @@ def _labels_text(folder: Folder, path: str) -> str:
     """Labels of a video; one stereo channel stands in for the other."""
     other = re.sub(r"_ch([01])", lambda m: f"_ch{1 - int(m[1])}", path)
     names = (f"{path}.labels", f"{other}.labels")
-    return folder.path(*names).read_text(encoding="utf-8")
+    return read_text(folder.path(*names))
 
 
 def salads_chat(folder: Folder, split: str) -> list[Item]:
     """``timestampGT2/<video>`` files with ``start - end action`` lines."""
     paths = sorted(p for p in folder.path("timestampGT2").iterdir() if p.is_file())
     folder.read_files += paths
-    texts = {path.name.removesuffix(".txt"): path.read_text(encoding="utf-8") for path in paths}
+    texts = {path.name.removesuffix(".txt"): read_text(path) for path in paths}
     labels = _vocabulary(texts.values())
     return [
         _fork_item(folder, path, text, labels, activity="making salads")

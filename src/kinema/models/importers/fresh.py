@@ -11,9 +11,16 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from kinema.errors import ModelError
 from kinema.models.importers.folder import Imported
+from kinema.models.importers.nemo_archive import NemoArchive
+from kinema.models.importers.nemo_tokenizer import (
+    LLAMA_3_MEDIA_TOKENS,
+    MEDIA_TOKENS,
+    tokenizer_to_train,
+)
+from kinema.models.importers.neva import language_of, open_base
 from kinema.models.importers.parts import media_token_ids, read_tokenizer, without_bars
 from kinema.models.importers.towers import read_any_tower
-from kinema.models.importers.weights import Weights, grow_vocabulary
+from kinema.models.importers.weights import Weights, with_rows
 from kinema.models.videolm import VideoLMConfig, VideoLMForConditionalGeneration
 
 TOKENS = ("<vid_patch>", "<vid_start>", "<vid_end>")
@@ -36,7 +43,7 @@ def join(
     """Put a new connector between a vision tower and a causal language model.
 
     Args:
-        language_model: a Hugging Face folder of any causal language model.
+        language_model: a Hugging Face folder of any causal language model, or a ``.nemo``.
         vision_tower: CLIP, SigLIP or timm: a folder, or ``efficientnet_lite0``.
         template: conversation template it is going to be trained with.
         fit: what happens to frames that are not square: crop, pad or stretch.
@@ -48,13 +55,13 @@ def join(
     Raises:
         ModelError: a part cannot be loaded, or is of another kind.
     """
-    tokenizer = read_tokenizer(language_model)
-    wanted = dict.fromkeys([*media_tokens, *control_tokens])
-    known = tokenizer.get_vocab()
-    tokenizer.add_tokens([t for t in wanted if t not in known], special_tokens=True)
+    base = open_base(Path(language_model))
+    source = base if isinstance(base, NemoArchive) else language_model
+    tokenizer = _tokenizer(source, template, media_tokens, control_tokens)
     tower, shape = read_any_tower(vision_tower, fit=fit)
-    words, text_config = _language(language_model)
-    text_config.vocab_size = max(text_config.vocab_size, len(tokenizer))
+    words, text_config = _language(source)
+    rows = len(tokenizer) if isinstance(base, NemoArchive) else text_config.vocab_size
+    text_config.vocab_size = max(rows, len(tokenizer))  # without the rows that pad an archive's
     config = VideoLMConfig(
         vision_config=tower.config,
         text_config=text_config,
@@ -63,7 +70,7 @@ def join(
     weights = words | tower.weights | _connector(config, seed, words)
     return Imported(
         config=config,
-        weights=grow_vocabulary(weights, text_config.vocab_size),
+        weights=with_rows(weights, text_config.vocab_size),
         tokenizer=tokenizer,
         video_processor=tower.video_processor,
         template=template,
@@ -71,7 +78,23 @@ def join(
     )
 
 
-def _language(name: Path | str) -> tuple[Weights, Any]:
+def _tokenizer(
+    base: NemoArchive | Path | str, template: str, media: Sequence[str], control: Sequence[str]
+) -> Any:
+    if tuple(media) in (MEDIA_TOKENS, LLAMA_3_MEDIA_TOKENS) or isinstance(base, NemoArchive):
+        tokenizer = tokenizer_to_train(base, media=media, template=template)
+    else:
+        tokenizer = read_tokenizer(base)
+    known = tokenizer.get_vocab()
+    wanted = dict.fromkeys([*media, *control])
+    tokenizer.add_tokens([t for t in wanted if t not in known], special_tokens=True)
+    return tokenizer
+
+
+def _language(name: NemoArchive | Path | str) -> tuple[Weights, Any]:
+    if isinstance(name, NemoArchive):
+        found, weights = language_of(name)
+        return {f"language_model.{key}": tensor for key, tensor in weights.items()}, found
     try:
         config = AutoConfig.from_pretrained(name)
         with without_bars():

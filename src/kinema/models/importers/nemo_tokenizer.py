@@ -30,25 +30,51 @@ def neva_tokenizer(
     media: Sequence[str],
     template: str,
 ) -> Any:
-    """The tokenizer, with the tokens that prompts of NeVA consist of.
+    """The tokenizer of an archive, with the tokens that prompts of NeVA consist of.
 
     Args:
         nemo: the archive; the sentencepiece model in it is what it was trained with.
         base: the language model below a projector, which may have a tokenizer too.
         given: instead of both: a folder, a name, or a sentencepiece model.
         media: patch, start and end.
-        template: conversation template; that of Mistral has a begin mark of its own.
+        template: conversation template.
 
     Raises:
         ModelError: there is none.
     """
-    llama_3 = tuple(media) == LLAMA_3_MEDIA_TOKENS
-    wanted = media if llama_3 else EXTRA_TOKENS
-    found = _find(nemo, base, given)
+    own = (nemo.config.get("tokenizer") or {}).get("additional_special_tokens") or ()
+    return with_neva_tokens(_find(nemo, base, given), own, media=media, template=template)
+
+
+def tokenizer_to_train(
+    base: NemoArchive | Path | str, *, media: Sequence[str], template: str
+) -> Any:
+    """The tokenizer of a language model that a NeVA is going to be trained on.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if isinstance(base, NemoArchive):
+        return with_neva_tokens(_find(base, None, None), media=media, template=template)
+    found = _pieces_at(Path(base)) or base
+    return with_neva_tokens(found, media=media, template=template)
+
+
+def with_neva_tokens(
+    found: bytes | str | Path, own: Sequence[str] = (), *, media: Sequence[str], template: str
+) -> Any:
+    """The tokenizer that was found, with the tokens that prompts of NeVA consist of.
+
+    Args:
+        found: a sentencepiece model, or what transformers makes a tokenizer of.
+        own: tokens that come before NeVA's.
+        media: patch, start and end.
+        template: conversation template; that of Mistral has a begin mark of its own.
+    """
+    wanted = media if tuple(media) == LLAMA_3_MEDIA_TOKENS else EXTRA_TOKENS
     if isinstance(found, bytes):
         return read_pieces(found, added=wanted, begin_first=template != "mistral")
     tokenizer = read_tokenizer(found)
-    own = (nemo.config.get("tokenizer") or {}).get("additional_special_tokens") or ()
     tokenizer.add_tokens(list(dict.fromkeys([*own, *wanted])), special_tokens=True)
     return tokenizer
 

@@ -25,6 +25,14 @@ from kinema.models.importers.weights import Weights, read_weights, with_rows
 from kinema.models.videolm import VideoLMConfig
 
 _FITS = {"square": "crop", "pad": "pad"}
+_LLAMA_3_1 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+"""Of Meta's release; NeMo's configuration says that it is on, and no number."""
 _SINGLE = ("first", "middle", "last")
 
 
@@ -48,7 +56,7 @@ def import_neva(
         ModelError: the archive is of another kind, or parts are missing.
     """
     nemo = read_nemo(archive)
-    base = _base(base_model)
+    base = open_base(base_model) if base_model is not None else None
     multimodal = _section(nemo.config, "mm_cfg")
     projector, vision, language = split_parts(merge_ranks(nemo.ranks))
     tower = read_tower(
@@ -166,10 +174,15 @@ def _layout(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _base(model: Path | None) -> NemoArchive | Path | None:
-    """The language model below a projector: another archive, read, or a Hugging Face folder."""
-    is_archive = model is not None and (model.is_file() or (model / CONFIG).is_file())
-    return read_nemo(model) if model is not None and is_archive else model
+def open_base(model: Path) -> NemoArchive | Path:
+    """A language model below a projector: another archive, read, or a Hugging Face folder."""
+    return read_nemo(model) if model.is_file() or (model / CONFIG).is_file() else model
+
+
+def language_of(archive: NemoArchive) -> tuple[LlamaConfig, Weights]:
+    """Configuration and weights of an archive's language model, in transformers' terms."""
+    config = _text_config(archive.config)
+    return config, to_transformers(split_parts(merge_ranks(archive.ranks))[2], _heads(config))
 
 
 def _language(
@@ -186,8 +199,7 @@ def _language(
         )
     if isinstance(base, Path):
         return AutoConfig.from_pretrained(base), read_weights(base)
-    config = _text_config(base.config)
-    return config, to_transformers(split_parts(merge_ranks(base.ranks))[2], _heads(config))
+    return language_of(base)
 
 
 def _text_config(config: Mapping[str, Any]) -> LlamaConfig:
@@ -205,10 +217,32 @@ def _text_config(config: Mapping[str, Any]) -> LlamaConfig:
         num_attention_heads=config["num_attention_heads"],
         num_key_value_heads=config.get("num_query_groups") or config["num_attention_heads"],
         max_position_embeddings=config.get("encoder_seq_length", 4096),
+        head_dim=config.get("kv_channels"),
         rms_norm_eps=config.get("layernorm_epsilon", 1e-5),
-        rope_theta=config.get("rotary_base", 10000.0),
+        rope_parameters=_rotary(config),
         tie_word_embeddings=bool(config.get("share_embeddings_and_output_weights", False)),
     )
+
+
+def _rotary(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How positions turn queries and keys, scaled where the archive is of a long context.
+
+    ``seq_len_interpolation_factor`` divides positions (Megatron's RotaryEmbedding), and
+    ``scale_positional_embedding`` stretches low frequencies as Llama 3.1 does, with its numbers.
+    """
+    kind, share = config.get("position_embedding_type", "rope"), config.get("rotary_percentage")
+    if kind != "rope" or share not in (None, 1, 1.0):
+        raise ModelError(
+            f"Positions are of kind {kind} with rotary_percentage {share}; LLaMA and Mistral turn "
+            "whole heads.",
+            hint="Archives of LLaMA and Mistral models can be imported.",
+        )
+    turning: dict[str, Any] = {"rope_theta": float(config.get("rotary_base") or 10000.0)}
+    if config.get("scale_positional_embedding"):
+        return turning | _LLAMA_3_1
+    if factor := config.get("seq_len_interpolation_factor"):
+        return turning | {"rope_type": "linear", "factor": float(factor)}
+    return turning | {"rope_type": "default"}
 
 
 def _heads(config: Any) -> Heads:
@@ -218,8 +252,8 @@ def _heads(config: Any) -> Heads:
 
 
 def _nemo_config(config: VideoLMConfig, template: str, projector_only: bool) -> dict[str, Any]:
-    text = config.text_config
-    sampling = config.kinema_sampling
+    text, sampling = config.text_config, config.kinema_sampling
+    turning = text.rope_parameters
     return {
         "mm_cfg": {
             "llm": {"freeze": projector_only, "model_type": template},
@@ -251,6 +285,13 @@ def _nemo_config(config: VideoLMConfig, template: str, projector_only: bool) -> 
         "layernorm_epsilon": text.rms_norm_eps,
         "normalization": "rmsnorm",
         "activation": "fast-swiglu",
-        "rotary_base": text.rope_parameters["rope_theta"],
+        "kv_channels": text.head_dim,
+        "rotary_base": turning["rope_theta"],
+        "seq_len_interpolation_factor": turning["factor"] if _is(turning, "linear") else None,
+        "scale_positional_embedding": _is(turning, "llama3"),
         "share_embeddings_and_output_weights": bool(text.tie_word_embeddings),
     }
+
+
+def _is(turning: Mapping[str, Any], kind: str) -> bool:
+    return bool(turning.get("rope_type") == kind)

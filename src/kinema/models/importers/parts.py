@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -18,6 +19,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from kinema.errors import MissingPackage, ModelError, ModelNotFound
+from kinema.models.importers.first_llama import read_first_llama
 from kinema.models.importers.weights import Weights
 from kinema.models.padding import with_padding
 from kinema.models.videolm import VideoLMVideoProcessor
@@ -59,7 +61,7 @@ def read_tower(name: str | Path, *, fit: str) -> Tower:
 
     Raises:
         ModelNotFound: it is not there.
-        ModelError: it is another kind of model.
+        ModelError: it is another kind of model, or its weights are damaged.
     """
     try:
         kind = AutoConfig.from_pretrained(name).model_type
@@ -70,10 +72,16 @@ def read_tower(name: str | Path, *, fit: str) -> Tower:
         with without_bars():
             tower = _TOWERS[kind].from_pretrained(name)
         given = AutoImageProcessor.from_pretrained(name).to_dict()
+    except SafetensorError as error:
+        raise ModelError(
+            f"The vision tower {name} is not whole: its weights are cut short or damaged.",
+            hint="Fetch it again: hf download NAME resumes where it stopped.",
+        ) from error
     except (OSError, ValueError) as error:
+        # Verbs call the flag otherwise: --vision-tower, --tower.
         raise ModelNotFound(
             f"The vision tower {name} cannot be loaded.",
-            hint="Give its folder with --vision-tower FOLDER.",
+            hint="Give its folder, or a name in the cache of the model hub.",
         ) from error
     pixels = {key: given[key] for key in _PIXELS if given.get(key) is not None}
     if not pixels.get("do_center_crop"):
@@ -89,14 +97,16 @@ def media_token_ids(tokenizer: Any, tokens: Sequence[str]) -> dict[str, int]:
 
 
 def read_tokenizer(name: str | Path) -> Any:
-    """A tokenizer from a folder or the hub's cache.
+    """A tokenizer from a folder or the hub's cache, with the ids that its model was trained on.
 
     Raises:
         ModelNotFound: it is not there.
+        ModelError: its files contradict each other.
         MissingPackage: it is a sentencepiece model and that package is not installed.
     """
     try:
-        return with_padding(AutoTokenizer.from_pretrained(name))
+        tokenizer = read_first_llama(name) or AutoTokenizer.from_pretrained(name)
+        return with_padding(tokenizer)
     except ImportError as error:
         raise MissingPackage(
             f"The tokenizer of {name} is a sentencepiece model.",

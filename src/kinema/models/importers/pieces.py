@@ -3,7 +3,9 @@
 Sentencepiece reads a prompt at once: it puts one space in front of it and splits it at
 user-defined pieces, which begin no new text. The tokenizers library puts a space in front of every
 stretch between added tokens, or of none. So here the added tokens are looked for in the text that
-has its space already. Format: sentencepiece_model.proto of google/sentencepiece.
+has its space already. The first LlamaTokenizer of transformers handed each stretch to sentencepiece
+by itself, and models of that time were trained so. Format: sentencepiece_model.proto of
+google/sentencepiece.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import generate_merges, import_protobuf
 
@@ -27,15 +30,23 @@ _UNIGRAM, _BPE = 1, 2
 
 
 def read_pieces(
-    model: bytes, *, added: Sequence[str] = (), begin_first: bool = True
+    model: bytes,
+    *,
+    added: Sequence[str] = (),
+    begin_first: bool = True,
+    apart: bool = False,
+    begins: bool = False,
 ) -> PreTrainedTokenizerFast:
-    """A tokenizer whose ids are those of ``SentencePieceProcessor.encode`` on the whole text.
+    """A tokenizer whose ids are those of ``SentencePieceProcessor.encode``.
 
     Args:
         model: the content of a ``tokenizer.model``, BPE or unigram.
         added: user-defined pieces that are appended where the model lacks them.
         begin_first: a begin mark that the text begins with stands before the first space, as
             sentencepiece's ``add_bos`` puts it; otherwise behind it, where the text has it.
+        apart: each stretch of text between marks and added tokens is encoded by itself, without
+            the white space beside added tokens; otherwise the text is encoded as a whole.
+        begins: a text is given the begin mark.
 
     Raises:
         MissingPackage: protobuf is not installed.
@@ -48,18 +59,38 @@ def read_pieces(
     control = [name for name in names if kinds[name] in (_CONTROL, _USER_DEFINED)] + new
     tokenizer = Tokenizer(_model(proto, control))
     marks = _marks(proto)
+    first = marks["bos_token"]
     tokenizer.normalizer = normalizers.Sequence(
-        list(_steps(proto, [*marks.values(), *control], marks["bos_token"] if begin_first else ""))
+        list(_steps(proto, [*marks.values(), *control], first if begin_first else ""))
     )
     tokenizer.decoder = _decoder(proto)
     special = {*added, *marks.values(), *(n for n in names if kinds[n] == _CONTROL)}
-    tokens = [_token(name, special=name in special) for name in [*marks.values(), *control]]
-    tokenizer.add_tokens(list(dict.fromkeys(tokens)))
+
+    def token(name: str) -> AddedToken:
+        if apart and name in added:
+            return stripping_token(name)
+        # One that is looked for behind the normalizer begins no new text.
+        return AddedToken(name, special=name in special, normalized=not apart)
+
+    tokenizer.add_tokens([token(name) for name in dict.fromkeys([*marks.values(), *control])])
+    if begins and first:
+        number = tokenizer.token_to_id(first)
+        tokenizer.post_processor = TemplateProcessing(
+            single=f"{first} $A", special_tokens=[(first, number)]
+        )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         clean_up_tokenization_spaces=False,
-        **{name: _token(text, special=True) for name, text in marks.items() if text},
+        **{name: token(text) for name, text in marks.items() if text},
     )
+
+
+def stripping_token(text: str) -> AddedToken:
+    """A token that takes the white space on both its sides away, as the first LlamaTokenizer did.
+
+    It did so with every token that was added by its name alone.
+    """
+    return AddedToken(text, special=True, normalized=False, lstrip=True, rstrip=True)
 
 
 def _read(model: bytes) -> Any:
@@ -81,11 +112,6 @@ def _read(model: bytes) -> Any:
             hint="Download it again.",
         )
     return proto
-
-
-def _token(text: str, *, special: bool) -> AddedToken:
-    """One that is looked for behind the normalizer, and takes no space away."""
-    return AddedToken(text, special=special, normalized=True)
 
 
 def _marks(proto: Any) -> dict[str, str]:

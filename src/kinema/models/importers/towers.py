@@ -15,12 +15,14 @@ from transformers import AutoConfig, AutoProcessor, TimmWrapperConfig, TimmWrapp
 from kinema.errors import ModelError, ModelNotFound, UsageError
 from kinema.models.importers.parts import Tower, read_tower
 from kinema.models.importers.weights import Weights
+from kinema.models.pickled_tensors import read_tensors
+from kinema.models.spotter.network import weights_file
 from kinema.models.videolm import VideoLMConfig, VideoLMVideoProcessor
 from kinema.models.videolm.kinds import kind_config
 from kinema.types import FeatureKind
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
-"""The tower of the built-in model, whose weights a Python package carries."""
+"""The network of the built-in spotter, whose weights a Python package carries."""
 _PREFIX = "vision_tower."
 _OURS = VideoLMConfig.model_type
 _DEFAULT_SIDE_PIXELS = 224
@@ -122,13 +124,11 @@ def _timm(folder: Path, fit: str) -> tuple[Tower, dict[str, Any]]:
 
 
 def _built_in(fit: str) -> tuple[Tower, dict[str, Any]]:
-    from kinema.models.tiny.build import vision_weights  # noqa: PLC0415  imports packages of an extra
-
     model = TimmWrapperModel(TimmWrapperConfig(architecture="tf_efficientnet_lite0"))
-    weights = {f"timm_model.{name}": tensor for name, tensor in vision_weights().items()}
-    missing, _ = model.load_state_dict(weights, strict=False)
-    if missing:
-        raise ModelError(f"{EFFICIENTNET_LITE0} lacks {missing[0]}.", hint="Reinstall kinema.")
+    # Both list the same layers in the same order, and this wrapper has no classifier at its end.
+    names, tensors = list(model.state_dict()), list(read_tensors(weights_file()).values())
+    weights = {n: torch.from_numpy(t) for n, t in zip(names, tensors, strict=False)}
+    model.load_state_dict(weights)
     grey = [127 / 255] * 3  # EfficientNet-Lite wants (x - 127) / 128
     return _described(
         model, fit, side=_DEFAULT_SIDE_PIXELS, image_mean=grey, image_std=[128 / 255] * 3

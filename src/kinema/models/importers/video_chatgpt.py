@@ -18,6 +18,7 @@ from transformers import LlamaConfig
 from kinema.errors import ModelError, ModelNotFound
 from kinema.models.importers.folder import Imported
 from kinema.models.importers.parts import media_token_ids, read_tokenizer, read_tower
+from kinema.models.importers.pieces import stripping_token
 from kinema.models.importers.weights import Weights, grow_vocabulary, read_weights
 from kinema.models.videolm import VideoLMConfig
 
@@ -60,7 +61,7 @@ def import_video_chatgpt(
         weights |= read_weights(projection)
     weights = {name: t for name, t in weights.items() if not _IGNORED.match(name)}
     words = read_tokenizer(tokenizer or base)
-    words.add_tokens(list(TOKENS), special_tokens=True)
+    words.add_tokens([stripping_token(token) for token in TOKENS])
     tower = read_tower(vision_tower or settings["mm_vision_tower"], fit="stretch")
     config = VideoLMConfig(
         vision_config=tower.config,

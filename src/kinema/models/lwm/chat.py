@@ -54,7 +54,7 @@ class LWM:
 
     def num_tokens(self, prompt: Prompt, num_frames: Sequence[int]) -> int:
         """Length of a prompt with clips of so many frames, without looking at a pixel."""
-        size = self._seeing().config.tokens_per_frame + 1 if num_frames else 0
+        size = self.seeing.config.tokens_per_frame + 1 if num_frames else 0
         blocks = [words([0] * n * size) for n in num_frames]
         return len(lay_out(prompt, blocks, self.tokenizer, layout=self.style.layout))
 
@@ -68,7 +68,7 @@ class LWM:
             UsageError: placeholders and clips do not correspond.
         """
         every = [clip for of in clips for clip in of]
-        codes = iter(self._seeing().encode(every) if every else [])
+        codes = iter(self.seeing.encode(every) if every else [])
         return [
             lay_out(
                 prompt,
@@ -107,7 +107,7 @@ class LWM:
         """
         if not num_frames:
             return None
-        per_frame = self._seeing().config.tokens_per_frame + 1
+        per_frame = self.seeing.config.tokens_per_frame + 1
         left = num_frames - -(-excess // per_frame)
         return left if left > 0 else None
 
@@ -117,13 +117,19 @@ class LWM:
         return row[: row.index(self.tokenizer.eos_id) + 1] if self.tokenizer.eos_id in row else row
 
     def _block(self, codes: NDArray[np.int32]) -> LaidOut:
-        num_codes = self._seeing().config.num_codes
+        num_codes = self.seeing.config.num_codes
         return frame_block(codes, num_codes=num_codes, ends=self.style.frame_ends)
 
-    def _seeing(self) -> FrameCoder:
+    @property
+    def seeing(self) -> FrameCoder:
+        """What turns frames into codes and back.
+
+        Raises:
+            MissingCapability: the checkpoint is text-only, or has no VQGAN.
+        """
         if self.coder is None:
             raise MissingCapability(
-                "This LWM checkpoint is text-only and cannot look at frames.",
+                "This LWM checkpoint is text-only and can neither look at frames nor draw them.",
                 hint="Ask without a video, or give a vision checkpoint and its vqgan file.",
             )
         return self.coder

@@ -15,7 +15,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
-from kinema.errors import ModelError, ModelNotFound, UnknownName, UsageError
+from kinema.errors import ModelError, ModelNotFound, UsageError
+from kinema.lazy import Named
 from kinema.models.lwm.config import LWMConfig, as_released, config_from_dict, infer_config
 from kinema.models.lwm.llama import decoder_shapes
 from kinema.models.lwm.mesh import check_model, partition, sharding
@@ -37,12 +38,15 @@ from kinema.models.lwm.vqgan import (
 
 Tensors = Mapping[str, Tensor]
 
-_READERS: Mapping[str, Callable[[Path], Tensors]] = {
-    "params": index_stream,
-    "trainstate_params": index_stream,
-    "flax_params": index_tree,
-    "safetensors": index_safetensors,
-}
+_READERS: Named[Callable[[Path], Tensors]] = Named(
+    "checkpoint type",
+    {
+        "params": index_stream,
+        "trainstate_params": index_stream,
+        "flax_params": index_tree,
+        "safetensors": index_safetensors,
+    },
+)
 _SCANNED = "transformer/h/scan_decoder/"
 _SINGLE = re.compile(r"transformer/h/(\d+)/(.+)")
 
@@ -108,11 +112,10 @@ def open_params(source: str) -> dict[str, Tensor]:
             "A whole training state is not loaded for chat.",
             hint="Use trainstate_params::PATH, which takes the weights out of it.",
         )
-    if kind not in _READERS:
-        raise UnknownName("checkpoint type", kind, _READERS)
+    read = _READERS[kind]
     if not path.is_file():
         raise ModelNotFound(f"There is no params file {rest or source!r}.", hint=_PARAMS_HINT)
-    found = _READERS[kind](path)
+    found = read(path)
     if kind == "trainstate_params":
         found = {n: t for n, t in found.items() if n.startswith("params/params/")}
     return _bare(found)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
 from kinema.errors import UsageError
-from kinema.files import whole_folder, write_atomically
+from kinema.files import whole_folder, write_json
 from kinema.models.lwm.checkpoint import Files, configure, open_params, open_vqgan
 from kinema.models.lwm.config import LWMConfig
 from kinema.models.lwm.stored import InMemory, StoredTensor, write_safetensors
@@ -48,6 +47,6 @@ def convert(files: Files, target: Path, *, config: LWMConfig | None = None) -> d
             stored = cast(dict[str, StoredTensor | InMemory], tensors)
             write_safetensors(draft / name, stored, {"format": "lwm"})
         shutil.copyfile(tokenizer, draft / f"tokenizer{tokenizer.suffix}")
-        text = json.dumps({"model_type": MODEL_TYPE, "decoder": asdict(config)}, indent=2)
-        write_atomically(draft / "config.json", text + "\n")
+        described = {"model_type": MODEL_TYPE, "decoder": asdict(config)}
+        write_json(draft / "config.json", described)
     return {name: len(tensors) for name, tensors in written.items()}

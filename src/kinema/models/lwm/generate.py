@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kinema.errors import ContextTooLong
 from kinema.messages import SamplingParams
 from kinema.models.lwm.llama import Decoder, Modality, Params, Tokens
-from kinema.models.lwm.mesh import check_batch, on_all, sharding
+from kinema.models.lwm.mesh import on_all, sharding
 from kinema.models.lwm.prompt import LaidOut, bucket, pad_left
 from kinema.models.lwm.sampling import Choice, pick
 
@@ -140,12 +140,12 @@ def run(
 ) -> Iterator[NDArray[np.int32]]:
     """Yield ``int32[B, n]``, everything added so far, each ``every`` tokens and at the end.
 
+    On a mesh there must be a multiple of :func:`~kinema.models.lwm.mesh.batch_multiple` of them.
+
     Raises:
         ContextTooLong: a prompt and its answer exceed the model.
-        UsageError: the mesh cannot share out the batch.
     """
     most = int(np.asarray(settings.most).max())
-    check_batch(decoder.mesh, len(prompts))
     tokens = batch(decoder, prompts, num_new=most)
     multiple = _multiple(decoder)
     room = -(-most // multiple) * multiple

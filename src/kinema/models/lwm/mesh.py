@@ -121,20 +121,6 @@ def batch_multiple(mesh: Mesh | None) -> int:
     return mesh.shape["dp"] * mesh.shape["fsdp"] if mesh else 1
 
 
-def check_batch(mesh: Mesh | None, num_rows: int) -> None:
-    """Refuse a batch that ``dp × fsdp`` cannot share out.
-
-    Raises:
-        UsageError: names the numbers and what would fit.
-    """
-    parts = batch_multiple(mesh)
-    if num_rows % parts:
-        raise UsageError(
-            f"A batch of {num_rows} cannot be shared out over dp × fsdp = {parts} devices.",
-            hint=f"Use batches of a multiple of {parts}, or a mesh with dp × fsdp = 1: 1,1,-1,1.",
-        )
-
-
 def _check_divides(rule: str, parts: int, what: str, size: int) -> None:
     if size % parts:
         fits = ", ".join(str(n) for n in range(1, size + 1) if size % n == 0 and n <= 4 * parts)

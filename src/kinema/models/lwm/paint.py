@@ -14,10 +14,8 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from kinema.errors import MissingCapability
 from kinema.messages import SamplingParams
 from kinema.models.lwm.chat import LWM
-from kinema.models.lwm.frames import FrameCoder
 from kinema.models.lwm.generate import Settings, run, settings_of
 from kinema.models.lwm.llama import Modality
 from kinema.models.lwm.mesh import batch_multiple
@@ -78,7 +76,7 @@ def paint(
         MissingCapability: the checkpoint has no vision head or no VQGAN.
         ContextTooLong: so many frames exceed the model.
     """
-    coder = _coder(model)
+    coder = model.seeing
     first = _stage(model, f"Generate an image of {text}", [], 1, image, seed)
     codes = [first]
     if num_frames > 1:
@@ -87,20 +85,11 @@ def paint(
     return coder.decode(np.concatenate(codes))
 
 
-def _coder(model: LWM) -> FrameCoder:
-    if model.coder is None or not model.decoder.config.sees:
-        raise MissingCapability(
-            "This LWM checkpoint is text-only and cannot draw.",
-            hint="Give a vision checkpoint and its vqgan file.",
-        )
-    return model.coder
-
-
 def _stage(
     model: LWM, text: str, before: list[NDArray[np.int32]], count: int, how: Drawing, seed: int
 ) -> NDArray[np.int32]:
     """``int32[count, N]`` codes that follow the frames drawn before."""
-    config = _coder(model).config
+    config = model.seeing.config
     picks = PickCodes(config.tokens_per_frame + 1, config.num_codes)
     multiple = batch_multiple(model.decoder.mesh)
     # Each half must be shared out alone, so that a prompt and its empty twin are never torn apart.

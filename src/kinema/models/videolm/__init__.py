@@ -15,11 +15,13 @@ from kinema.models.videolm.config import VideoLMConfig
 from kinema.models.videolm.model import VideoLMForConditionalGeneration
 from kinema.models.videolm.processor import VideoLMProcessor
 from kinema.models.videolm.video_processor import VideoLMVideoProcessor
+from kinema.plugins import VIDEOLM, load_plugins
 
 AutoConfig.register(VideoLMConfig.model_type, VideoLMConfig, exist_ok=True)
 AutoModelForImageTextToText.register(VideoLMConfig, VideoLMForConditionalGeneration, exist_ok=True)
 AutoProcessor.register(VideoLMConfig, VideoLMProcessor, exist_ok=True)
 AutoVideoProcessor.register(VideoLMConfig, VideoLMVideoProcessor, exist_ok=True)
+load_plugins(VIDEOLM)
 
 __all__ = [
     "VideoLMConfig",

@@ -1,7 +1,8 @@
 """Features files: what a tower saw in one video, and everything needed to trust it later.
 
 A file is safetensors with one tensor ``features`` float[N, L, D] and, in the header's metadata,
-the JSON of a :class:`FeaturesHeader` under ``kinema``.
+the JSON of a :class:`FeaturesHeader` under ``kinema``. Pickles of Video-ChatGPT are read where they
+lie; they say nothing of themselves but their size.
 """
 
 from __future__ import annotations
@@ -10,18 +11,23 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from kinema.errors import MediaNotFound, MediumRefused, NotMedia
-from kinema.files import whole_file
+from kinema.files import PICKLED_SUFFIX, stamp_of, whole_file
+from kinema.models.videolm.pickles import read_pickle
 from kinema.types import Features
 
 FORMAT = 1
+_PICKLED = "pickled"
+"""The tower of features that do not say which made them; their width stands behind it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +73,9 @@ class FeaturesHeader:
         Raises:
             MediumRefused: names the first difference.
         """
+        if self.is_pickled:
+            self._check_size(config)
+            return
         expected = FeaturesHeader.for_config(config, num_frames=self.num_frames)
         for name in ("tower", "select_layers", "select_feature", "post_layernorm", "pooling"):
             found, wanted = getattr(self, name), getattr(expected, name)
@@ -75,6 +84,21 @@ class FeaturesHeader:
                     f"The features were made with {name} {found}; the model has {wanted}.",
                     hint="Extract the features again with this model.",
                 )
+
+    @property
+    def is_pickled(self) -> bool:
+        """Whether they come from a pickle, so that rows and width are all that is known."""
+        return self.tower.startswith(f"{_PICKLED} ")
+
+    def _check_size(self, config: Any) -> None:
+        found = (len(self.select_layers), self.tower.removeprefix(f"{_PICKLED} "))
+        wanted = (len(config.select_layers), str(config.vision_hidden_size))
+        if found != wanted:
+            raise MediumRefused(
+                f"The pickle holds {found[0]} layers of width {found[1]}; the model has "
+                f"{wanted[0]} of {wanted[1]}.",
+                hint="Extract the features again with this model, or choose its layers.",
+            )
 
 
 def tower_name(config: Any) -> str:
@@ -98,13 +122,20 @@ def load_features(path: Path | str) -> tuple[Tensor, FeaturesHeader]:
     Raises:
         MediaNotFound: there is no such file.
         NotMedia: it is no features file.
+        UnsafeModel: a pickle holds anything but an array of numbers.
     """
+    if Path(path).suffix.lower() == PICKLED_SUFFIX:
+        rows = torch.from_numpy(read_pickle(Path(path)))
+        rows = rows if rows.ndim == 3 else rows[:, None]
+        return rows, _header_of(Path(path), tuple(rows.shape))
     with _features_file(path) as (file, header):
         return file.get_tensor("features"), header
 
 
 def read_header(path: Path | str) -> FeaturesHeader:
     """As :func:`load_features`, the header alone."""
+    if Path(path).suffix.lower() == PICKLED_SUFFIX and Path(path).is_file():
+        return _pickled_header(Path(path), stamp_of(Path(path)))
     with _features_file(path) as (_, header):
         return header
 
@@ -133,4 +164,23 @@ def read_features(path: Path | str) -> Features:
         seconds=header.seconds,
         source=header.source or str(path),
         made=asdict(header),
+    )
+
+
+@lru_cache(maxsize=65_536)
+def _pickled_header(path: Path, stamp: str) -> FeaturesHeader:
+    """Read once, since the size of a pickle is known when all of it has been read."""
+    return load_features(path)[1]
+
+
+def _header_of(path: Path, shape: tuple[int, ...]) -> FeaturesHeader:
+    rows, layers, width = shape
+    return FeaturesHeader(
+        tower=f"{_PICKLED} {width}",
+        select_layers=tuple(range(layers)),
+        select_feature="",
+        post_layernorm=False,
+        pooling="",
+        num_frames=rows,
+        source=path.stem,
     )

@@ -185,15 +185,9 @@ class CrossAttentionBlock(nn.Module):
         return hidden + torch.tanh(self.gate) * update
 
 
-FUSIONS: dict[str, Callable[[Any], nn.Module] | None] = {
-    "splice": None,
+FUSIONS: dict[str, Callable[[Any], nn.Module | None]] = {
+    "splice": lambda config: None,
     "layer_bias": LayerBias,
     "cross_attention": CrossAttention,
 }
 """Choices of ``config.fusion``; each makes a :class:`LayerFusion` of a ``VideoLMConfig``."""
-
-
-def build_fusion(config: Any) -> nn.Module | None:
-    """The fusion that the config names, None for the plain splice."""
-    build = FUSIONS[config.fusion]
-    return build(config) if build is not None else None

@@ -15,14 +15,14 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOu
 from kinema.errors import UsageError
 from kinema.models.videolm.config import VideoLMConfig
 from kinema.models.videolm.fusion import (
+    FUSIONS,
     CrossAttentionBlock,
     LayerFusion,
     Medium,
-    build_fusion,
     media_rows,
 )
 from kinema.models.videolm.pooling import pool
-from kinema.models.videolm.positions import build_positions
+from kinema.models.videolm.positions import TIMES
 from kinema.models.videolm.projector import build_projector
 from kinema.models.videolm.tower import build_tower, tower_states
 
@@ -56,7 +56,7 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
     def __init__(self, config: VideoLMConfig) -> None:
         super().__init__(config)
         self.vision_tower = build_tower(config)
-        self.positions = build_positions(config)
+        self.positions = TIMES[config.time](config)
         self.projector = build_projector(
             config.projector,
             in_size=config.vision_hidden_size,
@@ -64,7 +64,7 @@ class VideoLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
             layout=config.layout,
         )
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
-        self.fusion = build_fusion(config)
+        self.fusion = FUSIONS[config.fusion](config)
         if self.fusion is not None:
             for index, layer in enumerate(self.get_decoder().layers):  # type: ignore[arg-type]
                 layer.register_forward_hook(partial(_after_layer, self, index), with_kwargs=True)

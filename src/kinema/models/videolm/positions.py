@@ -42,15 +42,9 @@ class LearnedPositions(nn.Module):
         return features + torch.where(belongs, rows, 0)
 
 
-TIMES: dict[str, Callable[[Any], nn.Module] | None] = {
-    "none": None,
+TIMES: dict[str, Callable[[Any], nn.Module | None]] = {
+    "none": lambda config: None,
     "learned": LearnedPositions,
-    "timestamps": None,  # words in the prompt: the processor writes them
+    "timestamps": lambda config: None,  # words in the prompt: the processor writes them
 }
 """Choices of ``config.time``, made from a ``VideoLMConfig``."""
-
-
-def build_positions(config: Any) -> nn.Module | None:
-    """The positions that the config names, None where nothing is added to the features."""
-    build = TIMES[config.time]
-    return build(config) if build is not None else None

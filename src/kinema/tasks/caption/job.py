@@ -22,6 +22,7 @@ from kinema.jobs.runner import Stoppable, unfinished, work_off
 from kinema.tasks.caption.settings import CaptionSettings
 from kinema.tasks.caption.story import Described, Storyteller
 from kinema.tasks.site import JobSettings, check_runner, check_site, open_site
+from kinema.video.cues import require_one_video, stamp_of_subtitles
 
 _VIDEOS_AHEAD = 8
 """Videos that are begun at one time, so that short ones fill a batch together."""
@@ -65,13 +66,14 @@ class CaptionJob(JobSettings):
             Cancelled: :meth:`cancel` was called.
         """
         check_site(self.say.model, self.say.engine, self.runner)
+        require_one_video(self.say.options.subtitles, len(self.asked))
         decided = self.say.record
         self.state.mkdir(parents=True, exist_ok=True)
         path = self._ledger_path
         with Ledger(path, settings=decided, anew=self.force, noun="videos") as ledger:
-            units = [(unit_of(one), {"source": one.source}) for one in self.asked]
+            units = [(self.unit_of(one), {"source": one.source}) for one in self.asked]
             ledger.enter(units, retry_failed=self.retry_failed)
-            files = {unit_of(one): (one.file, stamp_of(one.file)) for one in self.asked}
+            files = {self.unit_of(one): (one.file, stamp_of(one.file)) for one in self.asked}
             meter = Meter(ledger, on_progress)
 
             async def one(teller: Storyteller, unit: Unit) -> Outcome:
@@ -106,12 +108,19 @@ class CaptionJob(JobSettings):
     def results(self) -> Iterator[Described]:
         """What is known about each video, in the order of :meth:`known`; ended or not."""
         with Ledger(self._ledger_path, settings=self.say.record) as ledger:
-            yield from (_result(one, ledger.get(unit_of(one))) for one in self._known(ledger))
+            yield from (_result(one, ledger.get(self.unit_of(one))) for one in self._known(ledger))
 
     def known(self) -> list[VideoInput]:
         """The videos that are asked for, then those beyond the limit that were described before."""
         with Ledger(self._ledger_path, settings=self.say.record) as ledger:
             return list(self._known(ledger))
+
+    def unit_of(self, one: VideoInput) -> str:
+        """The ledger's id of a video: where it is and when it changed, or its subtitles did."""
+        about = {"source": one.source, "stamp": one.stamp}
+        if beside := stamp_of_subtitles(one.file, self.say.options.subtitles):
+            about["subtitles"] = beside
+        return fingerprint(about)
 
     @property
     def asked(self) -> Sequence[VideoInput]:
@@ -121,7 +130,7 @@ class CaptionJob(JobSettings):
     def _known(self, ledger: Ledger) -> Iterator[VideoInput]:
         yield from self.asked
         for one in self.inputs[len(self.asked) :]:
-            unit = ledger.get(unit_of(one))
+            unit = ledger.get(self.unit_of(one))
             if unit is not None and unit.state in ("done", "partial"):
                 yield one
 
@@ -155,11 +164,6 @@ class CaptionJob(JobSettings):
     @property
     def _ledger_path(self) -> Path:
         return self.state / f"videos{self.tag}.sqlite"
-
-
-def unit_of(one: VideoInput) -> str:
-    """The ledger's id of a video: where it is and when it changed."""
-    return fingerprint({"source": one.source, "stamp": one.stamp})
 
 
 def _outcome(described: Described, first: dict[str, object] | None = None) -> Outcome:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from kinema.captioning.exports import RUN_EXPORTS, VIDEO_EXPORTS, Load, write_ru
 from kinema.captioning.quality import Language, common_sentences, flagged
 from kinema.captioning.records import VideoRecord
 from kinema.captioning.result import demo_result
-from kinema.files import write_atomically
+from kinema.files import write_json
 from kinema.jobs.inputs import VideoInput
 from kinema.tasks.caption.job import CaptionJob
 from kinema.tasks.caption.story import Described
@@ -89,7 +88,8 @@ class Outputs:
         described = next(self.job.results())
         record = self._flagged(described)
         result = demo_result(record, described.timings, batch_size=self.job.say.segments.batch_size)
-        write_atomically(path, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, result)
         return result
 
     def _flagged(self, described: Described, common: frozenset[str] = frozenset()) -> VideoRecord:

@@ -10,9 +10,12 @@ from typing import Any
 
 from kinema.captioning.records import Segment, Word
 from kinema.captioning.segments import SegmentOptions, cut
+from kinema.errors import NoSubtitles
+from kinema.plain import Plain
 from kinema.tasks.caption.speech import speech_model
 from kinema.types import FrameSampling
 from kinema.video import Workers
+from kinema.video.cues import AUTO, Cue
 from kinema.video.source import open_media
 
 _SHOTS_PATIENCE = 4.0
@@ -20,7 +23,7 @@ _SHOTS_PATIENCE = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoPlan:
+class VideoPlan(Plain):
     """What is known about a video before a caption is made."""
 
     source: str
@@ -30,32 +33,8 @@ class VideoPlan:
     segments: tuple[Segment, ...]
     info: Mapping[str, Any]
     words: tuple[Word, ...] | None = None
+    subtitles: tuple[Cue, ...] | None = None
     warnings: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the source, ready for JSON."""
-        return {
-            "content": self.content,
-            "duration_seconds": self.duration_seconds,
-            "segments": [segment.to_dict() for segment in self.segments],
-            "info": dict(self.info),
-            "words": None if self.words is None else [word.to_dict() for word in self.words],
-            "warnings": list(self.warnings),
-        }
-
-    @classmethod
-    def from_dict(cls, source: str, values: Mapping[str, Any]) -> VideoPlan:
-        """The value that :meth:`to_dict` wrote, for a source with the same bytes."""
-        words = values["words"]
-        return cls(
-            source=source,
-            **dict(values)
-            | {
-                "segments": tuple(map(Segment.from_dict, values["segments"])),
-                "words": None if words is None else tuple(Word(**word) for word in words),
-                "warnings": tuple(values["warnings"]),
-            },
-        )
 
 
 def look_at(
@@ -64,9 +43,10 @@ def look_at(
     options: SegmentOptions,
     sampling: FrameSampling,
     transcribe: str | None,
+    subtitles: str | None,
     workers: Workers,
 ) -> VideoPlan:
-    """Look at one video: what it is, where it is cut, what is said in it.
+    """Look at one video: what it is, where it is cut, what is said and written in it.
 
     Files are opened in processes that may be killed, so one that crashes its decoder takes nothing
     else down.
@@ -77,6 +57,7 @@ def look_at(
         options: how it is cut.
         sampling: which frames stand for a segment.
         transcribe: name of a speech model; None hears nothing.
+        subtitles: which of its subtitles are read; None reads none.
         workers: processes that read videos.
 
     Raises:
@@ -102,6 +83,15 @@ def look_at(
         )
     elif transcribe is not None:
         notes = (*notes, "There is no sound to transcribe.")
+    cues = None
+    if subtitles is not None:
+        try:
+            read = workers.read_subtitles(source, track=subtitles, video_track=track)
+            cues, notes = read.cues, (*notes, *read.warnings)
+        except NoSubtitles as problem:
+            if subtitles != AUTO:
+                raise
+            notes = (*notes, str(problem))
     return VideoPlan(
         source=source,
         content=content,
@@ -109,6 +99,7 @@ def look_at(
         segments=segments,
         info=info,
         words=words,
+        subtitles=cues,
         warnings=tuple(dict.fromkeys((*first.warnings, *info["warnings"], *notes))),
     )
 

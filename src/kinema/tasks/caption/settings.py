@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,15 +13,20 @@ from kinema.captioning.segments import SegmentOptions, read_ranges
 from kinema.captioning.summary import SummaryBy
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings
-from kinema.errors import UsageError
+from kinema.errors import Ranges, UsageError, require_ranges
 from kinema.messages import Ask, Conversation, SamplingParams, TextPart, VideoPart
 from kinema.tasks.caption.plan import VideoPlan
 from kinema.tasks.caption.speech import speech_model
 from kinema.tasks.deciding import model_identity
 from kinema.tasks.models import Model
 from kinema.types import FrameSampling
+from kinema.video.cues import parse_track
 
 _DEFAULT_FPS = 1.0
+_RANGES: Ranges = {
+    "chapter_seconds": (lambda seconds: seconds > 0, "above 0"),
+    "frame_size": (lambda pixels: pixels >= 1, "1 or more"),
+}
 _AGAIN_TEMPERATURE = 0.7
 """Of a second answer to the same question, where the first was greedy: it has to differ."""
 
@@ -45,6 +51,9 @@ class CaptionOptions:
     transcribe: str | None = None
     """Speech model that hears what is said, for the model and the records: a folder of Whisper,
     or a name on a model hub."""
+    subtitles: str | None = None
+    """Show the model the subtitles of a segment, with their times: auto takes those that players
+    show, inside the file or beside it; or a track's number (see `kinema probe`), or a file."""
     frame_size: int | None = None
     """Scale frames down to this many pixels on their shorter side."""
     summary_by: SummaryBy = "auto"
@@ -53,10 +62,8 @@ class CaptionOptions:
     """About how long a chapter is."""
 
     def __post_init__(self) -> None:
-        if self.chapter_seconds <= 0:
-            raise UsageError("--chapter-seconds must be above 0.", hint="Try 120.")
-        if self.frame_size is not None and self.frame_size < 1:
-            raise UsageError("--frame-size must be 1 or more.", hint="Try 448.")
+        require_ranges(self, _RANGES)
+        parse_track(self.subtitles)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +82,8 @@ class CaptionSettings:
     segments: SegmentOptions = SegmentOptions()
     sampling: FrameSampling = FrameSampling()
     """Which frames stand for a segment; where nothing is said, one a second."""
+    decided: Mapping[str, Any] = field(default_factory=dict)
+    """What of the job's own settings decides answers too; see ``JobSettings.decided``."""
 
     def __post_init__(self) -> None:
         family, options = self.model.family, self.options
@@ -105,6 +114,7 @@ class CaptionSettings:
             title_prompt=self.options.title_prompt,
             style=self.options.style,
             language=self.options.language,
+            subtitled=self.options.subtitles is not None,
             plain=not self.model.family.writes_freely,
         )
 
@@ -123,7 +133,10 @@ class CaptionSettings:
     def _plan(self) -> dict[str, Any]:
         """How a video is cut and what is heard in it; a list of segments by what is in it."""
         listed, speech = self.segments.segment_list, self.options.transcribe
+        subtitles = self.options.subtitles
         return {
+            # Runs of before there were subtitles go on.
+            **({} if subtitles is None else {"subtitles": subtitles}),
             **vars(self.segments),
             "segment_list": None if listed is None else read_ranges(listed),
             "sampling": self.frames.to_dict(),
@@ -144,6 +157,7 @@ class CaptionSettings:
     def _answers(self) -> dict[str, Any]:
         return {
             **model_identity(self.model, self.engine),
+            **self.decided,
             "params": self.params.to_dict(),
             "skip_similar": self.options.skip_similar,
             "frame_size": self.options.frame_size,
@@ -161,7 +175,13 @@ class CaptionSettings:
         }
 
     def question(
-        self, plan: VideoPlan, segment: Segment, *, attempt: int = 1, speech: str = ""
+        self,
+        plan: VideoPlan,
+        segment: Segment,
+        *,
+        attempt: int = 1,
+        speech: str = "",
+        subtitles: str = "",
     ) -> Ask:
         """What the model is asked about one segment.
 
@@ -170,11 +190,13 @@ class CaptionSettings:
             segment: its frames are shown.
             attempt: from 2 on the answer is drawn at random, with this as the seed.
             speech: what is said meanwhile.
+            subtitles: what is shown meanwhile, a line a cue.
         """
         text = self.prompts.describe(
             start=f"{segment.start_seconds:.1f} s",
             end=f"{segment.end_seconds:.1f} s",
             speech=speech,
+            subtitles=subtitles,
         )
         params = self.params
         if attempt > 1:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kinema.captioning.records import Word
+from kinema.families.hub import download
 from kinema.identity import identity_of
-from kinema.lazy import load
 from kinema.video import Workers
 
 _STRETCH_SECONDS = 600.0
@@ -65,9 +65,10 @@ class Speech:
     @cached_property
     def _folder(self) -> Path:
         path = Path(self.name).expanduser()
-        folder: Path = path if path.is_dir() else load("kinema.families.hub:download")(self.name)
-        return folder
+        return path if path.is_dir() else download(self.name)
 
     @cached_property
     def _transcriber(self) -> Any:
-        return load("kinema.engines.speech:Transcriber")(self._folder)
+        from kinema.engines.speech import Transcriber  # noqa: PLC0415  imports torch
+
+        return Transcriber(self._folder)

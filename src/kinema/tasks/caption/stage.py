@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections import deque
@@ -23,7 +22,7 @@ from kinema.engines import EngineSettings
 from kinema.engines.job import Answered
 from kinema.engines.scheduler import Scheduler
 from kinema.errors import KinemaError, UsageError
-from kinema.files import write_atomically
+from kinema.files import write_json
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.runner import in_own_loop
 from kinema.messages import Ask, Reply, SamplingParams
@@ -31,6 +30,7 @@ from kinema.structured import follow_schema
 from kinema.tasks.caption.plan import VideoPlan
 from kinema.tasks.caption.settings import CaptionOptions, CaptionSettings
 from kinema.tasks.caption.story import Described, Made, Storyteller, caption_of
+from kinema.tasks.caption.threads import with_threads
 from kinema.tasks.models import DEFAULT_MODEL, find_model
 from kinema.tasks.site import JobSettings, open_site
 from kinema.types import Frames, FrameSampling
@@ -56,6 +56,7 @@ class Captioner:
         fps: rate of frames that come without their times.
         pass_through: hand each frame on; else none.
         result_path: where the demo's result.json is written at the end.
+        max_threads: requests on their way at once; the engine's own number when None.
 
     Raises:
         UnknownName: no such model or engine.
@@ -70,27 +71,33 @@ class Captioner:
         fps: float = 1.0,
         pass_through: bool = False,
         result_path: str | Path | None = None,
+        max_threads: int | None = None,
         options: CaptionOptions = CaptionOptions(),
         params: SamplingParams = SamplingParams(),
         settings: EngineSettings = EngineSettings(),
     ) -> None:
         if batch_size < 1 or not fps > 0:
             raise UsageError("batch_size and fps must be above 0.", hint="Try 4 and 1.0.")
+        if options.subtitles is not None:
+            raise UsageError(
+                "Frames that go through a stage have no subtitles.",
+                hint="Leave subtitles out, or caption the file itself.",
+            )
         self.record: VideoRecord | None = None
         self.result: dict[str, Any] | None = None
         self._batch_size = batch_size
         self._fps = fps
         self._pass_through = pass_through
         self._result_path = None if result_path is None else Path(result_path)
-        self._say = CaptionSettings(
-            model=find_model(
-                DEMO_MODELS.get(model, model), engine=DEMO_BACKENDS.get(engine or "", engine)
-            ),
-            engine=settings,
-            params=params,
-            options=options,
+        found = find_model(
+            DEMO_MODELS.get(model, model), engine=DEMO_BACKENDS.get(engine or "", engine)
         )
-        self._scheduler: Scheduler = self._say.model.scheduler(settings)
+        settings = with_threads(settings, found.engine, max_threads)
+        self._say = CaptionSettings(model=found, engine=settings, params=params, options=options)
+        self._waiting = max(_WAITING, max_threads or 0)
+        self._scheduler: Scheduler = found.scheduler(settings)
+        self._stream: _Stream | None = None
+        self._began = 0.0
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Take frames, hand them on where that was asked, and describe them.
@@ -98,19 +105,50 @@ class Captioner:
         Raises:
             KinemaError: the model cannot be loaded, or the summary failed.
         """
-        began = time.perf_counter()
-        stream = _Stream(self._say, self._scheduler, self._batch_size)
+        self.drop()
         try:
             for number, frame in enumerate(frames):
                 given: Any = frame
                 is_plain = isinstance(given, np.ndarray)
                 seconds, pixels = (number / self._fps, given) if is_plain else given
-                stream.add(float(seconds), pixels)
+                self.add(float(seconds), pixels)
                 if self._pass_through:
                     yield frame
-            plan = stream.finish()
+            self.finish()
         finally:
-            stream.stop()
+            self.drop()
+
+    def add(self, seconds: float, pixels: NDArray[np.uint8]) -> None:
+        """One more frame, from callers that push: what is called with ``frames`` pulls.
+
+        Args:
+            seconds: its presentation time.
+            pixels: uint8[H, W, 3].
+
+        Raises:
+            KinemaError: the model cannot be loaded.
+        """
+        if self._stream is None:
+            self._began = time.perf_counter()
+            self._stream = _Stream(self._say, self._scheduler, self._batch_size, self._waiting)
+        self._stream.add(seconds, pixels)
+
+    def drop(self) -> None:
+        """Forget the frames since the last end; questions that have no answer are cancelled."""
+        if self._stream is not None:
+            self._stream.stop()
+        self._stream = None
+
+    def finish(self) -> None:
+        """The frames have ended: wait for the captions, sum them up, write the result.
+
+        Raises:
+            KinemaError: the model cannot be loaded, or the summary failed.
+        """
+        stream, began = self._stream, self._began
+        stream = stream or _Stream(self._say, self._scheduler, self._batch_size, self._waiting)
+        plan = stream.finish()
+        self._stream = None
         if not plan.segments:
             self.record = VideoRecord(source=plan.source, status="failed", error="No frame came.")
             return
@@ -118,8 +156,7 @@ class Captioner:
         self.record = flagged(described.record)
         self.result = demo_result(self.record, described.timings, batch_size=self._batch_size)
         if self._result_path is not None:
-            text = json.dumps(self.result, ensure_ascii=False, indent=2)
-            write_atomically(self._result_path, text + "\n")
+            write_json(self._result_path, self.result)
 
     def close(self) -> None:
         """Give the engine's memory back."""
@@ -143,6 +180,8 @@ class _Stream:
     say: CaptionSettings
     scheduler: Scheduler
     batch_size: int
+    room: int
+    """Questions that may wait for the model."""
     made: list[Made] = field(default_factory=list)
     """The caption of each segment, and the seconds that the engine took for it."""
     _content: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -191,7 +230,7 @@ class _Stream:
         except KinemaError as problem:
             asked.set_exception(problem)
         self._waiting.append((segment, ask, asked))
-        while len(self._waiting) > _WAITING:
+        while len(self._waiting) > self.room:
             self._take_answer()
 
     def _take_answer(self) -> None:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from kinema.captioning.quality import badness, flagged
+from kinema.captioning.quality import badness, flagged, language_check, unusable
 from kinema.captioning.records import Caption, Segment, VideoRecord, Word
 from kinema.captioning.result import Timings
 from kinema.captioning.summary import Budget, Kind, Outline, Summariser
@@ -20,8 +21,10 @@ from kinema.errors import KinemaError
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.site import Site
 from kinema.messages import Ask, Reply
+from kinema.plain import Plain
 from kinema.tasks.caption.plan import VideoPlan, content_of, look_at
 from kinema.tasks.caption.settings import CaptionSettings
+from kinema.video.cues import Cue, as_lines, cues_between, stamp_of_subtitles
 
 _SERVER_CONTEXT = 8192
 """Tokens that a server is trusted to have where nothing says how many."""
@@ -35,25 +38,11 @@ OnCaption = Callable[[Segment, int], None]
 
 
 @dataclass(frozen=True)
-class Described:
+class Described(Plain):
     """A record and what was measured on the way."""
 
     record: VideoRecord
     timings: Timings
-
-    def to_dict(self) -> dict[str, Any]:
-        """Both, ready for JSON."""
-        return {"record": self.record.to_dict(), "timings": vars(self.timings).copy()}
-
-    @staticmethod
-    def from_dict(values: dict[str, Any]) -> Described:
-        """The value that :meth:`to_dict` wrote."""
-        measured = values["timings"]
-        timings = Timings(
-            caption_seconds=tuple(measured["caption_seconds"]),
-            turnaround_seconds=measured["turnaround_seconds"],
-        )
-        return Described(VideoRecord.from_dict(values["record"]), timings)
 
 
 class Storyteller:
@@ -119,7 +108,9 @@ class Storyteller:
         captions = [caption for caption, _, _ in made]
         say = self._say
         budget, chapter_seconds = await self.budget(), say.options.chapter_seconds
-        summariser = Summariser(say.prompts, self._ask_words, budget, chapter_seconds)
+        wanted, language = language_check(say.options.language)
+        flaws = partial(unusable, wanted=wanted, language=language)
+        summariser = Summariser(say.prompts, self._ask_words, budget, chapter_seconds, flaws)
         outline = await summariser.outline(captions)
         timings = Timings(
             caption_seconds=tuple(seconds for _, seconds, _ in made),
@@ -131,8 +122,10 @@ class Storyteller:
         """What is in a video and where it is cut; looked at once for the same bytes."""
         content = await self._site.look(partial(content_of, source))
         key = f"plan-{content}-{self._say.plan_fingerprint}"
+        if beside := stamp_of_subtitles(Path(source), self._say.options.subtitles):
+            key = f"{key}-{fingerprint({'subtitles': beside})}"
         if (known := self._known.get(key)) is not None:
-            return VideoPlan.from_dict(source, known)
+            return VideoPlan.from_dict({**known, "source": source})
         looking = partial(
             look_at,
             source,
@@ -140,6 +133,7 @@ class Storyteller:
             self._say.segments,
             self._say.frames,
             self._say.options.transcribe,
+            self._say.options.subtitles,
         )
         made: VideoPlan = await self._site.look(looking)
         self._known.put(key, made.to_dict())
@@ -177,14 +171,17 @@ class Storyteller:
 
     async def _attempt(self, plan: VideoPlan, segment: Segment, attempt: int) -> Made:
         speech = speech_in(plan.words, segment)
-        ask = self._say.question(plan, segment, attempt=attempt, speech=speech or "")
+        subtitles = subtitles_in(plan.subtitles, segment)
+        ask = self._say.question(
+            plan, segment, attempt=attempt, speech=speech or "", subtitles=subtitles or ""
+        )
         try:
             said: Reply | KinemaError = await self._site.answer(ask)
         except KinemaError as problem:
             if problem.blame in ("engine", "run"):
                 raise
             said = problem
-        return caption_of(segment, said, ask, attempt=attempt, speech=speech)
+        return caption_of(segment, said, ask, attempt=attempt, speech=speech, subtitles=subtitles)
 
     async def _ask_words(self, kind: Kind, text: str) -> Any:
         reply = await self._site.answer(self._say.words(kind, text))
@@ -215,6 +212,12 @@ class Storyteller:
             self._known.put(key, known)
         return int(known)
 
+    def _decided(self, plan: VideoPlan) -> dict[str, Any]:
+        """All that decides a record: the settings, and the words of the video's subtitles."""
+        if plan.subtitles is None:
+            return self._say.record
+        return self._say.record | {"subtitles": [cue.to_dict() for cue in plan.subtitles]}
+
     def _record(
         self, plan: VideoPlan, captions: Sequence[Caption], outline: Outline
     ) -> VideoRecord:
@@ -230,8 +233,9 @@ class Storyteller:
             chapters=outline.chapters,
             captions=tuple(captions),
             words=plan.words,
+            subtitles=plan.subtitles,
             info=plan.info,
-            fingerprint=fingerprint(self._say.record),
+            fingerprint=fingerprint(self._decided(plan)),
             warnings=plan.warnings,
             error=said,
         )
@@ -265,6 +269,13 @@ def speech_in(words: Sequence[Word] | None, segment: Segment) -> str | None:
     return " ".join(word.text.strip() for word in inside)
 
 
+def subtitles_in(cues: Sequence[Cue] | None, segment: Segment) -> str | None:
+    """The subtitles that are shown in a segment, a line a cue with its times."""
+    if cues is None:
+        return None
+    return as_lines(cues_between(cues, segment.start_seconds, segment.end_seconds))
+
+
 def caption_of(
     segment: Segment,
     said: Reply | KinemaError,
@@ -272,6 +283,7 @@ def caption_of(
     *,
     attempt: int = 1,
     speech: str | None = None,
+    subtitles: str | None = None,
 ) -> Made:
     """What came of the question about a segment."""
     about: dict[str, Any] = {
@@ -280,6 +292,7 @@ def caption_of(
         "end_seconds": segment.end_seconds,
         "attempt": attempt,
         "speech": speech,
+        "subtitles": subtitles,
     }
     if isinstance(said, KinemaError):
         return (
@@ -295,6 +308,7 @@ def caption_of(
             said,
         )
     shown, completion = said.shown, said.completion
+    is_json = ask.params.json_schema is not None and completion.finish_reason != "refusal"
     warnings = [*(w for one in shown for w in one.warnings), *([said.note] if said.note else [])]
     caption = Caption(
         **about,
@@ -304,7 +318,7 @@ def caption_of(
         skipped_frame_seconds=tuple(s for one in shown for s in one.left_out_seconds),
         finish_reason=completion.finish_reason,
         usage=vars(completion.usage).copy(),
-        fields=json.loads(completion.text) if ask.params.json_schema is not None else None,
+        fields=json.loads(completion.text) if is_json else None,
         warnings=tuple(dict.fromkeys(warnings)),
         damaged_packets=sum(one.damage["damaged_packets"] for one in shown),
         damaged_frames=sum(one.damage["damaged_frames"] for one in shown),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from kinema.datasets.samples import Sample, sample_of
 from kinema.datasets.shapes import Shape, shape_of
 from kinema.errors import KinemaError, UsageError
 from kinema.messages import Conversation, FeaturesPart, ImagePart, Part, VideoPart
+from kinema.plain import Plain
 from kinema.types import FrameSampling
 from kinema.video import Workers, load_image
 
@@ -21,7 +22,7 @@ _LOOK = 2
 
 
 @dataclass(frozen=True)
-class BadRow:
+class BadRow(Plain):
     """One row that cannot be learned from."""
 
     line: int
@@ -30,7 +31,7 @@ class BadRow:
 
 
 @dataclass(frozen=True)
-class Longest:
+class Longest(Plain):
     """The sample with the most tokens."""
 
     tokens: int
@@ -40,7 +41,7 @@ class Longest:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Plain):
     """What was found in a file."""
 
     rows: int
@@ -50,10 +51,6 @@ class Report:
     bad: tuple[BadRow, ...] = ()
     longest: Longest | None = None
     """Where a model was given."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return asdict(self)
 
 
 @dataclass

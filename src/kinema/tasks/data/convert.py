@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +18,12 @@ from kinema.datasets.samples import (
 )
 from kinema.datasets.segment_chat import Mode, SegmentChat
 from kinema.datasets.shapes import TITLES
-from kinema.datasets.video_chatgpt import video_instruct
+from kinema.datasets.video_chatgpt import video_instruct, write_video_instruct
 from kinema.errors import MediaError, MediaNotFound, UnknownName, UsageError
-from kinema.files import FEATURES_SUFFIX, VIDEO_SUFFIXES, whole_file
+from kinema.files import FEATURES_SUFFIXES, VIDEO_SUFFIXES, whole_file
 from kinema.messages import FeaturesPart, Part, VideoPart
 from kinema.tasks.features.job import INDEX
+from kinema.textfiles import read_json_lines, read_lines
 from kinema.video import plan
 
 
@@ -88,6 +88,8 @@ _ACTIONS: Mapping[str, _Actions] = {
 }
 _CONVERSATIONS = ("llava", "neva", "sharegpt", "messages", "dataset", "auto")
 FORMATS = (*_ACTIONS, "video-chatgpt", *_CONVERSATIONS)
+READERS: dict[str, Callable[[Path], Iterable[Sample]]] = {}
+"""Formats from outside of the package: each reads a source into samples."""
 
 
 def convert(
@@ -107,11 +109,13 @@ def convert(
         UsageError: the source is not in it, or test events would leak into training.
         MediaNotFound: a video or its features are not there.
     """
-    if name not in FORMATS:
-        raise UnknownName("data format", name, FORMATS)
+    if name not in (known := (*FORMATS, *READERS)):
+        raise UnknownName("data format", name, known)
     if name in _ACTIONS:
         return _convert_actions(_ACTIONS[name], source, output, options)
     _check_file(output)
+    if name in READERS:
+        return _convert_chat(READERS[name](source), output, options, ())
     if name == "video-chatgpt":
         return _convert_chat(video_instruct(source, _finder(source, options)), output, options, ())
     shape = detect_shape(source)
@@ -120,7 +124,7 @@ def convert(
 
 
 def _check_file(output: Path) -> None:
-    if output.suffix != ".jsonl":
+    if output.suffix not in (".jsonl", ".json"):
         raise UsageError(f"{output} is no .jsonl file.", hint="Write to: train.jsonl")
     output.parent.mkdir(parents=True, exist_ok=True)
 
@@ -131,9 +135,11 @@ def _convert_actions(
     recordings = actions.find(source)
     chat = _chat(actions, options)
     count = _FrameCounts(options.features)
-    if output.suffix == ".jsonl":
+    if output.suffix in (".jsonl", ".json"):
         _check_file(output)
-        split = Split(tuple(recordings), ())
+        listed_out = options.held_out is not None or options.fold is not None
+        whole = Split(tuple(recordings), ())
+        split = _split(actions, recordings, options) if listed_out else whole
         written = {output: chat.training(split.train, source, count)}
     else:
         output.mkdir(parents=True, exist_ok=True)
@@ -193,7 +199,7 @@ def read_labels(words: Iterable[str]) -> dict[str, str]:
         if equals:
             names[raw] = name
         elif Path(word).is_file():
-            lines = (line.split(maxsplit=1) for line in Path(word).read_text("utf-8").splitlines())
+            lines = (line.split(maxsplit=1) for _, line in read_lines(Path(word)))
             names |= {line[0]: line[1].strip() for line in lines if len(line) == 2}
         else:
             raise UsageError(f"--labels {word} maps nothing.", hint="walk_in=SIL, or a file.")
@@ -207,7 +213,7 @@ class _FrameCounts:
         index = None if features is None else features / INDEX
         self._known: dict[str, int] = {}
         if index is not None and index.is_file():
-            records = map(json.loads, index.read_text(encoding="utf-8").splitlines())
+            records = (row.value for row in read_json_lines(index))
             self._known = {r["video"]: r["total_frames"] for r in records if "error" not in r}
 
     def __call__(self, recording: Recording) -> int:
@@ -219,7 +225,7 @@ class _FrameCounts:
 def _finder(source: Path, options: ConvertOptions) -> Callable[[str], Part]:
     """From a ``video_id`` to its file: the one of that name, with whatever ending."""
     folder = options.media or source.parent
-    suffixes = VIDEO_SUFFIXES if options.features is None else {FEATURES_SUFFIX}
+    suffixes = VIDEO_SUFFIXES if options.features is None else FEATURES_SUFFIXES
     where = options.features or folder
     paths = sorted(p for p in where.rglob("*") if p.suffix.lower() in suffixes)
     known = {p.name.partition(".")[0]: p for p in paths} | {p.stem: p for p in paths}
@@ -255,6 +261,9 @@ def _convert_chat(
     samples: Iterable[Sample], output: Path, options: ConvertOptions, notes: tuple[str, ...]
 ) -> Converted:
     left_out = 0
+    # Video-ChatGPT's script looks for features where it is told their folder, and goes on without.
+    is_theirs = output.suffix == ".json"
+    looks = not is_theirs or options.features is not None
 
     def kept() -> Iterator[Sample]:
         nonlocal left_out
@@ -262,9 +271,9 @@ def _convert_chat(
             sources = [part.source for part in sample.conversation.media]
             paths = [p for one in sources for p in (one if isinstance(one, list) else [one])]
             missing = [p for p in paths if isinstance(p, Path) and not p.exists()]
-            if not missing:
+            if not missing or not looks:
                 yield sample
-            elif options.skip_missing:
+            elif options.skip_missing or is_theirs:
                 left_out += 1
             else:
                 raise MediaNotFound(
@@ -299,6 +308,7 @@ def _saved(sample: Sample, output: Path) -> Sample:
 
 def _write(path: Path, samples: Iterable[Sample]) -> int:
     try:
-        return write_samples(path, samples)
+        write = write_video_instruct if path.suffix == ".json" else write_samples
+        return write(path, samples)
     except MediaError as problem:
         raise type(problem)(f"{path.name}: {problem}", hint=problem.hint) from problem

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kinema.errors import KinemaError
-from kinema.evaluation.benchmarks import Folder, WrongRow, WrongRows, find_benchmark
+from kinema.evaluation.benchmarks import BENCHMARKS, Folder, WrongRow, WrongRows
 from kinema.files import sha256_of
-from kinema.lazy import load
 from kinema.tasks.evaluate.questions import video_of
 from kinema.types import PictureFolder
 from kinema.video import load_frames
@@ -68,7 +67,7 @@ def check_benchmark(
     Raises:
         UsageError: the annotations are not in the official layout.
     """
-    benchmark = find_benchmark(name)
+    benchmark = BENCHMARKS[name]
     split = split or benchmark.splits[0]
     wrong: tuple[WrongRow, ...] = ()
     try:
@@ -85,7 +84,7 @@ def check_benchmark(
                 unreadable[video] = problem
     folder = Folder(root, benchmark)
     with suppress(WrongRows):
-        load(benchmark.read)(folder, split)
+        benchmark.read(folder, split)
     base = root if root.is_dir() else root.parent
     files = sorted({path for path in folder.read_files if path.is_file()})
     return Check(

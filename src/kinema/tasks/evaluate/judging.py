@@ -21,7 +21,7 @@ from kinema.evaluation.judge import (
     prompt_hash,
     summarise,
 )
-from kinema.files import sha256_of, write_atomically
+from kinema.files import sha256_of, write_json
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter
 from kinema.jobs.runner import unfinished, work_off
@@ -33,7 +33,8 @@ from kinema.tasks.models import Model, find_model
 from kinema.tasks.site import open_site
 
 JUDGEMENT, CACHE = "judgement.json", "judge.sqlite"
-_PARAMS = SamplingParams(max_new_tokens=64)
+_PARAMS = SamplingParams(max_new_tokens=1024)
+"""Room for a judge that thinks first; a verdict alone takes about 20 tokens."""
 _WINDOW = 64
 _KEY_ENV = "KINEMA_JUDGE_KEY"
 
@@ -105,7 +106,7 @@ def judge_run(run: Run, settings: JudgeSettings) -> dict[str, Any] | None:
         "date": datetime.now(UTC).date().isoformat(),
         **summarise(run.records, cases, verdicts, kind),
     }
-    write_atomically(run.folder / JUDGEMENT, json.dumps(judgement, indent=2) + "\n")
+    write_json(run.folder / JUDGEMENT, judgement)
     return judgement
 
 

@@ -57,7 +57,10 @@ class Predictor:
                 {name: value for name, value in shown.about.items() if name != "warnings"}
                 for shown in reply.shown
             ],
-            "warnings": [warning for shown in reply.shown for warning in shown.warnings],
+            "warnings": [
+                *(warning for shown in reply.shown for warning in shown.warnings),
+                *([reply.note] if reply.note else []),
+            ],
             "option_scores": self._scores(said, len(item.options)) if ranks else None,
             "finish_reason": said.finish_reason,
             "usage": dict(vars(said.usage)),
@@ -82,6 +85,7 @@ class Predictor:
     def _scores(self, completion: Completion, count: int) -> tuple[float, ...] | None:
         """Log-probability that the answer begins with each option's letter: ``B``, ``b``, ``(B``.
 
+        A token that only begins with a letter (" de", " no") is no option.
         Letters outside the alternatives that the engine reports get the lowest of them; None when
         no letter is inside.
         """
@@ -94,8 +98,9 @@ class Predictor:
         tokens = dict([*first.alternatives, (first.token, first.logprob)])
         chances = [0.0] * count
         for token, logprob in tokens.items():
-            index = LETTERS.find(token.strip(" (▁Ġ\n").upper() or "?")
-            if 0 <= index < count:
+            letter = token.strip(" (▁Ġ\n").upper()
+            index = LETTERS.find(letter)
+            if len(letter) == 1 and 0 <= index < count:
                 chances[index] += math.exp(logprob)
         if not any(chances):
             return None

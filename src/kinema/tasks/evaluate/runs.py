@@ -6,22 +6,24 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kinema.captioning.exports import check_folder
 from kinema.engines import EngineSettings
-from kinema.errors import UsageError
-from kinema.evaluation.benchmarks import Benchmark, find_benchmark
+from kinema.errors import UsageError, require_value
+from kinema.evaluation.benchmarks import BENCHMARKS, Benchmark
 from kinema.evaluation.presets import PRESETS, PresetName, choose_sampling, put_question
 from kinema.evaluation.records import Item, Record
-from kinema.files import refuse_foreign
+from kinema.files import refuse_foreign, stamp_of, unchanged
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
 from kinema.jobs.site import Site
 from kinema.messages import SamplingParams
+from kinema.plain import changed
 from kinema.tasks.deciding import model_identity
 from kinema.tasks.evaluate.predicting import Predictor
 from kinema.tasks.evaluate.questions import Question, video_of
@@ -50,8 +52,7 @@ class EvalSettings:
     """Ask without the video: what is known from the questions alone."""
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise UsageError(f"--limit is {self.limit}; it must be at least 1.", hint="Leave out.")
+        require_value(self.limit is None or self.limit >= 1, "limit", self.limit, "1 or more")
         if self.preset not in PRESETS:
             raise UsageError(f"There is no preset {self.preset!r}.", hint=", ".join(PRESETS))
 
@@ -87,23 +88,33 @@ def run_benchmark(
         MissingPackage: the runner is not installed.
         Unfinished: the engine or the run failed; what is answered is written, and not scored.
     """
-    benchmark = find_benchmark(settings.benchmark)
+    benchmark = BENCHMARKS[settings.benchmark]
     items = benchmark.items(settings.data, split=settings.split)[: settings.limit]
     found = find_model(model, engine=engine, parts=parts)
     check_site(found, loading, job.runner)
     about = _about(settings, benchmark, items)
     predictor = Predictor(
-        found.name, about | model_identity(found, loading), settings.params, settings.rank_options
+        found.name,
+        about | model_identity(found, loading) | job.decided,
+        settings.params,
+        settings.rank_options,
     )
     questions = _questions(items, settings, found.family.default_sampling)
 
+    # A blind run reads no video.
+    files = {name: Path(str(q.source)) for name, q in questions.items() if q.source is not None}
+    stamps = {file: stamp_of(file) for file in set(files.values())}
+
     async def one(site: Site, unit: Unit) -> Outcome:
-        return await predictor.predict(questions[unit.id], site)
+        file = files.get(unit.id)
+        with nullcontext() if file is None else unchanged(file, stamps[file]):
+            return await predictor.predict(questions[unit.id], site)
 
     place = output / run_name(model, blind=settings.blind)
     check_folder(place)
     if not (place / LEDGER).exists():
         refuse_foreign((place / name for name in FILES), force=job.force)
+    place.mkdir(parents=True, exist_ok=True)
     with Ledger(
         place / LEDGER, settings=predictor.identity, anew=job.force, noun="items"
     ) as ledger:
@@ -121,7 +132,7 @@ def run_benchmark(
             about
             | {name: predictor.identity[name] for name in ("engine", "revision")}
             | {"model": found.name}
-            | {"parts": _given(parts), "loading": _given(loading)}
+            | {"parts": changed(parts), "loading": changed(loading)}
             | {"data": str(settings.data.resolve()), "kinema": __version__},
             [Record(asked[u.id].item, predictor.prediction(asked[u.id], u)) for u in ended],
             {unit.id: unit.result["seconds"] for unit in ended if unit.state == "done"},
@@ -142,7 +153,7 @@ def _questions(
     items: Sequence[Item], settings: EvalSettings, default: FrameSampling
 ) -> dict[str, Question]:
     """Each item as the preset asks it; ``default`` frames where neither preset nor user say."""
-    benchmark, preset = find_benchmark(settings.benchmark), PRESETS[settings.preset]
+    benchmark, preset = BENCHMARKS[settings.benchmark], PRESETS[settings.preset]
     return {
         item.id: Question(
             item,
@@ -173,10 +184,3 @@ def _about(settings: EvalSettings, benchmark: Benchmark, items: Sequence[Item]) 
         "rank_options": settings.rank_options,
         "blind": settings.blind,
     }
-
-
-def _given(settings: CheckpointParts | EngineSettings) -> dict[str, Any]:
-    """What differs from the defaults, ready for JSON."""
-    values = {f.name: (getattr(settings, f.name), f.default) for f in fields(settings)}
-    given = {name: value for name, (value, default) in values.items() if value != default}
-    return {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}

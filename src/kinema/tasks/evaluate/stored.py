@@ -10,10 +10,11 @@ from typing import Any
 
 from kinema.errors import Unfinished, UsageError
 from kinema.evaluation.answers import read_answer
-from kinema.evaluation.benchmarks import Benchmark, find_benchmark
+from kinema.evaluation.benchmarks import BENCHMARKS, Benchmark
 from kinema.evaluation.records import Record
 from kinema.evaluation.scoring import Scores, score_records
-from kinema.files import write_atomically, write_lines
+from kinema.files import write_json
+from kinema.textfiles import read_json_lines, write_json_lines
 
 PREDICTIONS, TIMINGS, RUN, RESULTS, LEDGER = (
     *("predictions.jsonl", "timings.jsonl", "run.json", "results.json", "ledger.sqlite"),
@@ -37,7 +38,7 @@ class Run:
     @property
     def benchmark(self) -> Benchmark:
         """The row that it belongs to."""
-        return find_benchmark(self.about["benchmark"])
+        return BENCHMARKS[self.about["benchmark"]]
 
     @property
     def name(self) -> str:
@@ -72,8 +73,8 @@ def write_run(
         (folder / name).unlink(missing_ok=True)
     write_records(folder / PREDICTIONS, records)
     timings = ({"id": item, "seconds": spent} for item, spent in seconds.items())
-    write_lines(folder / TIMINGS, (json.dumps(line, ensure_ascii=False) for line in timings))
-    _write_json(folder / RUN, {"format": FORMAT, "to_do": to_do, **about})
+    write_json_lines(folder / TIMINGS, timings)
+    write_json(folder / RUN, {"format": FORMAT, "to_do": to_do, **about})
 
 
 def score_run(folder: Path) -> Run:
@@ -98,8 +99,8 @@ def score_run(folder: Path) -> Run:
             hint="Run its `kinema eval` command again to go on.",
         )
     records = read_records(folder / PREDICTIONS)
-    scores = score_records(records, find_benchmark(about["benchmark"]))
-    _write_json(folder / RESULTS, {"format": FORMAT, "run": about, **scores.to_dict()})
+    scores = score_records(records, BENCHMARKS[about["benchmark"]])
+    write_json(folder / RESULTS, {"format": FORMAT, "run": about, **scores.to_dict()})
     return Run(folder, about, tuple(records), scores)
 
 
@@ -112,15 +113,10 @@ def find_runs(output: Path) -> list[Path]:
 
 def read_records(path: Path) -> list[Record]:
     """Records of a ``predictions.jsonl``."""
-    with path.open(encoding="utf-8") as file:
-        return [Record.from_dict(json.loads(line)) for line in file]
+    return [Record.from_dict(row.value) for row in read_json_lines(path)]
 
 
 def write_records(path: Path, records: Sequence[Record]) -> None:
     """One JSON line a record, each with what was read from the reply."""
     lines = (record.to_dict() | {"answer": read_answer(record).to_dict()} for record in records)
-    write_lines(path, (json.dumps(line, ensure_ascii=False) for line in lines))
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    write_atomically(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    write_json_lines(path, lines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -16,7 +15,7 @@ from kinema.config import fingerprint
 from kinema.datasets.samples import features_name
 from kinema.errors import KinemaError
 from kinema.families import FAMILIES
-from kinema.files import refuse_foreign, sha256_of, unchanged, write_lines
+from kinema.files import refuse_foreign, sha256_of, unchanged
 from kinema.jobs.ledger import Ledger, Outcome, Unit
 from kinema.jobs.progress import Meter, OnProgress
 from kinema.jobs.runner import unfinished, work_off
@@ -26,6 +25,7 @@ from kinema.messages import VideoPart
 from kinema.tasks.features.inputs import Medium
 from kinema.tasks.features.options import FeatureOptions
 from kinema.tasks.site import JobSettings, check_runner, ray_site
+from kinema.textfiles import read_json_lines, write_json_lines
 from kinema.types import FrameSampling
 from kinema.video import Workers
 
@@ -76,10 +76,10 @@ class FeaturesJob(JobSettings):
             variants = ("", *self.options.variants)
             names = [features_name(Path(m.name), v) for m in self.media for v in variants]
             refuse_foreign((self.output / name for name in (Path(INDEX), *names)), force=self.force)
-        (self.output / ".kinema").mkdir(exist_ok=True)
+        (self.output / ".kinema").mkdir(parents=True, exist_ok=True)
         with Ledger(
             self.output / ".kinema" / "features.sqlite",
-            settings=extraction.fingerprinted(self.options),
+            settings=extraction.fingerprinted(self.options) | self.decided,
             anew=self.force,
             noun="videos",
         ) as ledger:
@@ -104,8 +104,7 @@ class FeaturesJob(JobSettings):
 
     def records(self) -> list[dict[str, Any]]:
         """What is known about each video, in the order they were given; read after a run."""
-        lines = (self.output / INDEX).read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        return [row.value for row in read_json_lines(self.output / INDEX)]
 
     def _enter(self, ledger: Ledger) -> dict[str, Medium]:
         """Units of what is asked for now, by id; others wait for another time."""
@@ -152,7 +151,9 @@ class FeaturesJob(JobSettings):
             batch_size=self.batch_size,
         )
         stack.callback(towers.close)
-        workers = stack.enter_context(Workers(self.workers, deadline_seconds=_DEADLINE_SECONDS))
+        workers = stack.enter_context(
+            Workers(self.workers, deadline_seconds=_DEADLINE_SECONDS, decoder=self.decoder)
+        )
         # The echo's family takes any video as it is.
         site = Local(None, workers, family=FAMILIES["echo"], towers=towers, readers=self.workers)
         return stack.enter_context(closing(site))
@@ -187,8 +188,7 @@ class FeaturesJob(JobSettings):
         units = [ledger.get(unit_id) for unit_id in wanted]
         records = [_record(unit, wanted[unit.id], stopped) for unit in units if unit is not None]
         kept = [_record(unit, medium, None) for unit, medium in self._done_before(ledger)]
-        lines = (json.dumps(record, ensure_ascii=False) for record in (*records, *kept))
-        write_lines(self.output / INDEX, lines)
+        write_json_lines(self.output / INDEX, (*records, *kept))
         return sum("error" in r and r["status"] != "skipped" for r in records)
 
     def _done_before(self, ledger: Ledger) -> Iterator[tuple[Unit, Medium]]:

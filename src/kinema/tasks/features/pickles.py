@@ -1,15 +1,10 @@
-"""Features as the pickles of Video-ChatGPT and its Breakfast fork, read without running them.
-
-A pickle holds one numpy array: float16[100 + S, D] of spatio-temporal rows, float16[T, D] of class
-tokens, or float16[T, L, D] of class tokens of every layer (file names ending in ``_all``).
-"""
+"""Folders of features exchanged with Video-ChatGPT and its Breakfast fork: pickles and ours."""
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,12 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kinema.errors import NotMedia, UnsafeModel, UsageError
+from kinema.errors import UsageError
 from kinema.files import FEATURES_SUFFIX, whole_file
-from kinema.models.pickled_arrays import ArraysOnly
 from kinema.models.videolm.features import FeaturesHeader, load_features, save_features
 from kinema.models.videolm.kinds import KINDS
+from kinema.models.videolm.pickles import read_pickle
 from kinema.tasks.features.job import INDEX
+from kinema.textfiles import read_json_lines
 from kinema.types import FeatureKind
 
 IN_PLACE = "{folder}/{video}"
@@ -30,40 +26,6 @@ IN_PLACE = "{folder}/{video}"
 _TEMPORAL_ROWS = 100
 _PICKLE_PROTOCOL = 4
 _TOWER = re.compile(r"\S+ (\d+) (\d+)x(\d+)")
-
-
-def read_pickle(path: Path) -> NDArray[Any]:
-    """The array of one pickle: float[N, D] or float[N, L, D].
-
-    Raises:
-        UnsafeModel: it holds anything but an array of numbers.
-        NotMedia: it is damaged or no pickle.
-    """
-    try:
-        with path.open("rb") as file:
-            found = ArraysOnly(file).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, TypeError, ValueError,
-            KeyError, OSError) as problem:  # fmt: skip
-        raise NotMedia(
-            f"{path.name} is no pickle, or ends early.", hint="Copy it again."
-        ) from problem
-    if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
-        raise UnsafeModel(
-            f"{path.name} holds a {type(found).__name__} and no array of numbers.",
-            hint="Give a features file of Video-ChatGPT.",
-        )
-    if found.ndim not in (2, 3):
-        raise NotMedia(
-            f"{path.name} holds an array of shape {list(found.shape)}.",
-            hint="Features are [rows, width] or [frames, layers, width].",
-        )
-    return found
-
-
-def write_pickle(path: Path, rows: NDArray[Any]) -> None:
-    """Write one array as the fork's scripts read it; whole or not at all."""
-    with whole_file(path) as draft, draft.open("wb") as file:
-        pickle.dump(rows, file, protocol=_PICKLE_PROTOCOL)
 
 
 def convert_folder(
@@ -84,6 +46,26 @@ def convert_folder(
         raise UsageError(f"{source} holds {what}.", hint="Give a folder of one of them.")
     for path in pickles:
         _to_features(path, target / path.relative_to(source), kind, tower)
+    _to_pickles(source, files, target, name)
+    return len(pickles) + len(files)
+
+
+def pickle_beside(folder: Path, *, name: str) -> None:
+    """Write the pickles of a folder of features files into it; those that are there stay.
+
+    Args:
+        folder: what ``kinema features`` filled.
+        name: what a pickle is called: fields of --pattern, {folder} and {video}.
+
+    Raises:
+        UsageError: the name is that of several videos.
+    """
+    _to_pickles(folder, sorted(folder.rglob(f"*{FEATURES_SUFFIX}")), folder, name, keep=True)
+
+
+def _to_pickles(
+    source: Path, files: Sequence[Path], target: Path, name: str, *, keep: bool = False
+) -> None:
     fields = _fields(source) if files else {}
     names = [path.relative_to(source).as_posix() for path in files]
     targets = {_name(name, written, fields.get(written, {})): written for written in names}
@@ -92,8 +74,10 @@ def convert_folder(
             f"--name {name} calls several videos the same.", hint="Add a field: {video}_{camera}"
         )
     for made, written in targets.items():
-        _to_pickle(source / written, target / f"{made}.pkl")
-    return len(pickles) + len(files)
+        path = target / f"{made}.pkl"
+        is_new = not path.is_file() or path.stat().st_mtime < (source / written).stat().st_mtime
+        if is_new or not keep:
+            _to_pickle(source / written, path)
 
 
 def _to_features(path: Path, target: Path, kind: FeatureKind | None, tower: str) -> None:
@@ -159,7 +143,9 @@ def _to_pickle(path: Path, target: Path) -> None:
     rows, header = load_features(path)
     array = rows.to(torch.float16).numpy()
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_pickle(target, array[:, 0] if len(header.select_layers) == 1 else array)
+    array = array[:, 0] if len(header.select_layers) == 1 else array
+    with whole_file(target) as draft, draft.open("wb") as file:
+        pickle.dump(array, file, protocol=_PICKLE_PROTOCOL)
 
 
 def _fields(source: Path) -> dict[str, dict[str, str]]:
@@ -167,7 +153,7 @@ def _fields(source: Path) -> dict[str, dict[str, str]]:
     index = source / INDEX
     if not index.is_file():
         return {}
-    records = [json.loads(line) for line in index.read_text(encoding="utf-8").splitlines()]
+    records = [row.value for row in read_json_lines(index)]
     return {
         file: {**record["fields"], "variant": variant}
         for record in records
