@@ -179,6 +179,15 @@ def capability_table() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def difference_table() -> str:
+    """What scripts/differences.py found: kinema against transformers called directly."""
+    found = json.loads((ROOT / "docs" / "differences.json").read_text(encoding="utf-8"))
+    titles = list(next(iter(found.values())))
+    rows = [["type", *titles], ["---"] * (1 + len(titles))]
+    rows += [[f"`{name}`", *(cells[title] for title in titles)] for name, cells in found.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def _printed(words: list[str]) -> str:
     printed = io.StringIO()
     with redirect_stdout(printed):
@@ -241,6 +250,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "server transcript": server_transcript,
     "server load": server_load,
     "capabilities": capability_table,
+    "differences": difference_table,
     "help": lambda: help_page("--help"),
     "benchmarks": benchmark_table,
     "metric parity": metric_parity_table,

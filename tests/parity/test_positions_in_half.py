@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,8 +11,7 @@ from kinema.families import FAMILIES
 from kinema.messages import Conversation, Message, SamplingParams, TextPart, VideoPart
 from kinema.prompt import decode, prepare
 from kinema.tasks.models import find_model
-from kinema.types import Frames
-from support.by_hand import ByHand
+from support.by_hand import ByHand, long_clip, positions_of
 from support.driver import answer
 from support.tiny_families import HF_FAMILIES
 
@@ -23,33 +21,7 @@ NUM_FRAMES = 48
 
 
 def _clip(family, seconds):
-    """Frames spread over a video of 48 frames a second."""
-    number = family.exact_frames or NUM_FRAMES
-    indices = np.arange(number, dtype=np.int64) * (seconds * NUM_FRAMES // number)
-    return Frames(
-        pixels=np.random.default_rng(seconds).integers(0, 256, (number, 32, 48, 3), dtype=np.uint8),
-        seconds=indices / NUM_FRAMES,
-        indices=indices,
-        source="noise",
-        total_frames=seconds * NUM_FRAMES,
-        duration_seconds=float(seconds),
-        source_fps=float(NUM_FRAMES),
-    )
-
-
-def _positions(model, run):
-    """What the language model's rotary embedding is asked for first while ``run()`` runs."""
-    asked = []
-
-    def note(module, args, kwargs):
-        asked.append(kwargs.get("position_ids", args[-1]))
-
-    decoder = model.get_decoder()
-    rotary = next(m for name, m in decoder.named_modules() if name.endswith("rotary_emb"))
-    handle = rotary.register_forward_pre_hook(note, with_kwargs=True)
-    run()
-    handle.remove()
-    return asked[0]
+    return long_clip(seconds, num_frames=family.exact_frames or NUM_FRAMES)
 
 
 def _request(model, clip):
@@ -70,11 +42,11 @@ def test_positions_do_not_depend_on_the_number_format(family_folder, name):
     for seconds in SECONDS:
         clip = _clip(model.family, seconds)
         request = _request(model, clip)
-        ours = _positions(engine.model, lambda one=request: answer(engine, one))
+        ours = positions_of(engine.model, lambda one=request: answer(engine, one))
         images = [m.frames for m in request.media if m.kind == "image"]
         videos = [m.frames for m in request.media if m.kind == "video"]
         inputs = hand.inputs(request.prompt.text, images=images, videos=videos)
-        theirs = _positions(
+        theirs = positions_of(
             hand.model, lambda given=inputs: hand.model.generate(**given, max_new_tokens=1)
         )
         assert torch.equal(ours, theirs), seconds
@@ -86,7 +58,7 @@ def test_moments_of_three_hours_stand_as_far_apart_as_their_seconds(family_folde
     model = find_model(str(folder), engine="hf")
     engine = model.open(EngineSettings(device="cpu", dtype="bfloat16"))
     request = _request(model, _clip(FAMILIES["qwen2.5-vl"], 10_800))
-    positions = _positions(engine.model, lambda: answer(engine, request))
+    positions = positions_of(engine.model, lambda: answer(engine, request))
     # 24 pairs of frames, 450 seconds apart, and two positions a second.
     steps = positions[-3, 0].unique().diff()
     assert steps[steps > 1].tolist() == [900] * 23

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,3 +83,35 @@ class ByHand:
             media["videos"] = [frames.pixels for frames in videos]
             media["video_metadata"] = [metadata(frames) for frames in videos]
         return self.processor(text=[text], return_tensors="pt", **media)
+
+
+def positions_of(model: Any, run: Callable[[], object]) -> torch.Tensor:
+    """``int64[..., B, L]``: what the language model's rotary embedding is first asked for."""
+    asked: list[torch.Tensor] = []
+
+    def note(module: Any, args: Any, kwargs: Any) -> None:
+        tensors = (value for value in (*args, *kwargs.values()) if torch.is_tensor(value))
+        asked.append(next(value for value in tensors if not value.is_floating_point()))
+
+    modules = model.get_decoder().named_modules()
+    rotary = next(module for name, module in modules if name.endswith("rotary_emb"))
+    handle = rotary.register_forward_pre_hook(note, with_kwargs=True)
+    run()
+    handle.remove()
+    return asked[0]
+
+
+def long_clip(seconds: int, *, num_frames: int = 48) -> Frames:
+    """Small noisy frames spread over a video of 48 frames a second."""
+    rate = 48
+    indices = np.arange(num_frames, dtype=np.int64) * (seconds * rate // num_frames)
+    noise = np.random.default_rng(seconds)
+    return Frames(
+        pixels=noise.integers(0, 256, (num_frames, 32, 48, 3), dtype=np.uint8),
+        seconds=indices / rate,
+        indices=indices,
+        source="noise",
+        total_frames=seconds * rate,
+        duration_seconds=float(seconds),
+        source_fps=float(rate),
+    )

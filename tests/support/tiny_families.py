@@ -121,15 +121,31 @@ def qwen3_vl(width: int) -> Made:
     return _qwen(width, 16, "Qwen3VL", "Qwen3VL", vision)
 
 
-def _qwen(width: int, patch: int, classes: str, video: str, vision: dict[str, Any]) -> Made:
+def qwen3_vl_moe(width: int) -> Made:
+    """Qwen3-VL with four experts, of which each token asks two."""
+    vision = {
+        "depth": 3,
+        "hidden_size": width,
+        "out_hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_position_embeddings": 64,
+        "deepstack_visual_indexes": [0, 1],
+    }
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": width}
+    return _qwen(width, 16, "Qwen3VLMoe", "Qwen3VL", vision, **experts)
+
+
+def _qwen(
+    width: int, patch: int, classes: str, video: str, vision: dict[str, Any], **more: Any
+) -> Made:
     marks = {"vision_start_token": "<|vision_start|>", "vision_end_token": "<|vision_end|>"}
     tokenizer = make_tokenizer(_PADS | marks, extra=_CHAT_ENDS, eos="<|im_end|>")
     eighth = width // 4 // 8  # the three axes share half of a head
     rope = {"rope_type": "default", "rope_theta": 10000.0}
     rope["mrope_section"] = [eighth, eighth, 2 * eighth]
-    if classes == "Qwen3VL":
+    if classes.startswith("Qwen3VL"):
         rope["mrope_interleaved"] = True
-    text = llama(tokenizer, width) | {"rope_parameters": rope}
+    text = llama(tokenizer, width) | {"rope_parameters": rope} | more
     del text["model_type"]
     names = ("image_token", "video_token", "vision_start_token", "vision_end_token")
     config = getattr(T, classes + "Config")(
@@ -146,8 +162,8 @@ def _qwen(width: int, patch: int, classes: str, video: str, vision: dict[str, An
     }
     half = [0.5] * 3
     # vLLM normalises videos with the image side's numbers; real Qwen3-VL files agree on both.
-    norm = {"image_mean": half, "image_std": half} if classes == "Qwen3VL" else {}
-    processor = getattr(T, classes + "Processor")(
+    norm = {"image_mean": half, "image_std": half} if video == "Qwen3VL" else {}
+    processor = getattr(T, classes.removesuffix("Moe") + "Processor")(
         image_processor=T.Qwen2VLImageProcessor(**grid, **norm),
         tokenizer=tokenizer,
         video_processor=getattr(T, video + "VideoProcessor")(

@@ -12,7 +12,9 @@ from typing import Any
 
 import transformers as T
 
+from kinema.families import FAMILIES
 from support.checkpoints import make_tokenizer, save_checkpoint
+from support.tiny_families import qwen3_vl_moe
 from support.tiny_parts import llama, siglip
 
 Made = tuple[Any, Any, Any]
@@ -29,13 +31,13 @@ def _template(image: str) -> str:
     )
 
 
-def make_type(name: str, folder: Path) -> Path:
+def make_type(name: str, folder: Path, *, width: int = 32) -> Path:
     """Write the tiny checkpoint of a model type, with a chat template."""
-    model, processor, tokenizer = TYPES[name]()
+    model, processor, tokenizer = TYPES[name](width)
     return save_checkpoint(model, processor, tokenizer, folder)
 
 
-def gemma3(width: int = 32) -> Made:
+def gemma3(width: int) -> Made:
     """Sliding windows, and pictures whose tokens hear each other in both directions."""
     named = {
         "image_token": "<image_soft_token>",
@@ -66,7 +68,7 @@ def gemma3(width: int = 32) -> Made:
     return T.Gemma3ForConditionalGeneration(config), processor, tokenizer
 
 
-def paligemma(width: int = 32) -> Made:
+def paligemma(width: int) -> Made:
     """The whole prompt is read in both directions."""
     tokenizer = make_tokenizer({"image_token": "<image>"})
     images = T.SiglipImageProcessor(size={"height": _SIDE, "width": _SIDE})
@@ -83,7 +85,7 @@ def paligemma(width: int = 32) -> Made:
     return T.PaliGemmaForConditionalGeneration(config), processor, tokenizer
 
 
-def mllama(width: int = 32) -> Made:
+def mllama(width: int) -> Made:
     """Pictures are heard in layers of cross-attention, each word by a mask of its own."""
     named = {"image_token": "<|image|>"}
     tokenizer = make_tokenizer(named, extra=("<|python_tag|>",))
@@ -115,7 +117,7 @@ def mllama(width: int = 32) -> Made:
     return T.MllamaForConditionalGeneration(config), processor, tokenizer
 
 
-def qwen3_5(width: int = 32) -> Made:
+def qwen3_5(width: int) -> Made:
     """Layers of linear attention, whose cache is a sum of all that was read."""
     named = {
         "image_token": "<|image_pad|>",
@@ -124,15 +126,17 @@ def qwen3_5(width: int = 32) -> Made:
         "vision_end_token": "<|vision_end|>",
     }
     tokenizer = make_tokenizer(named, extra=("<|im_start|>", "<|im_end|>"), eos="<|im_end|>")
+    eighth = width // 32  # the three axes share half of a head
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_interleaved": True}
+    rope |= {"mrope_section": [eighth, eighth, 2 * eighth], "partial_rotary_factor": 1.0}
     text = llama(tokenizer, width) | {
         "model_type": "qwen3_5_text",
-        "rope_parameters": rope | {"mrope_section": [1, 1, 2], "partial_rotary_factor": 1.0},
+        "rope_parameters": rope,
         "layer_types": ["linear_attention", "full_attention"],
         "linear_key_head_dim": 8,
         "linear_value_head_dim": 8,
-        "linear_num_key_heads": 2,
-        "linear_num_value_heads": 4,
+        "linear_num_key_heads": width // 8,
+        "linear_num_value_heads": width // 4,  # 32 for 4-bit kernels, as in the released model
     }
     vision = {
         "depth": 2,
@@ -164,9 +168,17 @@ def qwen3_5(width: int = 32) -> Made:
     return T.Qwen3_5ForConditionalGeneration(config), processor, tokenizer
 
 
-TYPES: dict[str, Callable[[], Made]] = {
+def experts(width: int) -> Made:
+    """Weights of experts in one tensor each, which adapters and 4 bits leave alone."""
+    model, processor, tokenizer = qwen3_vl_moe(width)
+    processor.chat_template = FAMILIES["qwen3-vl"].template
+    return model, processor, tokenizer
+
+
+TYPES: dict[str, Callable[[int], Made]] = {
     "gemma3": gemma3,
     "paligemma": paligemma,
     "mllama": mllama,
     "qwen3_5": qwen3_5,
+    "qwen3_vl_moe": experts,
 }
