@@ -297,7 +297,10 @@ def snippets() -> Iterator[tuple[Path, str, str]]:
 
 STAND_INS = {
     "LanguageBind/Video-LLaVA-7B-hf": "support.checkpoints:make_wide_video_llava",
+    "MBZUAI/Video-ChatGPT-7B": "support.released_videochatgpt:write_named_projection",
+    "mmaaz60/LLaVA-7B-Lightening-v1-1": "support.released_videochatgpt:write_named_base",
     "neva": "support.released_neva:write_shelf",
+    "openai/clip-vit-large-patch14": "support.videolm:make_clip_tower",
 }
 """Small checkpoints in the forms of real ones, with random weights, and what writes each."""
 MAKE_STAND_INS = """

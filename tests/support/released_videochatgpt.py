@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from support.released_pieces import count_pieces, make_llama
+from support.released_pieces import count_pieces, make_llama, train_sentencepiece
 from support.videolm import HIDDEN, TEXT, WIDTH, make_clip_tower
 
 LLAVA_TOKENS = ("<im_patch>", "<im_start>", "<im_end>")
@@ -210,3 +211,19 @@ def write_fork(path: Path, base: Path, *, num_frames: int, layers: int) -> Path:
         weights[f"model.projecters.{i}.bias"] = draw(HIDDEN)
     torch.save(weights, path)
     return path
+
+
+def write_named_base(folder: Path) -> None:
+    """``mmaaz60/LLaVA-7B-Lightening-v1-1``, which names its tower as the hub has it."""
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as unused:
+        write_llava_lightning(folder, train_sentencepiece(), Path(unused))
+    config = json.loads((folder / "config.json").read_text())
+    config["mm_vision_tower"] = "openai/clip-vit-large-patch14"
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def write_named_projection(folder: Path) -> None:
+    """``MBZUAI/Video-ChatGPT-7B``."""
+    folder.mkdir(parents=True)
+    write_projection(folder / "video_chatgpt-7B.bin", train_sentencepiece())
