@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from kinema.errors import Ranges, require_ranges, require_value
 from kinema.plain import Plain
+from kinema.ranges import Ranges, require_ranges, require_value
 from kinema.types import Features, Frames, FrameSampling, Shown, Source
 
 Role = Literal["system", "user", "assistant"]

@@ -15,8 +15,9 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kinema.errors import UsageError, require_value
+from kinema.errors import UsageError
 from kinema.plain import Plain, changed
+from kinema.ranges import require_value
 
 Formula = Literal["slices", "linspace", "arange", "interior", "segments"]
 Single = Literal["first", "middle", "last"]

@@ -16,7 +16,8 @@ from typing import Any, Literal
 import numpy as np
 
 from kinema.captioning.records import Segment
-from kinema.errors import EmptyRange, Ranges, UsageError, require_ranges
+from kinema.errors import EmptyRange, UsageError
+from kinema.ranges import Ranges, require_ranges
 from kinema.textfiles import read_cells, read_json
 from kinema.types import FrameSampling, parse_seconds
 from kinema.video.sampling import select

@@ -10,7 +10,8 @@ from cyclopts import Parameter
 
 from kinema.cli.flags import JobFlags, JobRun, SamplingFlags
 from kinema.cli.output import JobStatus, put_record, say
-from kinema.errors import KinemaError, PartialFailure, require_value
+from kinema.errors import KinemaError, PartialFailure
+from kinema.ranges import require_value
 from kinema.tasks.features.inputs import find_media, without_copies
 from kinema.tasks.features.job import INDEX, FeaturesJob
 from kinema.tasks.features.options import FeatureOptions

@@ -11,8 +11,9 @@ from cyclopts import Group, Parameter
 from docstring_parser import parse_from_object
 
 from kinema.engines.settings import EngineSettings, engines_with
-from kinema.errors import UsageError, require_value
+from kinema.errors import UsageError
 from kinema.messages import SamplingParams
+from kinema.ranges import require_value
 from kinema.structured import read_schema
 from kinema.tasks.data.convert import ConvertOptions
 from kinema.tasks.imports import CheckpointParts

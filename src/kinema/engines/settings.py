@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
 from kinema.config import choices_of
-from kinema.errors import MissingCapability, Ranges, UnknownName, require_ranges
+from kinema.errors import MissingCapability, UnknownName
 from kinema.models.lwm.prompt import FrameEnds, Layout
+from kinema.ranges import Ranges, require_ranges
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]

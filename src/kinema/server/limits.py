@@ -12,7 +12,8 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kinema.errors import Busy, Ranges, TooLarge, require_ranges
+from kinema.errors import Busy, TooLarge
+from kinema.ranges import Ranges, require_ranges
 from kinema.server.errors import error_response
 
 MEBIBYTE = 1 << 20

@@ -11,10 +11,11 @@ from typing import Any, Literal
 from kinema.engines import EngineSettings
 from kinema.engines.scheduler import Scheduler
 from kinema.engines.settings import SETTINGS, narrow
-from kinema.errors import MissingPackage, require_value
+from kinema.errors import MissingPackage
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.site import PATIENCE_SECONDS, Local, Site
 from kinema.lazy import Row
+from kinema.ranges import require_value
 from kinema.tasks.imports import CheckpointParts
 from kinema.tasks.models import Model, find_model
 from kinema.video import Workers

@@ -13,8 +13,9 @@ from kinema.captioning.segments import SegmentOptions, read_ranges
 from kinema.captioning.summary import SummaryBy
 from kinema.config import fingerprint
 from kinema.engines import EngineSettings
-from kinema.errors import Ranges, UsageError, require_ranges
+from kinema.errors import UsageError
 from kinema.messages import Ask, Conversation, SamplingParams, TextPart, VideoPart
+from kinema.ranges import Ranges, require_ranges
 from kinema.tasks.caption.plan import VideoPlan
 from kinema.tasks.caption.speech import speech_model
 from kinema.tasks.deciding import model_identity

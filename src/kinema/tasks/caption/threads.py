@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from kinema.engines import EngineSettings
 from kinema.engines.settings import engines_with
-from kinema.errors import require_value
+from kinema.ranges import require_value
 
 
 def with_threads(settings: EngineSettings, engine: str, threads: int | None) -> EngineSettings:

@@ -13,7 +13,7 @@ from typing import Any
 
 from kinema.captioning.exports import check_folder
 from kinema.engines import EngineSettings
-from kinema.errors import UsageError, require_value
+from kinema.errors import UsageError
 from kinema.evaluation.benchmarks import BENCHMARKS, Benchmark
 from kinema.evaluation.presets import PRESETS, PresetName, choose_sampling, put_question
 from kinema.evaluation.records import Item, Record
@@ -24,6 +24,7 @@ from kinema.jobs.runner import unfinished, work_off
 from kinema.jobs.site import Site
 from kinema.messages import SamplingParams
 from kinema.plain import changed
+from kinema.ranges import require_value
 from kinema.tasks.deciding import model_identity
 from kinema.tasks.evaluate.predicting import Predictor
 from kinema.tasks.evaluate.questions import Question, video_of
