@@ -150,7 +150,6 @@ def test_the_same_command_again_asks_nothing_and_other_settings_are_refused(clip
     [
         (["--export", "srtt", "-o", "{out}"], "srt"),
         (["--export", "srt"], "--output"),
-        (["--max-threads", "4"], "--multithreading"),
         (["--style", "loud"], "style"),
         (["--window", "0", "--segment-by", "seconds"], "--window"),
         (["--shard", "8/8", "-o", "{out}"], "--shard"),
