@@ -47,14 +47,14 @@ def test_style_and_language_are_in_every_question_and_pictures_in_those_about_se
     clip = make_clip(tmp_path / "clip.mp4", num_frames=60, fps=10)
     path = tmp_path / "result.json"
     words = ["caption", clip, "-m", "known", "--backend", "openai", "--base-url", url,
-             "--batch-size", 3, "--style", "brief", "--language", "German",
+             "--batch-size", 3, "--style", "brief", "--language", "English",
              "--result-path", path]  # fmt: skip
     assert run([str(word) for word in words]) == 0
     result = json.loads(path.read_text())
     first, second = (batch["description"] for batch in result["batches"])
-    assert "from 0.0 s to 3.0 s. Use one short sentence. Answer in German. | 3 images" in first
-    assert "from 3.0 s to 6.0 s. Use one short sentence. Answer in German. | 3 images" in second
+    assert "from 0.0 s to 3.0 s. Use one short sentence. Answer in English. | 3 images" in first
+    assert "from 3.0 s to 6.0 s. Use one short sentence. Answer in English. | 3 images" in second
     # The server answers with what it was asked.
     assert "Summarise in one paragraph" in result["summary"]
-    assert "Use one short sentence. Answer in German. | 0 images" in result["summary"]
+    assert "Use one short sentence. Answer in English. | 0 images" in result["summary"]
     assert "0:03–0:06 Describe in detail" in result["summary"]

@@ -14,6 +14,7 @@ from kinema.cli.flags import (
     EngineFlags,
     JobFlags,
     JobRun,
+    ModelName,
     PartFlags,
     SamplingFlags,
     WordFlags,
@@ -44,7 +45,7 @@ class FileOptions:
     """The prompt file, where it is not the command's first word."""
     output: Annotated[Path | None, Parameter(alias="-o")] = None
     """Where the answers go: a .json list, or one record a line."""
-    model: Annotated[str | None, Parameter(alias="-m")] = None
+    model: Annotated[str | None, ModelName] = None
     """spotter, a checkpoint folder, a .nemo archive, family:PATH, or a name on a model hub."""
     engine: str | None = None
     """The backend, instead of the family's first: see `kinema models`."""

@@ -19,6 +19,7 @@ from kinema.cli.flags import (
     CaptionEngineFlags,
     JobFlags,
     JobRun,
+    ModelName,
     PartFlags,
     SamplingFlags,
     WordFlags,
@@ -48,7 +49,7 @@ _RESULT = Path("result.json")
 class CaptionRun:
     """Which model works, and what is written."""
 
-    model: Annotated[str | None, Parameter(alias="-m")] = None
+    model: Annotated[str | None, ModelName] = None
     """spotter, a checkpoint folder, family:FOLDER, a hub name, or the demo's Qwen2_VL …"""
     backend: Annotated[str | None, Parameter(alias="--engine")] = None
     """hf, vllm, openai …, instead of the family's first: see `kinema models`."""

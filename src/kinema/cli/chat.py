@@ -11,7 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kinema.cli.flags import EngineFlags, PartFlags, SamplingFlags, WordFlags
+from kinema.cli.flags import EngineFlags, ModelName, PartFlags, SamplingFlags, WordFlags
 from kinema.cli.offer import model_of
 from kinema.cli.output import STDIN, Status, complain, put, put_record, read_stdin, say, source_of
 from kinema.datasets.conversations import conversation_from_json
@@ -58,7 +58,7 @@ _HELP = "/add FILE brings another video or image, /reset starts over, /quit or C
 class ChatOptions:
     """Which model answers, and how the answer is shown."""
 
-    model: Annotated[str | None, Parameter(alias="-m")] = None
+    model: Annotated[str | None, ModelName] = None
     """spotter, a checkpoint folder, family:FOLDER, or a name on a model hub; without it the one
     that `kinema models use` chose, or spotter."""
     engine: str | None = None

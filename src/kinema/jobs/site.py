@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from kinema.engines.scheduler import Scheduler
+from kinema.errors import MediaError
 from kinema.families import Family
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.clips import BUDGET_BYTES, Clips
@@ -87,22 +88,32 @@ class Answers:
 
     async def answer(self, ask: Ask) -> Reply:
         """The answer to a question; two that ask the same wait for one."""
-        if self._known is not None and (known := self._known.get(ask.key)) is not None:
-            return Reply.from_dict(known)
-        pending = self._pending.get(ask.key)
-        if pending is None:
-            pending = _Pending(asyncio.create_task(self._get(ask)))
-            self._pending[ask.key] = pending
-        pending.waiters += 1
-        try:
-            # One that leaves does not take the answer away from the others.
-            return await asyncio.shield(pending.task)
-        finally:
-            pending.waiters -= 1
-            if not pending.waiters:
-                if self._pending.get(ask.key) is pending:
-                    del self._pending[ask.key]
-                pending.task.cancel()
+        while True:
+            if self._known is not None and (known := self._known.get(ask.key)) is not None:
+                return Reply.from_dict(known)
+            pending = self._pending.get(ask.key)
+            asked_before = pending is not None
+            if pending is None:
+                pending = _Pending(asyncio.create_task(self._get(ask)))
+                self._pending[ask.key] = pending
+            pending.waiters += 1
+            try:
+                # One that leaves does not take the answer away from the others.
+                return await asyncio.shield(pending.task)
+            except MediaError:
+                # The key is of content: the other may be a copy of this file, gone since.
+                if not asked_before:
+                    raise
+                self._drop(ask.key, pending)
+            finally:
+                pending.waiters -= 1
+                if not pending.waiters:
+                    self._drop(ask.key, pending)
+                    pending.task.cancel()
+
+    def _drop(self, key: str, pending: _Pending) -> None:
+        if self._pending.get(key) is pending:
+            del self._pending[key]
 
     async def _get(self, ask: Ask) -> Reply:
         reply = await self._ask(ask)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kinema.engines import EngineSettings
-from kinema.errors import RequestFailed, SchemaMisfit, UsageError
+from kinema.errors import MediaNotFound, RequestFailed, SchemaMisfit, UsageError
 from kinema.jobs.answer_cache import AnswerCache
 from kinema.jobs.site import Local
 from kinema.messages import Ask, Conversation, Message, Reply, SamplingParams, TextPart, VideoPart
@@ -140,3 +140,16 @@ def test_answers_of_the_first_version_are_refused_by_name(tmp_path):
         old.execute("CREATE TABLE answer (id TEXT PRIMARY KEY, value TEXT NOT NULL)")
     with pytest.raises(UsageError, match=r"answers\.sqlite was written by another version"):
         AnswerCache(Path(path))
+
+
+def test_a_copy_that_is_gone_does_not_fail_the_files_that_are_there(video, tmp_path):
+    async def all_three(local):
+        files = (str(tmp_path / "gone.mp4"), video, video)
+        asked = (local.answer(ask(file, "What moves?", key="of the bytes")) for file in files)
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    with site() as local:
+        gone, first, second = run(all_three(local))
+    assert isinstance(gone, MediaNotFound)
+    assert first.completion.text.startswith("[video 4 frames")
+    assert second == first
