@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("vllm")
 
+from transformers import AutoTokenizer
+
 from kinema.captioning.segments import SegmentOptions
 from kinema.engines import EngineSettings
 from kinema.jobs.inputs import find_inputs
@@ -26,6 +28,22 @@ from support.schemas import SCHEMA
 def model(tmp_path_factory):
     """A model, and the scheduler of its engine, which stays open from job to job."""
     folder = make_elsewhere("qwen2-vl", tmp_path_factory.mktemp("qwen2-vl"))
+    found = find_model(str(folder), engine="vllm")
+    settings = EngineSettings(device="cpu", dtype="float32", max_context=2048)
+    with closing(found.scheduler(settings)) as scheduler:
+        yield found, scheduler
+
+
+@pytest.fixture(scope="module")
+def ending_model(tmp_path_factory):
+    """A model that ends its answers: all but a few words are end tokens to it."""
+    folder = make_elsewhere("qwen2-vl", tmp_path_factory.mktemp("qwen2-vl-ending"))
+    vocabulary = AutoTokenizer.from_pretrained(folder).get_vocab()
+    said = sorted(token for token in vocabulary if token.isalpha() and token.isascii())[:12]
+    ends = sorted(vocabulary[token] for token in vocabulary.keys() - set(said))
+    file = folder / "generation_config.json"
+    config = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps(config | {"eos_token_id": ends}))
     found = find_model(str(folder), engine="vllm")
     settings = EngineSettings(device="cpu", dtype="float32", max_context=2048)
     with closing(found.scheduler(settings)) as scheduler:
@@ -76,8 +94,8 @@ def test_an_answer_that_was_cut_is_an_error_of_its_segment_and_no_caption(model,
     assert not record.captions
 
 
-def test_captions_in_words_are_summarised_and_entitled(model, videos, tmp_path):
-    made = records(model, videos, tmp_path / "words", max_new_tokens=12, min_new_tokens=12)
+def test_captions_in_words_are_summarised_and_entitled(ending_model, videos, tmp_path):
+    made = records(ending_model, videos, tmp_path / "words", max_new_tokens=60, min_new_tokens=8)
     assert [r.status for r in made] == ["ok", "ok"]
     for record in made:
         assert all(caption.text for caption in record.captions)
