@@ -195,7 +195,7 @@ def _read(file: Path) -> Conversation:
         read = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
         raise UsageError(
-            f"{file} is no JSON file: {problem}.", hint="Give a file of messages."
+            f"{file} is not a JSON file: {problem}.", hint="Give a file of messages."
         ) from problem
     messages = read.get("messages") if isinstance(read, dict) else read
     return conversation_from_json(messages, file.parent)

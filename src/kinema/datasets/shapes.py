@@ -250,10 +250,10 @@ def _exchanges(
     question = "\n".join(str(row[name]) for name in (asked, "input") if row.get(name))
     history = row.get("history") or []
     if not isinstance(history, list) or not all(_is_pair(pair) for pair in history):
-        raise UsageError("`history` is no list of pairs.", hint='[["question", "answer"], …]')
+        raise UsageError("`history` is not a list of pairs.", hint='[["question", "answer"], …]')
     for number, (said, reply) in enumerate([*history, (question, row[answered])]):
         if not isinstance(reply, str) or not reply:
-            raise UsageError(f"`{answered}` is no text.", hint="Each question has its answer.")
+            raise UsageError(f"`{answered}` is not a text.", hint="Each question has its answer.")
         tags = "" if number or media.has_tags else media.tags
         yield Message("user", _parts(tags + said, "user", media.part))
         yield Message("assistant", (TextPart(reply),))

@@ -78,7 +78,7 @@ class _TensorsOnly(ArraysOnly):
         """The storage that ``pid`` names: ("storage", type, name, device, count, view)."""
         kind, dtype, name, _, count, view = pid
         if kind != "storage" or view is not None or not isinstance(dtype, str):
-            raise pickle.UnpicklingError(f"a {kind} that is no plain storage")
+            raise pickle.UnpicklingError(f"a {kind} that is not a plain storage")
         return _Storage(dtype, str(name), int(count))
 
 

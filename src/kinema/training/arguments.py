@@ -87,6 +87,6 @@ def _json(path: str | None) -> dict[str, Any]:
         loaded = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
         raise UsageError(
-            f"{path} is no JSON file: {problem}.", hint="Check --fsdp-config."
+            f"{path} is not a JSON file: {problem}.", hint="Check --fsdp-config."
         ) from problem
     return dict(loaded)

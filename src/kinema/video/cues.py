@@ -91,7 +91,7 @@ def parse_track(text: str | int | Path | None) -> int | Path | None:
     path = Path(str(text)).expanduser()
     if not path.is_file():
         raise UsageError(
-            f"{str(text)!r} is no subtitle file, and no track's number.",
+            f"{str(text)!r} is neither a subtitle file nor the number of a track.",
             hint="Give auto, a number as `kinema probe` lists them, or a .srt, .vtt or .ass file.",
         )
     return path

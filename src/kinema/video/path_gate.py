@@ -18,7 +18,7 @@ def open_below(roots: tuple[Path, ...], path: Path) -> OpenFile:
     following links: a link that appears after the check leads nowhere.
 
     Raises:
-        PathNotAllowed: it lies elsewhere, is no regular file, or is not there; the text is the
+        PathNotAllowed: it lies elsewhere, is not a regular file, or is not there; the text is the
             same for all of these, so that it tells nothing about the disk.
     """
     with suppress(OSError):  # also where a folder changes while its path is being resolved

@@ -100,7 +100,7 @@ def open_local(path: Path, access: Access) -> OpenFile:
     """Open a file of this machine, below the allowed folders where there are such.
 
     Raises:
-        MediaError: it may not be read, or is no regular file.
+        MediaError: it may not be read, or is not a regular file.
     """
     if access.roots is not None:
         return open_below(access.roots, path)

@@ -174,7 +174,7 @@ def _read_file(path: Path, track: SubtitleTrack, access: Access) -> Subtitles:
     demuxer = _SIDECARS.get(path.suffix.lower(), ("", ""))[0]
     if not demuxer:
         raise NoSubtitles(
-            f"{path.name} is no subtitle file of text that is read.",
+            f"{path.name} is not a subtitle file of text that is read.",
             hint=f"Give {', '.join(end for end, (kind, _) in _SIDECARS.items() if kind)}.",
         )
     with open_local(path, access).range().open() as file:

@@ -34,7 +34,9 @@ def test_nearly_all_hard_replies_are_read_right_and_none_as_what_it_does_not_pic
 
 def test_every_hard_reply_names_where_it_was_seen():
     sources = {case["source"] for case in HARD_REPLIES}
-    assert all(source.startswith(("https://", "kinema: ")) for source in sources)
+    assert all(
+        source.startswith(("https://", "simple-evals, issue ", "kinema: ")) for source in sources
+    )
     assert sum(source.startswith("https://") for source in sources) >= 15
 
 

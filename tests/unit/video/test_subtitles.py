@@ -174,11 +174,11 @@ def test_a_file_anywhere_can_be_named(folder: Path) -> None:
     assert (
         load_subtitles(folder / "clip.mp4", track=str(folder / "words.ass"))[0].start_seconds == 0.1
     )
-    with pytest.raises(UsageError, match="no subtitle file, and no track's number"):
+    with pytest.raises(UsageError, match="neither a subtitle file nor the number of a track"):
         load_subtitles(folder / "clip.mp4", track="nowhere.srt")
     with pytest.raises(UsageError):
         load_subtitles(folder / "clip.mp4", track=-1)
-    with pytest.raises(NoSubtitles, match="no subtitle file of text"):
+    with pytest.raises(NoSubtitles, match="not a subtitle file of text"):
         load_subtitles(folder / "clip.mp4", track=folder / "clip.mp4")
 
 

@@ -50,7 +50,7 @@ def read_pieces(
 
     Raises:
         MissingPackage: protobuf is not installed.
-        ModelError: it is no sentencepiece model, or of another kind.
+        ModelError: it is not a sentencepiece model, or of another kind.
     """
     proto = _read(model)
     names = [piece.piece for piece in proto.pieces]
@@ -103,7 +103,7 @@ def _read(model: bytes) -> Any:
         ) from error
     except Exception as error:  # protobuf's DecodeError, of whichever of its implementations
         raise ModelError(
-            f"The tokenizer is no sentencepiece model: {error}.", hint="Download it again."
+            f"The tokenizer is not a sentencepiece model: {error}.", hint="Download it again."
         ) from error
     marks = proto.trainer_spec
     if len(proto.pieces) <= max(marks.unk_id, marks.bos_id, marks.eos_id, marks.pad_id):

@@ -78,7 +78,7 @@ def _unpickle(file: Path | BinaryIO, name: str) -> object:
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise ModelError(
-            f"{name} is no torch file, or it is cut off.", hint="Download it again."
+            f"{name} is not a torch file, or it is cut off.", hint="Download it again."
         ) from error
 
 
